@@ -121,7 +121,7 @@ type Packet struct {
 	Stamp
 	LinkType  uint16 // LINKTYPE_ value of the pcap registry; 1 = Ethernet
 	Direction Direction
-	OrigLen   uint32 // bytes on the wire; > len(Data) when the source truncated it
+	OrigLen   uint32     // bytes on the wire; > len(Data) when the source truncated it
 	VNet      *VirtioNet // nil where the source had none
 	Comment   string     // opt_comment of a pcapng packet
 	Data      []byte
