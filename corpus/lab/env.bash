@@ -1,0 +1,29 @@
+# Where the lab keeps things; sourced by every command of this folder.
+#
+# XENTAPE_LAB_CACHE  what was built, kept between runs    (default ~/.cache/xentape/lab)
+# XENTAPE_LAB_RUN    the running machine: disks, sockets  (default $XENTAPE_LAB_CACHE/run)
+# XENTAPE_LAB_PORT   ssh to dom0 on 127.0.0.1             (default 22022)
+# XENTAPE_LAB_SUITE, XENTAPE_LAB_MIRROR                   (default bookworm, deb.debian.org)
+set -euo pipefail
+
+lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top=$(cd "$lab/../.." && pwd)
+cache=${XENTAPE_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xentape/lab}
+run=${XENTAPE_LAB_RUN:-$cache/run}
+port=${XENTAPE_LAB_PORT:-22022}
+suite=${XENTAPE_LAB_SUITE:-bookworm}
+mirror=${XENTAPE_LAB_MIRROR:-http://deb.debian.org/debian}
+
+say() { printf '%(%H:%M:%S)T lab: %s\n' -1 "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# packages FILE: the names in a package list, comments dropped, comma separated.
+packages() { sed -e 's/#.*//' -e '/^[[:space:]]*$/d' "$1" | paste -sd, -; }
+
+# recipe TEXT... -- FILE...: the hash that names an artifact made from them.
+recipe() {
+	local text=()
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do text+=("$1"); shift; done
+	[ $# -eq 0 ] || shift
+	{ printf '%s\n' "${text[@]}"; [ $# -eq 0 ] || cat "$@"; } | sha256sum | cut -c1-12
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+)
+
+// web serves GET: /update.bin is the dropper, anything else a greeting. It
+// answers one request a connection, so that a connection is a conversation.
+type web struct {
+	dropper string
+	j       *journal
+}
+
+func (w web) serve(ctx context.Context, l net.Listener) error {
+	return accept(ctx, l, func(raw net.Conn) {
+		c := count(raw)
+		_ = c.SetDeadline(time.Now().Add(5 * time.Minute))
+		req, err := http.ReadRequest(bufio.NewReader(c))
+		if err != nil {
+			w.j.add(c.conversation("http", "bad request: "+err.Error()))
+			return
+		}
+		body, status := []byte("hello from the lab\n"), "200 OK"
+		if req.URL.Path == "/update.bin" {
+			if body, err = os.ReadFile(w.dropper); err != nil {
+				body, status = []byte("no such file\n"), "404 Not Found"
+			}
+		}
+		fmt.Fprintf(c, "HTTP/1.1 %s\r\nServer: lab\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", status, len(body))
+		_, _ = c.Write(body)
+		w.j.add(c.conversation("http", req.Method+" "+req.URL.RequestURI()))
+	})
+}
+
+// secure answers TLS with a certificate for updates.example and one line.
+type secure struct{ j *journal }
+
+func (s secure) serve(ctx context.Context, l net.Listener) error {
+	certificate, err := selfSigned("updates.example")
+	if err != nil {
+		return err
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}}
+	return accept(ctx, l, func(raw net.Conn) {
+		c := count(raw)
+		_ = c.SetDeadline(time.Now().Add(5 * time.Minute))
+		t := tls.Server(c, config)
+		detail := ""
+		if err := t.HandshakeContext(ctx); err != nil {
+			detail = "handshake: " + err.Error()
+		} else {
+			detail = t.ConnectionState().ServerName
+			if line, err := bufio.NewReader(t).ReadString('\n'); err == nil {
+				fmt.Fprintf(t, "got %d bytes\n", len(line))
+			}
+			_ = t.Close()
+		}
+		s.j.add(c.conversation("tls", detail))
+	})
+}
+
+func selfSigned(name string) (tls.Certificate, error) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * 365 * time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}, err
+}
+
+// shell is the far end of a reverse shell: it sends the lines of a short
+// interactive session, then stays silent with the connection open, as an
+// intruder who has left the desk does.
+type shell struct{ j *journal }
+
+var session = []string{"id", "uname -r", "cat /etc/hostname", "ls /srv/www"}
+
+func (s shell) serve(ctx context.Context, l net.Listener) error {
+	return accept(ctx, l, func(raw net.Conn) {
+		c := count(raw)
+		s.j.add(c.conversation("shell", "opened"))
+		for _, line := range session {
+			fmt.Fprintln(c, line)
+			time.Sleep(time.Second)
+		}
+		n, _ := io.Copy(io.Discard, c)
+		s.j.add(c.conversation("shell", fmt.Sprintf("closed after %d lines sent, %d bytes of answers after the last", len(session), n)))
+	})
+}
+
+// sink swallows what it is sent, to the end.
+type sink struct{ j *journal }
+
+func (s sink) serve(ctx context.Context, l net.Listener) error {
+	return accept(ctx, l, func(raw net.Conn) {
+		c := count(raw)
+		_, err := io.Copy(io.Discard, c)
+		detail := ""
+		if err != nil && !strings.Contains(err.Error(), "closed") {
+			detail = err.Error()
+		}
+		s.j.add(c.conversation("sink", detail))
+	})
+}
