@@ -1,0 +1,183 @@
+package linux
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/xentape/xentape/analyze/internal/linux/types"
+)
+
+// Mismatch says that the symbol file given is not of the guest's kernel.
+type Mismatch struct{ File, Guest string }
+
+func (m *Mismatch) Error() string {
+	return fmt.Sprintf("symbol file does not match: it is for %q, the guest runs %q", m.File, m.Guest)
+}
+
+// maxBTF bounds type information: 7.x distribution kernels have 5 MiB.
+const maxBTF = 64 << 20
+
+// external is type information given by the user.
+type external struct {
+	isf     *types.ISF
+	btf     *types.BTF
+	buildID string // of the ELF file the BTF came in
+}
+
+// parseSymbols recognises the form of a symbol file; nil when there is none.
+func parseSymbols(b []byte) (*external, error) {
+	x := &external{}
+	var err error
+	switch {
+	case len(b) == 0:
+		return nil, nil
+	case bytes.HasPrefix(b, []byte("\x9f\xeb")):
+		x.btf, err = types.ParseBTF(b)
+	case bytes.HasPrefix(b, []byte(elf.ELFMAG)):
+		x.btf, x.buildID, err = btfOfELF(b)
+	case b[0] == '{':
+		x.isf, err = types.ParseISF(b)
+	default:
+		err = errors.New("is neither BTF, nor ELF, nor ISF (uncompressed JSON)")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("symbol file: %w", err)
+	}
+	return x, nil
+}
+
+func btfOfELF(b []byte) (*types.BTF, string, error) {
+	f, err := elf.NewFile(bytes.NewReader(b))
+	if err != nil {
+		return nil, "", err
+	}
+	s := f.Section(".BTF")
+	if s == nil || s.Size > maxBTF {
+		return nil, "", errors.New("ELF file has no usable .BTF section")
+	}
+	raw, err := s.Data()
+	if err != nil {
+		return nil, "", err
+	}
+	t, err := types.ParseBTF(raw)
+	return t, buildID(f), err
+}
+
+// buildID reads NT_GNU_BUILD_ID from a vmlinux's .notes.
+func buildID(f *elf.File) string {
+	for _, name := range []string{".note.gnu.build-id", ".notes"} {
+		s := f.Section(name)
+		if s == nil || s.Size > 1<<20 {
+			continue
+		}
+		b, err := s.Data()
+		for err == nil && len(b) >= 12 {
+			nameLen, descLen, typ := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[8:])
+			end := 12 + (uint64(nameLen)+3)&^3 + (uint64(descLen)+3)&^3
+			if end > uint64(len(b)) {
+				break
+			}
+			d := end - (uint64(descLen)+3)&^3
+			if typ == 3 && string(b[12:12+nameLen]) == "GNU\x00" {
+				return hex.EncodeToString(b[d : d+uint64(descLen)])
+			}
+			b = b[end:]
+		}
+	}
+	return ""
+}
+
+// findTypes takes the user's file when it is of this kernel, else the BTF in
+// the guest's memory.
+func (k *Kernel) findTypes(x *external) error {
+	switch {
+	case x == nil:
+		return k.ownBTF()
+	case x.isf != nil:
+		if b := strings.TrimSpace(x.isf.Banner()); b != k.Banner {
+			return &Mismatch{File: b, Guest: k.Banner}
+		}
+		k.Types = x.isf
+		k.step("types", "ISF file, banner equal to the guest's")
+		return k.placeISF(x.isf)
+	case x.buildID != "" && k.Info != nil && k.Info.BuildID() != "":
+		if x.buildID != k.Info.BuildID() {
+			return &Mismatch{File: "build id " + x.buildID, Guest: "build id " + k.Info.BuildID()}
+		}
+		k.Types = x.btf
+		k.step("types", "BTF of the ELF file, build id equal to VMCOREINFO's")
+	default:
+		k.Types = x.btf
+		k.step("types", "BTF file of %d types; it names no kernel, so only init_task verifies it", x.btf.Types())
+		if err := k.checkInitTask(); err != nil {
+			return &Mismatch{File: "BTF file (" + err.Error() + ")", Guest: k.Banner}
+		}
+	}
+	return nil
+}
+
+// ownBTF reads the type information every kernel with CONFIG_DEBUG_INFO_BTF
+// maps, between two symbols of its linker script.
+func (k *Kernel) ownBTF() error {
+	k.Preload("__start_BTF", "__stop_BTF")
+	lo, ok1 := k.Symbol("__start_BTF")
+	hi, ok2 := k.Symbol("__stop_BTF")
+	if !ok1 || !ok2 {
+		return errors.New("the kernel has no BTF (built without CONFIG_DEBUG_INFO_BTF): give its types with --symbols")
+	}
+	if hi <= lo || hi-lo > maxBTF {
+		return fmt.Errorf("__start_BTF %#x and __stop_BTF %#x enclose no plausible type information", lo, hi)
+	}
+	raw := make([]byte, hi-lo)
+	if _, err := k.Space.Read(lo, raw); err != nil {
+		return fmt.Errorf("BTF: %w", err)
+	}
+	t, err := types.ParseBTF(raw)
+	if err != nil {
+		return err
+	}
+	if err := types.Require(t, "task_struct.tasks", "task_struct.comm", "task_struct.pid", "task_struct.real_parent"); err != nil {
+		return err
+	}
+	k.Types = t
+	k.step("types", "BTF in guest memory at %#x: %d bytes, %d types", lo, len(raw), t.Types())
+	return nil
+}
+
+// placeISF finds how far the kernel was moved from where the file has it, and
+// checks that its banner is there.
+func (k *Kernel) placeISF(x *types.ISF) error {
+	k.isf = x
+	linked, ok := x.Symbol("_stext")
+	if !ok {
+		return errors.New("ISF file has no _stext")
+	}
+	at, ok := uint64(0), false
+	if k.table != nil {
+		at, ok = k.Symbol("_stext")
+	} else if k.Info != nil {
+		at, ok = k.Info.Symbol("_stext")
+	}
+	if !ok {
+		return errors.New("_stext is not known, so the ISF file's addresses cannot be placed")
+	}
+	k.slide = at - linked
+	b, ok := x.Symbol("linux_banner")
+	if !ok {
+		return errors.New("ISF file has no linux_banner")
+	}
+	banner, err := k.Space.CString(b+k.slide, 512)
+	if err != nil || !strings.HasPrefix(banner, bannerStart) {
+		return &Mismatch{File: strings.TrimSpace(x.Banner()), Guest: "unknown: linux_banner is elsewhere"}
+	}
+	if k.Banner == "" {
+		k.Banner = strings.TrimSpace(banner)
+	}
+	k.step("symbols", "ISF file moved by %#x, linux_banner in place", k.slide)
+	return nil
+}

@@ -1,0 +1,186 @@
+// Package imagetest opens memory images for the tests of the packages around
+// it: ELF cores and Xen dump-core files, as replay.Memory. Programs do not
+// import it; they read files through the recorder's importers.
+package imagetest
+
+import (
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sort"
+
+	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/replay"
+)
+
+// Image is an opened file.
+type Image struct {
+	r           io.ReaderAt
+	frames      map[uint64]int64 // frame: offset in the file
+	extents     []format.Extent
+	info        replay.MemoryInfo
+	attachments map[string][]byte
+	prev        *Image
+}
+
+// Open reads the structure of an ELF core or Xen core file.
+func Open(r io.ReaderAt, name string, snapshot int) (*Image, error) {
+	f, err := elf.NewFile(r)
+	if err != nil {
+		return nil, err
+	}
+	m := &Image{r: r, frames: map[uint64]int64{}, attachments: map[string][]byte{}}
+	m.info = replay.MemoryInfo{Snapshot: snapshot, Guest: replay.GuestBare, Time: int64(snapshot) * 1e9, Source: name}
+	m.info.Conditions.Paused, m.info.Conditions.Complete = true, true
+	if f.Section(".xen_pages") != nil {
+		err = m.xen(f)
+	} else {
+		err = m.core(f)
+	}
+	m.finish()
+	return m, err
+}
+
+func (m *Image) core(f *elf.File) error {
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_LOAD {
+			continue
+		}
+		for o := uint64(0); o+format.PageSize <= p.Filesz; o += format.PageSize {
+			m.frames[(p.Paddr+o)/format.PageSize] = int64(p.Off + o)
+		}
+	}
+	return nil
+}
+
+func (m *Image) xen(f *elf.File) error {
+	pages := f.Section(".xen_pages")
+	width, name := 8, ".xen_pfn"
+	m.info.Guest = replay.GuestHVM
+	if f.Section(name) == nil {
+		width, name = 16, ".xen_p2m"
+		m.info.Guest = replay.GuestPV
+	}
+	s := f.Section(name)
+	if s == nil {
+		return errors.New("no .xen_pfn and no .xen_p2m")
+	}
+	b, err := s.Data()
+	if err != nil {
+		return err
+	}
+	var p2m []byte
+	for i := 0; (i+1)*width <= len(b); i++ {
+		pfn := binary.LittleEndian.Uint64(b[i*width:])
+		if pfn == ^uint64(0) {
+			continue
+		}
+		m.frames[pfn] = int64(pages.Offset) + int64(i)*format.PageSize
+		if width == 16 {
+			for uint64(len(p2m)) < (pfn+1)*8 {
+				p2m = append(p2m, 0xff)
+			}
+			copy(p2m[pfn*8:], b[i*width+8:i*width+16])
+		}
+	}
+	if p2m != nil {
+		m.attachments["xen/p2m"] = p2m
+	}
+	if s := f.Section(".xen_prstatus"); s != nil {
+		b, err := s.Data()
+		for i := 0; err == nil && (i+1)*5168 <= len(b); i++ {
+			m.attachments[fmt.Sprintf("xen/vcpu/%d", i)] = b[i*5168 : (i+1)*5168]
+		}
+	}
+	return nil
+}
+
+func (m *Image) finish() {
+	var all []uint64
+	for f := range m.frames {
+		all = append(all, f)
+	}
+	slices.Sort(all)
+	for _, f := range all {
+		if n := len(m.extents); n > 0 && m.extents[n-1].Start+m.extents[n-1].Count == f {
+			m.extents[n-1].Count++
+		} else {
+			m.extents = append(m.extents, format.Extent{Start: f, Count: 1})
+		}
+	}
+}
+
+// After makes m the snapshot that follows prev of the same boot, so that Changed
+// compares the two.
+func (m *Image) After(prev *Image) *Image {
+	m.prev = prev
+	return m
+}
+
+// Attach adds or replaces an attachment.
+func (m *Image) Attach(name string, b []byte) { m.attachments[name] = b }
+
+// SetInfo changes what is known of the snapshot.
+func (m *Image) SetInfo(change func(*replay.MemoryInfo)) { change(&m.info) }
+
+// Extents implements format.Image.
+func (m *Image) Extents() []format.Extent { return m.extents }
+
+// ReadPage implements format.Image.
+func (m *Image) ReadPage(n uint64, dst []byte) (format.PageState, error) {
+	off, ok := m.frames[n]
+	if !ok {
+		clear(dst)
+		return format.PageAbsent, nil
+	}
+	if _, err := m.r.ReadAt(dst[:format.PageSize], off); err != nil {
+		return format.PageMissing, err
+	}
+	return format.PageData, nil
+}
+
+// Info implements replay.Memory.
+func (m *Image) Info() replay.MemoryInfo { return m.info }
+
+// Attachment implements replay.Memory.
+func (m *Image) Attachment(name string) ([]byte, bool) {
+	b, ok := m.attachments[name]
+	return b, ok
+}
+
+// Attachments implements replay.Memory.
+func (m *Image) Attachments() []string {
+	var s []string
+	for n := range m.attachments {
+		s = append(s, n)
+	}
+	sort.Strings(s)
+	return s
+}
+
+// Changed implements replay.Memory by comparing every frame.
+func (m *Image) Changed() ([]format.Extent, bool) {
+	if m.prev == nil {
+		return nil, false
+	}
+	var out []format.Extent
+	a, b := make([]byte, format.PageSize), make([]byte, format.PageSize)
+	for _, x := range m.extents {
+		for f := x.Start; f-x.Start < x.Count; f++ {
+			sa, _ := m.ReadPage(f, a)
+			sb, _ := m.prev.ReadPage(f, b)
+			if sa == sb && string(a) == string(b) {
+				continue
+			}
+			if n := len(out); n > 0 && out[n-1].Start+out[n-1].Count == f {
+				out[n-1].Count++
+			} else {
+				out = append(out, format.Extent{Start: f, Count: 1})
+			}
+		}
+	}
+	return out, true
+}

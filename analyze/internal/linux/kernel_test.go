@@ -1,0 +1,53 @@
+package linux_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xentape/xentape/analyze/internal/linux"
+	"github.com/xentape/xentape/analyze/internal/linux/imagetest"
+	"github.com/xentape/xentape/analyze/internal/linux/objects"
+)
+
+// data returns a file of the large recordings, which live outside the
+// repository.
+func data(t testing.TB, name string) *os.File {
+	dir := os.Getenv("XENTAPE_DATA")
+	if dir == "" {
+		t.Skip("XENTAPE_DATA is not set to the directory of the unpacked recordings; the same chain runs on testdata always")
+	}
+	f, err := os.Open(filepath.Join(dir, "memory", name))
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func TestOpenRecordings(t *testing.T) {
+	for _, name := range []string{
+		"deb11-5.10.t1.elf", "deb11-5.10.t1.hvm.xencore", "deb12-6.1.t1.elf", "deb12-6.1.t1.hvm.xencore",
+		"deb12-6.1.t1.hvm-inv.xencore", "deb12-6.1.t1.pv-synthetic.xencore",
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := imagetest.Open(data(t, name), name, 1)
+			require.NoError(t, err)
+			k, err := linux.Open(m, linux.Options{})
+			require.NoError(t, err)
+			for _, s := range k.Steps {
+				t.Logf("%s: %s", s.Name, s.From)
+			}
+			v := objects.NewView(k)
+			n := 0
+			require.NoError(t, v.Processes(func(addr uint64) {
+				task, err := v.Task(addr)
+				require.NoError(t, err)
+				require.True(t, task.Plausible(), "%+v", task)
+				n++
+			}))
+			t.Logf("%d processes", n)
+			require.Greater(t, n, 100)
+		})
+	}
+}
