@@ -1,0 +1,121 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/xentape/xentape/analyze/internal/linux"
+	"github.com/xentape/xentape/analyze/internal/linux/objects"
+	"github.com/xentape/xentape/replay"
+)
+
+// Options are what the user may add.
+type Options struct {
+	// Symbols is a BTF file, an ELF file with .BTF, or an uncompressed ISF
+	// document of the guest's kernel; nil to use what is in its memory.
+	Symbols []byte
+}
+
+// Problem is something that could not be looked at.
+type Problem struct {
+	Snapshot int    `json:"snapshot"`
+	What     string `json:"what"`
+	Reason   string `json:"reason"`
+}
+
+// LookError says that a snapshot could not be looked at wholly. What could be
+// is kept.
+type LookError struct {
+	Snapshot int
+	Problems []Problem
+	Err      error // when nothing could be: *linux.UnknownGuest and others
+}
+
+func (e *LookError) Error() string {
+	s := fmt.Sprintf("snapshot %d: ", e.Snapshot)
+	if e.Err != nil {
+		return s + e.Err.Error()
+	}
+	p := e.Problems[0]
+	s += fmt.Sprintf("%s: %s", p.What, p.Reason)
+	if n := len(e.Problems) - 1; n > 0 {
+		s += fmt.Sprintf(" (and %d more)", n)
+	}
+	return s
+}
+
+// Unwrap gives the reason nothing could be looked at.
+func (e *LookError) Unwrap() error { return e.Err }
+
+// Analyzer follows the processes of one guest over its snapshots.
+type Analyzer struct {
+	opt   Options
+	k     *linux.Kernel
+	boot  bootID
+	snaps []*snapshot
+	model model
+}
+
+// New returns an analyzer that has seen nothing yet.
+func New(o Options) *Analyzer { return &Analyzer{opt: o, model: newModel()} }
+
+// Feed takes the next snapshot, in tape order. The error is a *LookError: what
+// could be read is kept, and the analyzer can be fed on.
+func (a *Analyzer) Feed(m replay.Memory) error {
+	s := &snapshot{info: m.Info(), number: m.Info().Snapshot}
+	if s.number == 0 {
+		s.number = len(a.snaps) + 1
+	}
+	s.when = when(s.info, s.number)
+	a.snaps = append(a.snaps, s)
+	if err := a.follow(m, s); err != nil {
+		s.problem("kernel", err)
+		return &LookError{Snapshot: s.number, Problems: s.problems, Err: err}
+	}
+	s.steps = a.k.Steps
+	l := &lister{s: s, v: objects.NewView(a.k), at: map[uint64]*entry{}}
+	l.list()
+	a.model.take(s)
+	if len(s.problems) > 0 {
+		return &LookError{Snapshot: s.number, Problems: s.problems}
+	}
+	return nil
+}
+
+// follow readies the kernel for the snapshot: the one known, when this is the
+// same boot, else found anew.
+func (a *Analyzer) follow(m replay.Memory, s *snapshot) error {
+	if a.k != nil {
+		changed, known, err := a.k.Advance(m)
+		if err == nil {
+			s.changed, s.delta = changed, known
+			return nil
+		}
+		a.k = nil
+	}
+	k, err := linux.Open(m, linux.Options{Symbols: a.opt.Symbols})
+	if err != nil {
+		return err
+	}
+	a.k = k
+	return nil
+}
+
+// when is how a snapshot's time is written.
+func when(i replay.MemoryInfo, number int) string {
+	if i.Realtime == 0 {
+		return fmt.Sprintf("#%d", number)
+	}
+	return time.Unix(0, i.Realtime).UTC().Format(time.RFC3339Nano)
+}
+
+// Unsupported says whether an error of Feed means that the guest's system is not
+// one whose processes can be listed, and which it is ("" when not recognised).
+func Unsupported(err error) (system string, ok bool) {
+	var u *linux.UnknownGuest
+	if errors.As(err, &u) {
+		return u.System, true
+	}
+	return "", false
+}

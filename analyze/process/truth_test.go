@@ -1,0 +1,132 @@
+package process_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xentape/xentape/analyze/internal/linux/imagetest"
+	"github.com/xentape/xentape/analyze/process"
+)
+
+// truth is what the guest's own /proc said, as the workload's driver wrote it
+// just before the machine was stopped.
+type truth struct {
+	Processes []struct {
+		PID     int      `json:"pid"`
+		PPID    int      `json:"ppid"`
+		Comm    string   `json:"comm"`
+		Kernel  bool     `json:"kthread"`
+		Start   uint64   `json:"starttime_ticks"`
+		UID     []string `json:"uid"`
+		GID     []string `json:"gid"`
+		NSPID   []string `json:"nspid"`
+		Threads int      `json:"nthreads"`
+		Exe     *string  `json:"exe"`
+		Cwd     *string  `json:"cwd"`
+		Args    []string `json:"cmdline"`
+		Env     []string `json:"environ"`
+		NS      struct {
+			PID, Net, Mnt, UTS *string
+		} `json:"ns"`
+		FDs []struct {
+			FD     int    `json:"fd"`
+			Target string `json:"target"`
+		} `json:"fds"`
+		ThreadList []struct {
+			TID  int    `json:"tid"`
+			Comm string `json:"comm"`
+		} `json:"threads"`
+		Maps string `json:"maps"`
+	} `json:"processes"`
+	Global map[string]string `json:"global"`
+}
+
+func recording(t testing.TB, name string) string {
+	dir := os.Getenv("XENTAPE_DATA")
+	if dir == "" {
+		t.Skip("XENTAPE_DATA is not set to the directory of the unpacked recordings; the same comparison runs on testdata always")
+	}
+	return filepath.Join(dir, "memory", name)
+}
+
+func loadTruth(t testing.TB, path string) *truth {
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var w truth
+	require.NoError(t, json.Unmarshal(b, &w))
+	require.NotEmpty(t, w.Processes)
+	return &w
+}
+
+func openImage(t testing.TB, path string, snapshot int) *imagetest.Image {
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	m, err := imagetest.Open(f, filepath.Base(path), snapshot)
+	require.NoError(t, err)
+	return m
+}
+
+// tick is the unit of /proc/PID/stat's start time, in nanoseconds.
+const tick = 10_000_000
+
+// requireEqual compares every process and every field that /proc shows and
+// that does not change by itself between the reading and the stop.
+func requireEqual(t *testing.T, want *truth, got []process.Process) {
+	byPID := map[int]process.Process{}
+	for _, p := range got {
+		require.NotContains(t, byPID, p.PID, "pid listed twice")
+		byPID[p.PID] = p
+	}
+	for _, w := range want.Processes {
+		p, ok := byPID[w.PID]
+		require.True(t, ok, "pid %d (%s) is missing", w.PID, w.Comm)
+		delete(byPID, w.PID)
+		at := strconv.Itoa(w.PID) + " " + w.Comm
+		require.Empty(t, p.Incomplete, at)
+		require.Equal(t, w.PPID, p.PPID, at)
+		require.Equal(t, w.Start, p.StartTime/tick, at)
+		require.Equal(t, w.Threads, p.Threads, at)
+		require.Equal(t, w.Kernel, p.KernelThread, at)
+		if !w.Kernel { // /proc adds the work to the names of kernel workers
+			require.Equal(t, w.Comm, p.Comm, at)
+		}
+		require.Equal(t, w.UID, decimal(p.Credentials.UID[:]), at)
+		require.Equal(t, w.GID, decimal(p.Credentials.GID[:]), at)
+		require.Len(t, p.ThreadList, len(w.ThreadList), at)
+		for i, th := range w.ThreadList {
+			require.Equal(t, th.TID, p.ThreadList[i].TID, at)
+		}
+	}
+	require.Empty(t, byPID, "processes /proc does not have")
+}
+
+func decimal[T uint32 | int](n []T) []string {
+	var s []string
+	for _, x := range n {
+		s = append(s, strconv.FormatUint(uint64(x), 10))
+	}
+	return s
+}
+
+func TestRecordingsEqualProc(t *testing.T) {
+	for image, proc := range map[string]string{
+		"deb11-5.10.t1.elf": "deb11-5.10.t1", "deb11-5.10.t2.elf": "deb11-5.10.t2", "deb11-5.10.t3.elf": "deb11-5.10.t3",
+		"deb11-5.10.t1.hvm.xencore": "deb11-5.10.t1",
+		"deb12-6.1.t1.elf":          "deb12-6.1.t1", "deb12-6.1.t2.elf": "deb12-6.1.t2", "deb12-6.1.t3.elf": "deb12-6.1.t3",
+		"deb12-6.1.t1.hvm.xencore": "deb12-6.1.t1", "deb12-6.1.t1.hvm-inv.xencore": "deb12-6.1.t1",
+		"deb12-6.1.t1.pv-synthetic.xencore": "deb12-6.1.t1",
+	} {
+		t.Run(image, func(t *testing.T) {
+			want := loadTruth(t, recording(t, proc+".truth.json"))
+			a := process.New(process.Options{})
+			require.NoError(t, a.Feed(openImage(t, recording(t, image), 1)))
+			requireEqual(t, want, a.At(1))
+		})
+	}
+}
