@@ -1,0 +1,180 @@
+package xfs
+
+import (
+	"errors"
+	"fmt"
+	"math/bits"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+	"github.com/xentape/xentape/analyze/internal/fs/blockmap"
+	"github.com/xentape/xentape/analyze/internal/fs/delta"
+)
+
+// xfs follows one volume. Its state is the device, the committed changes that
+// are not yet in place (view), and an index from blocks to files.
+//
+// Both views of fs.Options show the same: what the log has committed is what a
+// mount after power loss recovers, deferred work (intents) apart, which changes
+// no name and no content.
+type xfs struct {
+	dev     fs.Device
+	vol     *Volume // reads through view
+	view    *view
+	ring    *logRing // nil: the log is on another device
+	trans   *assembler
+	next    LSN // where the log's next record will start; 0 = not known
+	ahead   map[LSN]bool
+	last    LSN // start of the newest transaction applied
+	owners  blockmap.Map
+	pending blockmap.Pending
+	batch   *delta.Batch // log commits and file data
+	inplace *delta.Batch // metadata written in place that says something new
+	keep    []fs.Range   // of the write under way: older than what is committed
+}
+
+// Open looks for an xfs superblock at the start of dev.
+func Open(dev fs.Device, _ fs.Options) (fs.Filesystem, error) {
+	w := newView(dev)
+	v, err := OpenVolume(w)
+	if err != nil {
+		if errors.Is(err, ErrNotXFS) {
+			return nil, fs.ErrNotFound
+		}
+		return nil, err
+	}
+	x := &xfs{dev: dev, vol: v, view: w, ahead: map[LSN]bool{}}
+	x.batch, x.inplace = delta.New(v), delta.New(v)
+	if v.sb.LogStart != 0 {
+		off, _ := v.sb.blockOffset(v.sb.LogStart)
+		n := uint64(v.sb.LogBlocks) << v.sb.BlockLog
+		x.ring = &logRing{r: dev, start: off, blocks: uint32(n / basicBlock), v2: v.sb.LogV2, uuid: v.sb.UUID}
+		x.trans = newAssembler(int(min(n, 1<<30)))
+	}
+	return x, nil
+}
+
+// Info implements fs.Filesystem.
+func (x *xfs) Info() fs.Info {
+	sb := x.vol.sb
+	u := sb.UUID
+	i := fs.Info{
+		Type: "xfs", UUID: fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:]),
+		Label: sb.Label, BlockSize: uint64(sb.BlockSize), Size: sb.Blocks << sb.BlockLog,
+		Root: id(sb.RootInode), Journaled: x.ring != nil,
+		Features: []string{fmt.Sprintf("v%d", sb.Version)},
+	}
+	for _, f := range []struct {
+		name string
+		on   bool
+	}{
+		{"bigtime", sb.Bigtime}, {"external-log", x.ring == nil}, {"finobt", sb.ROCompat&1 != 0}, {"ftype", sb.Ftype},
+		{"needsrepair", sb.Incompat&incompatRepair != 0}, {"nrext64", sb.Nrext64}, {"parent", sb.Incompat&incompatParent != 0},
+		{"reflink", sb.ROCompat&4 != 0}, {"rmapbt", sb.ROCompat&2 != 0}, {"rt", sb.RTBlocks != 0}, {"sparse", sb.Sparse},
+	} {
+		if f.on {
+			i.Features = append(i.Features, f.name)
+		}
+	}
+	return i
+}
+
+// Crawl implements fs.Filesystem. It recovers the log first.
+func (x *xfs) Crawl(v fs.Visitor) error {
+	if x.next == 0 {
+		x.recover(v)
+	}
+	x.owners = blockmap.Map{}
+	err := x.vol.Chunks(func(c Chunk) {
+		for set := c.InUse(); set != 0; set &= set - 1 {
+			x.visit(v, c.First+uint64(bits.TrailingZeros64(set)))
+		}
+	})
+	if err != nil {
+		v.Problem(fs.Problem{Kind: problemKind(err), Text: err.Error()})
+	}
+	if x.vol.sb.RTBlocks != 0 {
+		v.Problem(fs.Problem{Kind: fs.ProblemUnsupported, Text: "file content on the realtime device is not looked at"})
+	}
+	if x.ring == nil {
+		v.Problem(fs.Problem{Kind: fs.ProblemUnsupported, Text: "the log is on another device: changes are seen when they are written in place"})
+	}
+	return nil
+}
+
+func (x *xfs) visit(v fs.Visitor, ino uint64) {
+	problem := func(err error) {
+		v.Problem(fs.Problem{Kind: problemKind(err), ID: id(ino), Text: err.Error()})
+	}
+	i, err := x.vol.Inode(ino)
+	if err != nil {
+		problem(err)
+		return
+	}
+	if i.Mode == 0 {
+		problem(fmt.Errorf("inode %d is free in place and in use in the inode btree: %w", ino, fs.ErrCorrupt))
+		return
+	}
+	if !i.ChecksumOK {
+		problem(fmt.Errorf("inode %d: checksum does not match: %w", ino, fs.ErrCorrupt))
+	}
+	a, err := x.vol.stat(i)
+	if err != nil {
+		problem(err)
+	}
+	switch a.Type {
+	case fs.TypeDir:
+		ds, err := x.vol.names(i)
+		if err != nil {
+			problem(err)
+		}
+		v.Inode(a)
+		for _, d := range ds {
+			v.Link(d)
+		}
+		return
+	case fs.TypeFile:
+		ext, err := x.vol.fileExtents(i)
+		if err != nil {
+			problem(err)
+		}
+		for _, e := range ext {
+			x.owners.Add(owner(a.ID, e))
+		}
+	}
+	v.Inode(a)
+}
+
+func owner(d fs.ID, e fs.Extent) blockmap.Owner {
+	return blockmap.Owner{ID: d, Physical: e.Physical, Logical: e.Logical, Length: e.Length}
+}
+
+// Stat implements fs.Filesystem.
+func (x *xfs) Stat(d fs.ID) (fs.Attr, error) {
+	i, err := x.vol.inUse(d.Num)
+	if err != nil {
+		return fs.Attr{}, err
+	}
+	return x.vol.stat(i)
+}
+
+// Xattrs implements fs.Filesystem.
+func (x *xfs) Xattrs(d fs.ID) ([]fs.Xattr, error) {
+	i, err := x.vol.inUse(d.Num)
+	if err != nil {
+		return nil, err
+	}
+	return x.vol.Xattrs(i)
+}
+
+// Content implements fs.Filesystem.
+func (x *xfs) Content(d fs.ID) (fs.Content, error) {
+	i, err := x.vol.inUse(d.Num)
+	if err != nil {
+		return nil, err
+	}
+	ext, err := x.vol.fileExtents(i)
+	if err != nil {
+		return nil, err
+	}
+	return fs.NewMapped(x.dev, i.Size, ext), nil
+}
