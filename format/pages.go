@@ -1,0 +1,97 @@
+package format
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// pageLoc is where the content of a page lies: a slot of a pack. depth counts
+// the differences that lead to it.
+type pageLoc struct {
+	pack  uint32
+	slot  uint32
+	depth uint8
+}
+
+// maxDelta bounds the chain of differences a page is stored by.
+const maxDelta = 8
+
+// pack is an open pages chunk: statements, and contents that are new.
+type pack struct {
+	id     uint32
+	runs   []pageRun
+	bases  []pageLoc // per slot; pack 0 = the slot holds the page itself
+	data   []byte
+	booked bool // the statements are worth a chunk
+}
+
+// encode lays out the body of a pages chunk: statements, slot table, contents.
+func (p *pack) encode() []byte {
+	b := make([]byte, 0, len(p.data)+16*len(p.runs)+4*len(p.bases)+16)
+	b = appendRuns(b, p.runs)
+	b = binary.AppendUvarint(b, uint64(len(p.bases)))
+	for _, l := range p.bases {
+		b = binary.AppendUvarint(b, uint64(l.pack))
+		if l.pack != 0 {
+			b = binary.AppendUvarint(b, uint64(l.slot))
+		}
+	}
+	return append(b, p.data...)
+}
+
+// packBody is a pages chunk opened for reading.
+type packBody struct {
+	runs  []pageRun
+	bases []pageLoc
+	data  []byte // len(bases) pages
+}
+
+func parsePack(b []byte, m *pagesMeta) (*packBody, error) {
+	d := &decoder{b: b}
+	p := &packBody{runs: d.runs(m.Limit)}
+	n := d.uintMax("slots", maxSlots)
+	if d.err == nil && n != uint64(m.Slots) {
+		d.fail("slots", fmt.Errorf("%d, the meta says %d", n, m.Slots))
+	}
+	if d.err == nil && n > uint64(len(d.b)) {
+		d.fail("slots", errShort)
+	}
+	if d.err == nil {
+		p.bases = make([]pageLoc, n)
+	}
+	for i := range p.bases {
+		p.bases[i].pack = d.uint32("base pack")
+		if p.bases[i].pack != 0 {
+			p.bases[i].slot = uint32(d.uintMax("base slot", maxSlots))
+		}
+	}
+	if d.err == nil && len(d.b) != len(p.bases)*PageSize {
+		d.fail("contents", errSlots)
+	}
+	p.data = d.b
+	if d.err == nil && m.Pack == 0 {
+		d.fail("pack", errors.New("number 0"))
+	}
+	if d.err != nil {
+		return nil, fmt.Errorf("pages chunk: %w", d.err)
+	}
+	return p, nil
+}
+
+// parseMapBody decodes the body of a map chunk.
+func parseMapBody(b []byte, m *pagesMeta) (pageMap, error) {
+	d := &decoder{b: b}
+	runs := d.runs(m.Limit)
+	at := m.Lo
+	for _, r := range runs {
+		if d.err == nil && (r.start < at || r.end() > m.Hi) {
+			d.fail("run", fmt.Errorf("%d pages from %d: out of order, or not within %d to %d", r.count, r.start, m.Lo, m.Hi))
+		}
+		at = r.end()
+	}
+	if d.err != nil {
+		return nil, fmt.Errorf("map chunk: %w", d.err)
+	}
+	return runs, nil
+}

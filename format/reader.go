@@ -1,0 +1,447 @@
+package format
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+
+	"filippo.io/age"
+)
+
+// ReaderOptions say how a tape is read. The zero value of a field means its
+// default.
+type ReaderOptions struct {
+	Identities []age.Identity // open the content of sealed tapes
+	MaxMemory  int64          // bytes kept of opened chunks, besides the table of chunks; 64 MiB
+}
+
+// A Reader reads a tape: complete, unfinished or damaged. What is wrong with it
+// is told by Damage, and by Records and Snapshot at the place where it is
+// missing. It is safe for concurrent use, but for Refresh.
+type Reader struct {
+	src  io.ReaderAt
+	size int64
+	opts ReaderOptions
+
+	header  FileHeader
+	tape    [16]byte
+	sealed  bool
+	scanned int64 // where the next chunk is expected
+	chunks  []*chunkInfo
+	byNum   map[uint64]*chunkInfo
+	lanes   map[StreamKind][]*chunkInfo // records chunks by first sequence number
+	packs   map[uint32]*chunkInfo
+	parts   map[uint32]*snapshotChunks
+	listed  map[uint64]indexEntry // chunks that indexes list and the file does not have
+	keys    map[uint32][]wrappedKey
+	footer  *footer
+
+	streams map[StreamID]StreamDef
+	snaps   map[uint32]*SnapshotInfo
+	gaps    map[uint64]Gap
+	anchors map[uint64]Anchor
+
+	mu     sync.Mutex
+	epochs map[uint32]epochResult
+	damage []*Damage
+	noted  map[uint64]bool // chunks whose damage is in damage
+	cache  bodyCache
+	images map[uint32]*Snapshot
+}
+
+type epochResult struct {
+	key *epochKey
+	err error
+}
+
+// snapshotChunks are the chunks of one snapshot, by part.
+type snapshotChunks struct {
+	pages map[uint32]*chunkInfo
+	maps  map[uint32]*chunkInfo
+}
+
+// Open opens a tape of size bytes. It fails only when there is no tape to read:
+// nothing of it is found, or it needs features this version does not know.
+func Open(src io.ReaderAt, size int64, o ReaderOptions) (*Reader, error) {
+	if o.MaxMemory <= 0 {
+		o.MaxMemory = 64 << 20
+	}
+	r := &Reader{src: src, size: size, opts: o}
+	r.cache.limit = o.MaxMemory
+	if err := r.load(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// load finds the chunks, by the index where the tape is complete and by
+// scanning it where it is not.
+func (r *Reader) load() error {
+	r.reset()
+	var magic [len(Magic)]byte
+	if r.size >= int64(len(magic)) {
+		if _, err := r.src.ReadAt(magic[:], 0); err != nil && !errors.Is(err, io.EOF) {
+			return fmt.Errorf("read tape: %w", err)
+		}
+	}
+	start := int64(len(Magic))
+	if string(magic[:]) != Magic {
+		r.damage = append(r.damage, &Damage{Kind: DamageMagic, Length: min(start, r.size), Detail: "the file does not begin as a tape does"})
+	}
+	if err := r.loadByIndex(); err != nil {
+		if errors.Is(err, ErrUnsupported) {
+			return err
+		}
+		r.reset()
+		if string(magic[:]) != Magic {
+			r.damage = append(r.damage, &Damage{Kind: DamageMagic, Length: min(start, r.size), Detail: "the file does not begin as a tape does"})
+			start = 0
+		}
+		if err := r.loadByScan(start); err != nil {
+			return err
+		}
+	}
+	return r.arrange()
+}
+
+func (r *Reader) reset() {
+	r.chunks, r.damage, r.footer, r.sealed = nil, nil, nil, false
+	r.byNum = map[uint64]*chunkInfo{}
+	r.listed = map[uint64]indexEntry{}
+	r.keys = map[uint32][]wrappedKey{}
+	r.epochs = map[uint32]epochResult{}
+	r.noted = map[uint64]bool{}
+	r.images = map[uint32]*Snapshot{}
+}
+
+// add enters a chunk into the table.
+func (r *Reader) add(off int64, h chunkHead) error {
+	if !h.Type.known() {
+		if h.Type&chunkCritical != 0 {
+			return fmt.Errorf("chunk %d of %s: %w", h.Number, h.Type, ErrUnsupported)
+		}
+	}
+	if o := r.byNum[h.Number]; o != nil {
+		if o.off != off {
+			r.damage = append(r.damage, &Damage{
+				Kind: DamageDuplicate, Offset: off, Length: h.length(), Chunk: h.Number, Type: h.Type.String(),
+				Detail: fmt.Sprintf("chunk %d was already at byte %d", h.Number, o.off),
+			})
+		}
+		return nil
+	}
+	c, err := newChunkInfo(off, h)
+	if err != nil {
+		r.damage = append(r.damage, &Damage{Kind: DamageContent, Offset: off, Length: h.length(), Chunk: h.Number, Chunks: 1, Type: h.Type.String(), Detail: err.Error()})
+		r.noted[h.Number] = true
+		return nil
+	}
+	r.byNum[h.Number] = c
+	r.chunks = append(r.chunks, c)
+	return nil
+}
+
+var errNoFooter = errors.New("no footer")
+
+// loadByIndex follows the footer to the indexes.
+func (r *Reader) loadByIndex() error {
+	off := r.size - footerSize
+	if off < int64(len(Magic)) {
+		return errNoFooter
+	}
+	s := newScanner(r.src, r.size)
+	h, err := s.readHead(off)
+	if err != nil || h.Type != chunkFooter || h.length() != footerSize {
+		return errNoFooter
+	}
+	f, err := parseFooter(h.Meta)
+	if err != nil {
+		return err
+	}
+	s.tape = &h.Tape
+	last := f.Index
+	var all []*index
+	for at, limit := f.Index, off; at != 0; {
+		if at >= limit {
+			return fmt.Errorf("index at byte %d: not before byte %d", at, limit)
+		}
+		x, err := r.readIndex(s, at)
+		if err != nil {
+			return err
+		}
+		all = append(all, x)
+		at, limit = x.Previous, at
+	}
+	for _, x := range slices.Backward(all) {
+		r.header = x.Header
+		for _, k := range x.Keys {
+			r.keys[k.Epoch] = append(r.keys[k.Epoch], k)
+		}
+		for _, e := range x.Entries {
+			if err := r.add(e.Offset, e.Head); err != nil {
+				return err
+			}
+		}
+	}
+	if r.header.TapeID != h.Tape {
+		return errors.New("index of another tape")
+	}
+	r.tape = h.Tape
+	r.scanned, err = s.scan(last, r.add)
+	if err != nil {
+		return err
+	}
+	r.damage = append(r.damage, s.damage...)
+	if len(s.damage) > 0 || len(r.damage) > 0 {
+		return errors.New("the index does not agree with the file")
+	}
+	r.footer, r.sealed = &f, true
+	return nil
+}
+
+// readIndex reads the index chunk at off.
+func (r *Reader) readIndex(s *scanner, off int64) (*index, error) {
+	h, err := s.readHead(off)
+	if err != nil {
+		return nil, fmt.Errorf("index at byte %d: %w", off, err)
+	}
+	if h.Type != chunkIndex || h.length() > s.size-off {
+		return nil, fmt.Errorf("index at byte %d: a %s chunk is there", off, h.Type)
+	}
+	b, err := r.readBody(&chunkInfo{off: off, head: h})
+	if err != nil {
+		return nil, err
+	}
+	return parseIndex(b, h.Tape)
+}
+
+// loadByScan reads every chunk header of the file.
+func (r *Reader) loadByScan(start int64) error {
+	s := newScanner(r.src, r.size)
+	var err error
+	r.scanned, err = s.scan(start, r.add)
+	if err != nil {
+		return err
+	}
+	if len(r.chunks) == 0 {
+		return fmt.Errorf("%w: no chunk in %d bytes", ErrNotTape, r.size)
+	}
+	r.tape = *s.tape
+	r.damage = append(r.damage, s.damage...)
+	return r.learn(r.chunks)
+}
+
+// learn reads what scanned chunks say about the tape as a whole: header, keys,
+// indexes, footer.
+func (r *Reader) learn(chunks []*chunkInfo) error {
+	for _, c := range chunks {
+		switch c.head.Type {
+		case chunkHeader:
+			b, err := r.body(c)
+			if err != nil {
+				continue // noted; the header comes twice
+			}
+			h, err := parseFileHeader(b)
+			if errors.Is(err, ErrUnsupported) {
+				return err
+			}
+			if err == nil {
+				r.header = h
+			}
+		case chunkKey:
+			if b, err := r.body(c); err == nil {
+				d := &decoder{b: b}
+				if k := d.wrappedKey(); d.err == nil {
+					r.keys[k.Epoch] = append(r.keys[k.Epoch], k)
+				}
+			}
+		case chunkIndex:
+			if err := r.learnIndex(c); err != nil {
+				return err
+			}
+		case chunkFooter:
+			if f, err := parseFooter(c.head.Meta); err == nil && c.end() == r.size {
+				r.footer, r.sealed = &f, true
+			}
+		}
+	}
+	if r.header.Major == 0 {
+		r.header = FileHeader{Major: Major, TapeID: r.tape}
+	}
+	return nil
+}
+
+func (r *Reader) learnIndex(c *chunkInfo) error {
+	b, err := r.body(c)
+	if err != nil {
+		return nil // noted
+	}
+	x, err := parseIndex(b, r.tape)
+	if err != nil {
+		if errors.Is(err, ErrUnsupported) {
+			return err
+		}
+		r.note(c, DamageContent, err)
+		return nil
+	}
+	if r.header.Major == 0 {
+		r.header = x.Header
+	}
+	for _, k := range x.Keys {
+		r.keys[k.Epoch] = append(r.keys[k.Epoch], k)
+	}
+	for _, e := range x.Entries {
+		if r.byNum[e.Head.Number] == nil {
+			r.listed[e.Head.Number] = e
+		}
+	}
+	return nil
+}
+
+// note enters a damaged chunk into the list of damage, once.
+func (r *Reader) note(c *chunkInfo, kind DamageKind, err error) *Damage {
+	d := &Damage{
+		Kind: kind, Offset: c.off, Length: c.head.length(), Chunk: c.head.Number, Chunks: 1,
+		Type: c.head.Type.String(), Detail: err.Error(),
+	}
+	d.records(c)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.noted[c.head.Number] {
+		r.noted[c.head.Number] = true
+		r.damage = append(r.damage, d)
+	}
+	return d
+}
+
+// records says which records are lost with a chunk.
+func (d *Damage) records(c *chunkInfo) {
+	if c.rec == nil || c.head.Type != chunkRecords {
+		return
+	}
+	d.FirstSeq, d.LastSeq, d.Lost = c.rec.FirstSeq, c.rec.LastSeq, c.rec.Count
+	for _, s := range c.rec.Streams {
+		d.Streams = append(d.Streams, s.ID)
+	}
+}
+
+// readBody reads a chunk's body: checks it, opens it, unpacks it.
+func (r *Reader) readBody(c *chunkInfo) ([]byte, error) {
+	head := int64(chunkHeaderSize + len(c.head.Meta))
+	buf := make([]byte, c.head.length()-head)
+	if _, err := r.src.ReadAt(buf, c.off+head); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("read tape at byte %d: %w", c.off+head, err)
+	}
+	if crc32.Checksum(buf, castagnoli) != c.head.CRC {
+		return nil, r.note(c, DamageBody, errors.New("body checksum does not match"))
+	}
+	stored := buf[:c.head.Stored]
+	m, err := c.bodyMeta()
+	if err != nil {
+		return nil, r.note(c, DamageContent, err)
+	}
+	if c.head.Flags&flagSealed != 0 {
+		k, err := r.epochKey(m.Epoch)
+		if err != nil {
+			return nil, fmt.Errorf("chunk %d at byte %d: %w", c.head.Number, c.off, err)
+		}
+		if stored, err = k.open(&c.head, stored); err != nil {
+			return nil, r.note(c, DamageContent, fmt.Errorf("sealed body: %w", err))
+		}
+	}
+	plain, err := decodeBody(m.Codec, stored, c.head.Size)
+	if err != nil {
+		return nil, r.note(c, DamageContent, err)
+	}
+	return plain, nil
+}
+
+// body is readBody with the header read again from the file when an index was
+// believed until now.
+func (r *Reader) body(c *chunkInfo) ([]byte, error) {
+	s := scanner{src: r.src, size: r.size, tape: &c.head.Tape}
+	h, err := s.readHead(c.off)
+	if err == nil && (h.Number != c.head.Number || h.Type != c.head.Type || h.CRC != c.head.CRC || string(h.Meta) != string(c.head.Meta)) {
+		err = errors.New("another chunk than the index says")
+	}
+	if err != nil {
+		return nil, r.note(c, DamageHeader, err)
+	}
+	return r.readBody(c)
+}
+
+// epochKey opens the key of an epoch with the identities given.
+func (r *Reader) epochKey(epoch uint32) (*epochKey, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e, ok := r.epochs[epoch]; ok {
+		return e.key, e.err
+	}
+	e := epochResult{err: fmt.Errorf("epoch %d: %w", epoch, ErrNoKey)}
+	if len(r.opts.Identities) > 0 {
+		for _, k := range r.keys[epoch] {
+			key, err := k.unwrap(r.tape, r.opts.Identities)
+			if err == nil {
+				e = epochResult{key: key}
+				break
+			}
+			e.err = fmt.Errorf("%w: %w", ErrNoKey, err)
+		}
+	}
+	r.epochs[epoch] = e
+	return e.key, e.err
+}
+
+// Header is the tape's header. Of a tape that lost all copies of it only the
+// version and the tape id are known.
+func (r *Reader) Header() FileHeader { return r.header }
+
+// Sealed reports whether the recording was completed.
+func (r *Reader) Sealed() bool { return r.sealed }
+
+// Encrypted reports whether the content is sealed to recipients.
+func (r *Reader) Encrypted() bool { return r.header.Incompat&FeatureSealed != 0 }
+
+// Damage lists what is known to be wrong with the tape: after Open what its
+// structure shows, after reading also what reading met. Verify looks at every byte.
+func (r *Reader) Damage() []Damage {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make([]Damage, len(r.damage))
+	for i, d := range r.damage {
+		out[i] = *d
+	}
+	slices.SortStableFunc(out, func(a, b Damage) int { return int(min(max(a.Offset-b.Offset, -1), 1)) })
+	return out
+}
+
+// Streams lists the streams, by ID. The definition of a stream that was lost
+// has only ID, kind and the name "?".
+func (r *Reader) Streams() []StreamDef { return sorted(r.streams) }
+
+// Snapshots lists the snapshots, by ID, those without an end included.
+func (r *Reader) Snapshots() []SnapshotInfo {
+	var out []SnapshotInfo
+	for _, id := range slices.Sorted(maps.Keys(r.snaps)) {
+		out = append(out, *r.snaps[id])
+	}
+	return out
+}
+
+// Gaps lists the gap records, in order.
+func (r *Reader) Gaps() []Gap { return sorted(r.gaps) }
+
+// Anchors lists the clock anchors, in order; the one of the file header first.
+func (r *Reader) Anchors() []Anchor { return append([]Anchor{r.header.Start}, sorted(r.anchors)...) }
+
+func sorted[K StreamID | uint64, V any](m map[K]V) []V {
+	out := make([]V, 0, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, m[k])
+	}
+	return out
+}
