@@ -1,0 +1,171 @@
+package network
+
+import (
+	"github.com/xentape/xentape/analyze/internal/packet"
+	"github.com/xentape/xentape/format"
+)
+
+// A key identifies a connection: both ends in a fixed order, so that the two
+// directions meet. One-way ICMP keeps its direction.
+type key struct {
+	a, b   packet.Addr
+	pa, pb uint16
+	proto  uint8
+	oneWay bool
+}
+
+func makeKey(src, dst *packet.Addr, sp, dp uint16, proto uint8, oneWay bool) key {
+	if !oneWay {
+		if d := src.Compare(dst); d > 0 || d == 0 && sp > dp {
+			return key{*dst, *src, dp, sp, proto, false}
+		}
+	}
+	return key{*src, *dst, sp, dp, proto, oneWay}
+}
+
+// maxHistory bounds the history letters of one connection. Letters that can
+// repeat without bound (a SYN, FIN or RST with another number each time) would
+// otherwise let a sender grow it for ever.
+const maxHistory = 1024
+
+// conn is a live connection.
+type conn struct {
+	key                key
+	orig, resp         packet.Addr
+	origPort, respPort uint16
+	proto              uint8
+	start, last        int64 // ns of the tape
+	firstRec, lastRec  uint64
+	history            []byte
+	historyBuf         [16]byte
+	historySeen        uint32
+	pkts, ipBytes      [2]uint64 // originator, responder
+	inactivity         int64
+	attemptAt          int64 // when a connection attempt is given up; 0 none
+	halfClosedAt       int64 // when closing on one side begins to be looked at; 0 none
+	deleteAt           int64 // when the finished connection is done with; 0 none
+	noSession          bool  // session timers are cancelled
+	ports              *ports
+	tcp                *tcpConn
+	flow               datagrams
+	tunnel             tunnelState
+	services           []string
+	stream             format.StreamID
+	shard              *shard
+	current            *meta // of the packet being processed
+	vlan, innerVLAN    uint16
+	app                *app
+}
+
+// tcpAlloc is a connection together with its TCP part, in one allocation.
+type tcpAlloc struct {
+	conn
+	tcpConn
+}
+
+func newConn(k key, src, dst *packet.Addr, sp, dp uint16, proto uint8, now int64, rec uint64) *conn {
+	var c *conn
+	if proto == packet.ProtoTCP {
+		a := new(tcpAlloc)
+		c = &a.conn
+		c.tcp = &a.tcpConn
+	} else {
+		c = new(conn)
+	}
+	c.key, c.orig, c.resp, c.origPort, c.respPort = k, *src, *dst, sp, dp
+	c.proto, c.start, c.last, c.firstRec, c.lastRec = proto, now, now, rec, rec
+	c.history = c.historyBuf[:0]
+	c.inactivity = inactivityDefault
+	return c
+}
+
+// flip turns originator and responder round.
+func (c *conn) flip() {
+	c.orig, c.resp = c.resp, c.orig
+	c.origPort, c.respPort = c.respPort, c.origPort
+	c.pkts[0], c.pkts[1] = c.pkts[1], c.pkts[0]
+	c.ipBytes[0], c.ipBytes[1] = c.ipBytes[1], c.ipBytes[0]
+	c.flow.flip()
+	if t := c.tcp; t != nil {
+		t.ep[0], t.ep[1] = t.ep[1], t.ep[0]
+		t.firstSeen[0], t.firstSeen[1] = t.firstSeen[1], t.firstSeen[0]
+		t.partial = false
+	}
+	c.addHistory('^', true)
+	c.contentFlip()
+}
+
+// addHistory appends a letter; a responder's is in lower case.
+func (c *conn) addHistory(code byte, isOrig bool) {
+	if len(c.history) >= maxHistory {
+		return
+	}
+	if !isOrig && code >= 'A' && code <= 'Z' {
+		code |= 0x20
+	}
+	c.history = append(c.history, code)
+}
+
+// seenHistory adds a letter when its bit is met for the first time, and reports
+// whether it was known.
+func (c *conn) seenHistory(bit uint32, code byte, isOrig bool) bool {
+	if c.historySeen&bit != 0 {
+		return true
+	}
+	c.historySeen |= bit
+	c.addHistory(code, isOrig)
+	return false
+}
+
+// histLimit marks 'X': analysis of the connection reached a limit.
+const histLimit = 0x400
+
+func (c *conn) limitReached() { c.seenHistory(histLimit, 'X', true) }
+
+// count adds a packet to the totals. total is the datagram's length by its IP
+// header.
+func (c *conn) count(isOrig bool, total int) {
+	c.pkts[side(isOrig)]++
+	c.ipBytes[side(isOrig)] += uint64(total)
+}
+
+// datagrams is the state of a connection whose transport has none.
+type datagrams struct {
+	active  [2]bool
+	bytes   [2]uint64
+	badSums [2]scaled
+}
+
+func (d *datagrams) flip() {
+	d.active[0], d.active[1] = d.active[1], d.active[0]
+	d.bytes[0], d.bytes[1] = d.bytes[1], d.bytes[0]
+	d.badSums[0], d.badSums[1] = d.badSums[1], d.badSums[0]
+}
+
+func (d *datagrams) add(isOrig bool, n int) {
+	d.active[side(isOrig)] = true
+	d.bytes[side(isOrig)] += uint64(max(n, 0))
+}
+
+func (c *conn) datagramState() string {
+	if c.proto != packet.ProtoUDP {
+		return "OTH"
+	}
+	switch d := &c.flow; {
+	case d.active[0] && d.active[1]:
+		return "SF"
+	case d.active[0]:
+		return "S0"
+	case d.active[1]:
+		return "SHR"
+	}
+	return "OTH"
+}
+
+// sizes returns the payload bytes of each side.
+func (c *conn) sizes() (orig, resp uint64) {
+	if t := c.tcp; t != nil {
+		return t.ep[0].size(&t.ep[1]), t.ep[1].size(&t.ep[0])
+	}
+	return c.flow.bytes[0], c.flow.bytes[1]
+}

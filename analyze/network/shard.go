@@ -1,0 +1,269 @@
+package network
+
+import (
+	"cmp"
+	"encoding/binary"
+	"slices"
+
+	"github.com/xentape/xentape/analyze/internal/packet"
+	"github.com/xentape/xentape/format"
+)
+
+// Bounds of one flow table.
+const (
+	maxLive    = 16384       // connections alive at once
+	sweepEvery = 10 * second // of packet time
+	maxDepth   = 4           // tunnels in tunnels (Zeek's Tunnel::max_depth)
+)
+
+// A shard is one flow table with all that its connections share. Its answers
+// depend only on the packets given to it.
+type shard struct {
+	opt       *Options
+	ports     *ports
+	table     map[streamKey]*conn
+	swept     int64
+	stats     Stats
+	conns     []*Conn
+	content   content
+	defrag    packet.Defragmenter
+	depth     [maxDepth + 1]packet.Frames
+	inner     [maxDepth + 1]packet.IP
+	ipTunnels map[tunnelKey]string
+}
+
+// streamKey: the same flow on two interfaces is two observations.
+type streamKey struct {
+	key
+	stream format.StreamID
+}
+
+func newShard(o *Options, p *ports) *shard {
+	return &shard{opt: o, ports: p, table: make(map[streamKey]*conn)}
+}
+
+// datagram takes a whole IP datagram.
+func (s *shard) datagram(ip *packet.IP, m meta) {
+	if m.now-s.swept >= sweepEvery || m.now < s.swept {
+		s.sweep(m.now)
+	}
+	switch ip.Proto {
+	case packet.ProtoTCP:
+		s.tcp(ip, &m)
+	case packet.ProtoUDP:
+		s.udp(ip, &m)
+	case packet.ProtoICMP, packet.ProtoICMPv6:
+		s.icmp(ip, &m)
+	case packet.ProtoIPv4, packet.ProtoIPv6:
+		s.ipTunnel(ip, &m, packet.TunnelIP, packet.Inner{Link: packet.LinkRaw}, ip.Payload)
+	case packet.ProtoGRE:
+		s.gre(ip, &m, ip.Payload)
+	case packet.ProtoIGMP, packet.ProtoNone, packet.ProtoMobility:
+		// Control traffic of the network itself, not a conversation.
+	default:
+		s.other(ip, &m)
+	}
+}
+
+// find returns the connection of a packet, a new one if there is none or the
+// known one has ended since.
+func (s *shard) find(ip *packet.IP, m *meta, sp, dp uint16, oneWay bool, seg *packet.TCP) (c *conn, isOrig bool) {
+	k := streamKey{makeKey(&ip.Src, &ip.Dst, sp, dp, ip.Proto, oneWay), m.stream}
+	c = s.table[k]
+	if c != nil && (c.expired(m.now) || seg != nil && c.tcp.reused(seg)) {
+		s.end(c)
+		c = nil
+	}
+	if c == nil {
+		if len(s.table) >= maxLive {
+			s.evict(m.now)
+		}
+		c = newConn(k.key, &ip.Src, &ip.Dst, sp, dp, ip.Proto, m.now, m.rec)
+		c.stream, c.ports, c.shard = m.stream, s.ports, s
+		c.vlan, c.innerVLAN = m.vlan, m.innerVLAN
+		if s.wrongWayRound(ip, sp, dp, seg) && !c.resp.IsBroadcast() {
+			c.flip()
+		}
+		c.tunnel.begin(m.encap)
+		if s.opt.Content {
+			s.attach(c)
+		}
+		s.table[k] = c
+	} else {
+		c.checkTunnel(m.encap)
+	}
+	c.lastRec = m.rec
+	return c, ip.Src == c.orig && sp == c.origPort
+}
+
+// wrongWayRound guesses that the first packet seen came from the responder,
+// because only its port is a server's.
+func (s *shard) wrongWayRound(ip *packet.IP, sp, dp uint16, seg *packet.TCP) bool {
+	switch ip.Proto {
+	case packet.ProtoUDP:
+		return s.ports.udp(sp) && !s.ports.udp(dp)
+	case packet.ProtoTCP:
+		if seg.Flags&packet.SYN != 0 && seg.Flags&packet.ACK == 0 || !s.ports.tcp(sp) {
+			return false
+		}
+		if s.ports.tcp(dp) {
+			// Both could be. A SYN-ACK may be a stealth scan; else the lower
+			// port is the more plausible server.
+			return seg.Flags&packet.SYN == 0 && sp < dp
+		}
+		return true
+	}
+	return false
+}
+
+func (s *shard) tcp(ip *packet.IP, m *meta) {
+	if len(ip.Payload) < 20 || ip.Wire < 20 {
+		s.stats.Truncated++
+		return
+	}
+	var seg packet.TCP
+	r := packet.DecodeTCP(&seg, ip.Payload, ip.Wire)
+	c, isOrig := s.find(ip, m, seg.Src, seg.Dst, false, &seg)
+	if r != packet.OK {
+		s.stats.reject(r)
+		return
+	}
+	if !m.trust && len(ip.Payload) >= ip.Wire && !ip.ValidChecksum(ip.Payload[:ip.Wire], packet.ProtoTCP) {
+		if c.tcp.ep[side(isOrig)].badSums.hit() {
+			c.addHistory('C', isOrig)
+		}
+		return
+	}
+	pk := segment{TCP: &seg, now: m.now, payload: ip.Payload[seg.Header:], length: ip.Wire - seg.Header, isOrig: isOrig}
+	c.current = m
+	c.tcpPacket(&pk)
+	c.current = nil
+	c.count(pk.isOrig, ip.Total)
+}
+
+func (s *shard) udp(ip *packet.IP, m *meta) {
+	if len(ip.Payload) < 8 || ip.Wire < 8 {
+		s.stats.Truncated++
+		return
+	}
+	b := ip.Payload
+	sp, dp := packet.Ports(b)
+	c, isOrig := s.find(ip, m, sp, dp, false, nil)
+	sum := binary.BigEndian.Uint16(b[6:])
+	whole := m.missing == 0 && len(b) >= ip.Wire
+	if !m.trust && whole && (sum != 0 || ip.V6 && !vxlanZero(b, dp)) && !looksVXLAN(b, dp) &&
+		!ip.ValidChecksum(b[:ip.Wire], packet.ProtoUDP) {
+		if c.flow.badSums[side(isOrig)].hit() {
+			c.addHistory('C', isOrig)
+		}
+		return
+	}
+	c.last = m.now
+	c.seenHistory(1<<side(isOrig), 'D', isOrig)
+	c.flow.add(isOrig, int(binary.BigEndian.Uint16(b[4:]))-8)
+	c.count(isOrig, ip.Total)
+	payload := b[8:]
+	if k := packet.TunnelPort(c.respPort); k != packet.NoTunnel {
+		s.udpTunnel(c, ip, m, k, isOrig, payload)
+	}
+	if c.app != nil {
+		c.current = m
+		c.app.datagram(c, isOrig, payload)
+		c.current = nil
+	}
+}
+
+// looksVXLAN: a VXLAN sender may leave the checksum zero, also over IPv6
+// (RFC 7348 §5, RFC 6935).
+func looksVXLAN(b []byte, dp uint16) bool {
+	return dp == packet.PortVXLAN && len(b) > 8+8+14 && b[8]&8 != 0 && binary.BigEndian.Uint16(b[6:]) == 0
+}
+
+func vxlanZero(b []byte, dp uint16) bool { return looksVXLAN(b, dp) }
+
+func (s *shard) icmp(ip *packet.IP, m *meta) {
+	b := ip.Payload
+	if len(b) < 8 || ip.Wire < 8 {
+		s.stats.Truncated++
+		return
+	}
+	if (ip.Proto == packet.ProtoICMPv6) != ip.V6 {
+		s.other(ip, m)
+		return
+	}
+	answer, oneWay := packet.ICMPCounterpart(b[0], b[1], ip.V6)
+	c, isOrig := s.find(ip, m, uint16(b[0]), uint16(answer), oneWay, nil)
+	if !m.trust && len(b) >= ip.Wire {
+		ok := packet.Sum(b[:ip.Wire], 0) == 0xffff
+		if ip.V6 {
+			ok = ip.ValidChecksum(b[:ip.Wire], packet.ProtoICMPv6)
+		}
+		if !ok {
+			return
+		}
+	}
+	c.last = m.now
+	c.flow.add(isOrig, ip.Wire-8)
+	if len(b) >= ip.Wire {
+		c.count(isOrig, ip.Total)
+	}
+}
+
+// other counts datagrams of transports that are not looked into.
+func (s *shard) other(ip *packet.IP, m *meta) {
+	c, isOrig := s.find(ip, m, 0, 0, false, nil)
+	c.last = m.now
+	c.count(isOrig, ip.Total)
+}
+
+// sweep ends the connections whose timers have run out. It changes no answer,
+// only how long they are kept.
+func (s *shard) sweep(now int64) {
+	s.swept = now
+	for _, c := range s.table {
+		if c.expired(now) {
+			s.end(c)
+		}
+	}
+}
+
+// evict makes room: the eighth that was idle longest is ended.
+func (s *shard) evict(now int64) {
+	s.sweep(now)
+	if len(s.table) < maxLive {
+		return
+	}
+	all := make([]*conn, 0, len(s.table))
+	for _, c := range s.table {
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(x, y *conn) int {
+		return cmp.Or(cmp.Compare(x.lastRec, y.lastRec), cmp.Compare(x.firstRec, y.firstRec))
+	})
+	for _, c := range all[:maxLive/8] {
+		s.stats.Evicted++
+		c.limitReached()
+		s.end(c)
+	}
+}
+
+// end takes a connection out of the table and records it.
+func (s *shard) end(c *conn) {
+	delete(s.table, streamKey{c.key, c.stream})
+	if c.app != nil {
+		c.app.finish(c)
+	}
+	s.conns = append(s.conns, c.record())
+	c.app = nil
+}
+
+func (s *shard) finish() {
+	all := make([]*conn, 0, len(s.table))
+	for _, c := range s.table {
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(x, y *conn) int { return cmp.Compare(x.firstRec, y.firstRec) })
+	for _, c := range all {
+		s.end(c)
+	}
+}

@@ -1,0 +1,70 @@
+package network
+
+import (
+	"crypto/sha1" //nolint:gosec // community-id v1 is defined with SHA-1
+	"encoding/base64"
+	"encoding/binary"
+
+	"github.com/xentape/xentape/analyze/internal/packet"
+	"github.com/xentape/xentape/format"
+)
+
+const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+// makeUID names a connection in Zeek's style: 'C' and 96 bits in base 62. It is
+// a function of what was observed: the same tape gives the same names.
+func makeUID(k key, stream format.StreamID, start int64, rec uint64) string {
+	var b [16 + 16 + 2 + 2 + 1 + 4 + 8 + 8]byte
+	copy(b[0:], k.a[:])
+	copy(b[16:], k.b[:])
+	binary.BigEndian.PutUint16(b[32:], k.pa)
+	binary.BigEndian.PutUint16(b[34:], k.pb)
+	b[36] = k.proto
+	binary.BigEndian.PutUint32(b[37:], uint32(stream))
+	binary.BigEndian.PutUint64(b[41:], uint64(start))
+	binary.BigEndian.PutUint64(b[49:], rec)
+	return "C" + digest62(b[:])
+}
+
+func digest62(b []byte) string {
+	sum := sha1.Sum(b)
+	hi, lo := binary.BigEndian.Uint64(sum[:]), uint64(binary.BigEndian.Uint32(sum[8:]))
+	out := make([]byte, 0, 18)
+	for i := 0; i < 11; i++ {
+		out = append(out, base62[hi%62])
+		hi /= 62
+	}
+	for i := 0; i < 6; i++ {
+		out = append(out, base62[lo%62])
+		lo /= 62
+	}
+	return string(out)
+}
+
+// CommunityID is the flow hash of github.com/corelight/community-id-spec,
+// version 1, seed 0: equal for both directions, and for every tool.
+// For ICMP the ports are the type and its counterpart (or code).
+func CommunityID(src, dst packet.Addr, sp, dp uint16, proto uint8, oneWay bool) string {
+	if !oneWay {
+		if d := src.Compare(&dst); d > 0 || d == 0 && sp > dp {
+			src, dst, sp, dp = dst, src, dp, sp
+		}
+	}
+	var buf [2 + 16 + 16 + 2 + 4]byte
+	b := buf[:2]
+	for _, a := range []*packet.Addr{&src, &dst} {
+		if n := a.Netip(); n.Is4() {
+			b = append(b, a[12:]...)
+		} else {
+			b = append(b, a[:]...)
+		}
+	}
+	b = append(b, proto, 0)
+	switch proto {
+	case packet.ProtoTCP, packet.ProtoUDP, packet.ProtoSCTP, packet.ProtoICMP, packet.ProtoICMPv6:
+		b = binary.BigEndian.AppendUint16(b, sp)
+		b = binary.BigEndian.AppendUint16(b, dp)
+	}
+	sum := sha1.Sum(b)
+	return "1:" + base64.StdEncoding.EncodeToString(sum[:])
+}
