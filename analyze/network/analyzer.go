@@ -57,6 +57,7 @@ type Analyzer struct {
 	finished bool
 	stats    Stats
 	results  *results
+	relays   map[relay]struct{}
 	ip       packet.IP
 }
 
@@ -165,15 +166,15 @@ func (a *Analyzer) packet(p *format.Packet) {
 	}
 	for i := range list {
 		m.vlan, m.innerVLAN = list[i].VLAN, list[i].InnerVLAN
-		a.datagram(list[i].Data, m)
+		a.datagram(list[i].Data, list[i].Trimmed, m)
 	}
 }
 
 // datagram decodes one IP packet and hands it to the shard of its addresses.
 // Fragments are put together before that, because only the first has ports.
-func (a *Analyzer) datagram(data []byte, m meta) {
+func (a *Analyzer) datagram(data []byte, trimmed int, m meta) {
 	ip := &a.ip
-	if r := packet.DecodeIP(ip, data, len(data)+m.missing, m.trust); r != packet.OK {
+	if r := packet.DecodeIP(ip, data, len(data)+trimmed+m.missing, m.trust); r != packet.OK {
 		a.stats.reject(r)
 		return
 	}
@@ -190,7 +191,7 @@ func (a *Analyzer) datagram(data []byte, m meta) {
 			return
 		}
 	}
-	n := shardOf(ip)
+	n := a.shardOf(ip)
 	if a.pool != nil {
 		a.pool.send(n, ip, m)
 		return
@@ -209,31 +210,6 @@ func (s *Stats) reject(r packet.Reason) {
 	default:
 		s.Malformed++
 	}
-}
-
-// shardOf places a datagram. Everything between two addresses shares a table,
-// because protocols announce connections between the same hosts (FTP). What
-// may be a tunnel goes to table 0, because the same inner flow may come through
-// several tunnels.
-func shardOf(ip *packet.IP) int {
-	switch ip.Proto {
-	case packet.ProtoGRE, packet.ProtoIPv4, packet.ProtoIPv6:
-		return 0
-	case packet.ProtoUDP:
-		if len(ip.Payload) >= 4 {
-			s, d := packet.Ports(ip.Payload)
-			if packet.TunnelPort(s) != packet.NoTunnel || packet.TunnelPort(d) != packet.NoTunnel {
-				return 0
-			}
-		}
-	}
-	h := uint32(0)
-	for i := 0; i < 16; i++ {
-		h = h*31 + (uint32(ip.Src[i]) + uint32(ip.Dst[i]))
-	}
-	h ^= h >> 15
-	h *= 0x2c1b3c6d
-	return int(h>>17) % shards
 }
 
 // Finish ends the analysis: connections still open are recorded as they stand.

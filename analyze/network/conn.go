@@ -45,6 +45,7 @@ type conn struct {
 	halfClosedAt       int64 // when closing on one side begins to be looked at; 0 none
 	deleteAt           int64 // when the finished connection is done with; 0 none
 	noSession          bool  // session timers are cancelled
+	isDNS              bool  // attached to DNS by its port: ended between questions
 	ports              *ports
 	tcp                *tcpConn
 	flow               datagrams
@@ -168,4 +169,14 @@ func (c *conn) sizes() (orig, resp uint64) {
 		return t.ep[0].size(&t.ep[1]), t.ep[1].size(&t.ep[0])
 	}
 	return c.flow.bytes[0], c.flow.bytes[1]
+}
+
+// dnsTimeout is Zeek's dns_session_timeout.
+const dnsTimeout = 10 * second
+
+// dnsExpired: a UDP flow to a DNS port is looked at every ten seconds, and ends
+// when nothing was said for nine.
+func (c *conn) dnsExpired(now int64) bool {
+	fire := c.start + (now-c.start)/dnsTimeout*dnsTimeout
+	return fire > c.start && fire-c.last >= dnsTimeout-second
 }

@@ -114,7 +114,9 @@ func (c *conn) record() *Conn {
 		Service: c.service(),
 	}
 	if c.last > c.start {
-		d := Seconds(c.last - c.start)
+		// As the difference of two times in microseconds, which is what most
+		// captures have.
+		d := Seconds((c.last/1000 - c.start/1000) * 1000)
 		o, p := c.sizes()
 		r.Duration, r.OrigBytes, r.RespBytes = &d, &o, &p
 	}

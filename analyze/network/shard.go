@@ -85,6 +85,7 @@ func (s *shard) find(ip *packet.IP, m *meta, sp, dp uint16, oneWay bool, seg *pa
 			c.flip()
 		}
 		c.tunnel.begin(m.encap)
+		c.isDNS = ip.Proto == packet.ProtoUDP && s.ports.enabled["dns"] && dnsPort(c.respPort)
 		if s.opt.Content {
 			s.attach(c)
 		}
@@ -94,6 +95,15 @@ func (s *shard) find(ip *packet.IP, m *meta, sp, dp uint16, oneWay bool, seg *pa
 	}
 	c.lastRec = m.rec
 	return c, ip.Src == c.orig && sp == c.origPort
+}
+
+// dnsPort reports whether UDP port p is one DNS, or a relative of it, answers on.
+func dnsPort(p uint16) bool {
+	switch p {
+	case 53, 137, 5353, 5355:
+		return true
+	}
+	return false
 }
 
 // wrongWayRound guesses that the first packet seen came from the responder,
@@ -151,7 +161,7 @@ func (s *shard) udp(ip *packet.IP, m *meta) {
 	c, isOrig := s.find(ip, m, sp, dp, false, nil)
 	sum := binary.BigEndian.Uint16(b[6:])
 	whole := m.missing == 0 && len(b) >= ip.Wire
-	if !m.trust && whole && (sum != 0 || ip.V6 && !vxlanZero(b, dp)) && !looksVXLAN(b, dp) &&
+	if !m.trust && whole && (sum != 0 || ip.V6) && !uncheckedVXLAN(b, dp) &&
 		!ip.ValidChecksum(b[:ip.Wire], packet.ProtoUDP) {
 		if c.flow.badSums[side(isOrig)].hit() {
 			c.addHistory('C', isOrig)
@@ -163,7 +173,11 @@ func (s *shard) udp(ip *packet.IP, m *meta) {
 	c.flow.add(isOrig, int(binary.BigEndian.Uint16(b[4:]))-8)
 	c.count(isOrig, ip.Total)
 	payload := b[8:]
-	if k := packet.TunnelPort(c.respPort); k != packet.NoTunnel {
+	k := packet.TunnelPort(c.respPort)
+	if k == packet.NoTunnel && packet.LooksTeredo(payload) {
+		k = packet.TunnelTeredo
+	}
+	if k != packet.NoTunnel {
 		s.udpTunnel(c, ip, m, k, isOrig, payload)
 	}
 	if c.app != nil {
@@ -173,13 +187,11 @@ func (s *shard) udp(ip *packet.IP, m *meta) {
 	}
 }
 
-// looksVXLAN: a VXLAN sender may leave the checksum zero, also over IPv6
+// uncheckedVXLAN: a VXLAN sender may leave the checksum zero, over IPv6 too
 // (RFC 7348 §5, RFC 6935).
-func looksVXLAN(b []byte, dp uint16) bool {
+func uncheckedVXLAN(b []byte, dp uint16) bool {
 	return dp == packet.PortVXLAN && len(b) > 8+8+14 && b[8]&8 != 0 && binary.BigEndian.Uint16(b[6:]) == 0
 }
-
-func vxlanZero(b []byte, dp uint16) bool { return looksVXLAN(b, dp) }
 
 func (s *shard) icmp(ip *packet.IP, m *meta) {
 	b := ip.Payload

@@ -169,7 +169,7 @@ func (c *conn) expired(now int64) bool {
 	}
 	t := c.tcp
 	if t == nil {
-		return false
+		return c.proto == packet.ProtoUDP && c.isDNS && c.dnsExpired(now)
 	}
 	orig, resp := &t.ep[0], &t.ep[1]
 	if c.attemptAt != 0 && now >= c.attemptAt {

@@ -151,7 +151,7 @@ func (s *shard) descend(m *meta, ref tunnelRef, in packet.Inner, b []byte) {
 	for _, f := range s.depth[depth].Link(in.Link, b) {
 		ip := &s.inner[depth]
 		inner.missing = m.missing
-		if r := packet.DecodeIP(ip, f.Data, len(f.Data)+inner.missing, m.trust); r != packet.OK {
+		if r := packet.DecodeIP(ip, f.Data, len(f.Data)+f.Trimmed+inner.missing, m.trust); r != packet.OK {
 			s.stats.reject(r)
 			continue
 		}

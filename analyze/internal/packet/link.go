@@ -51,7 +51,8 @@ const maxLinkHeaders = 32
 
 // A Frame is what a link layer carries when that looks like IP.
 type Frame struct {
-	Data      []byte // from the first byte of the IP header, to the captured end
+	Data      []byte // from the first byte of the IP header
+	Trimmed   int    // captured bytes after Data that a link header's length field left out
 	VLAN      uint16 // outer 802.1Q identifier, 0 when untagged
 	InnerVLAN uint16 // inner identifier of a double tag
 }
@@ -60,15 +61,16 @@ type Frame struct {
 // only where a wireless frame aggregates several (A-MSDU). It is reused from
 // packet to packet.
 type Frames struct {
-	list []Frame
-	vlan [2]uint16
+	list  []Frame
+	whole []byte
+	vlan  [2]uint16
 }
 
 // Link strips the link layer lt from data and returns the IP packets inside; the
 // result is valid until the next call. Frames that carry something else, or are
 // too short to say, give none.
 func (f *Frames) Link(lt uint16, data []byte) []Frame {
-	f.list = f.list[:0]
+	f.list, f.whole = f.list[:0], data
 	f.vlan = [2]uint16{}
 	switch lt {
 	case LinkEthernet:
@@ -113,7 +115,9 @@ func (f *Frames) Link(lt uint16, data []byte) []Frame {
 
 func (f *Frames) add(ip []byte) {
 	if len(ip) >= 20 && (ip[0]>>4 == 4 || ip[0]>>4 == 6) {
-		f.list = append(f.list, Frame{Data: ip, VLAN: f.vlan[0], InnerVLAN: f.vlan[1]})
+		// ip is a part of whole: their capacities tell where it begins.
+		after := len(f.whole) - (cap(f.whole) - cap(ip)) - len(ip)
+		f.list = append(f.list, Frame{Data: ip, Trimmed: after, VLAN: f.vlan[0], InnerVLAN: f.vlan[1]})
 	}
 }
 

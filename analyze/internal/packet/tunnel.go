@@ -279,3 +279,10 @@ func DecodeAYIYA(b []byte) (Inner, Verdict) {
 	}
 	return Inner{}, Empty
 }
+
+// LooksTeredo recognizes a Teredo datagram on any port: a bare IPv6 packet with
+// an address of the Teredo prefix 2001:0::/32 (RFC 4380 §2.6).
+func LooksTeredo(b []byte) bool {
+	return len(b) >= 40 && b[0]>>4 == 6 &&
+		(binary.BigEndian.Uint32(b[8:]) == 0x20010000 || binary.BigEndian.Uint32(b[24:]) == 0x20010000)
+}
