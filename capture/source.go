@@ -12,6 +12,8 @@ import (
 type Sink interface {
 	DefineStream(format.StreamDef) (format.StreamID, error)
 	Write(format.Record) error
+	// BeginSnapshot opens an image of a stream that was defined.
+	BeginSnapshot(format.SnapshotBegin) (*format.SnapshotWriter, error)
 }
 
 // Source observes one thing.

@@ -1,0 +1,62 @@
+// Package xenstore is a client of xenstored: the tree in which the toolstack and
+// the backends keep what they know of each guest. Of the tree only the control
+// domain's side is believed; what guests may write is passed on as it is.
+package xenstore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// Message types (xen/include/public/io/xs_wire.h, enum xsd_sockmsg_type).
+const (
+	opDirectory     = 1
+	opRead          = 2
+	opGetPerms      = 3
+	opWatch         = 4
+	opUnwatch       = 5
+	opWrite         = 11
+	opRemove        = 13
+	opWatchEvent    = 15
+	opError         = 16
+	opDirectoryPart = 20 // since Xen 4.9
+)
+
+// headerSize is sizeof(struct xsd_sockmsg): type, req_id, tx_id, len.
+const headerSize = 16
+
+// maxPayload is XENSTORE_PAYLOAD_MAX.
+const maxPayload = 4096
+
+type message struct {
+	op      uint32
+	request uint32
+	payload []byte
+}
+
+func (m *message) append(b []byte) []byte {
+	b = binary.LittleEndian.AppendUint32(b, m.op)
+	b = binary.LittleEndian.AppendUint32(b, m.request)
+	b = binary.LittleEndian.AppendUint32(b, 0) // no transaction
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(m.payload)))
+	return append(b, m.payload...)
+}
+
+// readMessage reads one message; its length is checked before room is made.
+func readMessage(r io.Reader) (*message, error) {
+	var head [headerSize]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, err
+	}
+	m := &message{op: binary.LittleEndian.Uint32(head[0:]), request: binary.LittleEndian.Uint32(head[4:])}
+	n := binary.LittleEndian.Uint32(head[12:])
+	if n > maxPayload {
+		return nil, fmt.Errorf("xenstore message of type %d: length %d exceeds %d", m.op, n, maxPayload)
+	}
+	m.payload = make([]byte, n)
+	if _, err := io.ReadFull(r, m.payload); err != nil {
+		return nil, fmt.Errorf("xenstore message of type %d: %w", m.op, err)
+	}
+	return m, nil
+}

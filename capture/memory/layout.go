@@ -1,0 +1,119 @@
+package memory
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/xentape/xentape/capture/internal/hypercall"
+	"github.com/xentape/xentape/capture/internal/xenabi"
+	"github.com/xentape/xentape/format"
+)
+
+// layout is where a guest's memory is at one moment.
+type layout struct {
+	pages   uint64   // one past the highest page number that can exist
+	present bitset   // pages that have a frame to read
+	states  []run    // pages that exist and are not read, ascending
+	p2m     []uint64 // PV: machine frame by page, as the guest has it; nil: the page number is the frame number
+	total   uint64   // frames Xen says the domain has
+}
+
+// run is a run of pages in one state.
+type run struct {
+	format.Extent
+	state format.PageState
+}
+
+// frame is what to map for a page.
+func (l *layout) frame(page uint64) uint64 {
+	if l.p2m != nil {
+		return l.p2m[page]
+	}
+	return page
+}
+
+func (l *layout) setState(page uint64, st format.PageState) {
+	if n := len(l.states); n > 0 {
+		last := &l.states[n-1]
+		if last.state == st && last.Start+last.Count == page {
+			last.Count++
+			return
+		}
+	}
+	l.states = append(l.states, run{format.Extent{Start: page, Count: 1}, st})
+}
+
+// maxPages bounds the page numbers of a guest, in pages: 16 TiB.
+const maxPages = 1 << 32
+
+// plan finds out where the guest's memory is.
+func plan(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo) (*layout, error) {
+	if info.HVM() {
+		return planHVM(ctx, x, info)
+	}
+	return planPV(x, info)
+}
+
+// planHVM asks Xen for the type of each guest frame. Most numbers below the
+// highest have no frame: mapping them all blindly takes ten times as long.
+func planHVM(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo) (*layout, error) {
+	highest, err := x.MaximumGPFN(info.Domain)
+	if err != nil {
+		return nil, err
+	}
+	if highest >= maxPages {
+		return nil, fmt.Errorf("domain %d has frames up to %#x: more than the %#x supported", info.Domain, highest, uint64(maxPages))
+	}
+	l := &layout{pages: highest + 1, present: newBitset(highest + 1), total: info.TotalPages}
+	frames := make([]uint64, 0, xenabi.MaxPageFrameInfo)
+	for start := uint64(0); start < l.pages; start += xenabi.MaxPageFrameInfo {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		frames = frames[:0]
+		for n := start; n < min(start+xenabi.MaxPageFrameInfo, l.pages); n++ {
+			frames = append(frames, n)
+		}
+		types, err := x.PageTypes(info.Domain, frames)
+		if err != nil {
+			return nil, err
+		}
+		for i, t := range types {
+			switch t {
+			case xenabi.PageTypeInvalid:
+			case xenabi.PageTypeBroken:
+				l.setState(frames[i], format.PageUnreadable)
+			case xenabi.PageTypeXAlloc:
+				// Promised, without content: reading would populate it.
+			default:
+				l.present.add(frames[i])
+			}
+		}
+	}
+	return l, nil
+}
+
+// PoDError says that a guest is not read because it has populate-on-demand
+// memory outstanding.
+type PoDError struct {
+	Domain         uint16
+	Entries, Cache uint64
+}
+
+func (e *PoDError) Error() string {
+	return fmt.Sprintf("domain %d has %d populate-on-demand entries and %d pages to back them: reading its memory populates pages, "+
+		"and Xen crashes the guest when they run out; start it with memory = maxmem, wait until its balloon driver is up, or allow it explicitly",
+		e.Domain, e.Entries, e.Cache)
+}
+
+// checkPoD refuses guests that looking at can crash.
+func checkPoD(x *hypercall.Xen, domain uint16) error {
+	t, known, err := x.PoDTarget(domain)
+	if err != nil {
+		return err
+	}
+	if known && t.Entries > 0 {
+		return &PoDError{Domain: domain, Entries: t.Entries, Cache: t.Cache}
+	}
+	return nil
+}
