@@ -74,7 +74,7 @@ func (a *Analyzer) Feed(m replay.Memory) error {
 		return &LookError{Snapshot: s.number, Problems: s.problems, Err: err}
 	}
 	s.steps = a.k.Steps
-	l := &lister{s: s, v: objects.NewView(a.k), at: map[uint64]*entry{}}
+	l := &lister{s: s, v: objects.NewView(a.k), at: map[uint64]*entry{}, open: map[uint64]objects.File{}}
 	l.list()
 	a.model.take(s)
 	if len(s.problems) > 0 {
@@ -98,6 +98,7 @@ func (a *Analyzer) follow(m replay.Memory, s *snapshot) error {
 	if err != nil {
 		return err
 	}
+	k.Preload(objects.Symbols()...)
 	a.k = k
 	return nil
 }

@@ -3,6 +3,7 @@ package process
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/xentape/xentape/analyze/internal/linux/objects"
 )
@@ -28,6 +29,9 @@ func (l *lister) process(e *entry) *Process {
 	p.evidence("task_struct", t.Addr, t.Phys)
 	l.credentials(p, t)
 	l.threads(p, t)
+	l.surroundings(p, t)
+	l.memory(p, t)
+	l.files(p, t)
 	return p
 }
 
@@ -70,4 +74,129 @@ func (l *lister) threads(p *Process, t *objects.Task) {
 	})
 	p.incomplete("threads", err)
 	slices.SortFunc(p.ThreadList, func(a, b Thread) int { return cmp.Compare(a.TID, b.TID) })
+}
+
+func (l *lister) surroundings(p *Process, t *objects.Task) {
+	nrs, err := l.v.Numbers(t)
+	p.incomplete("pid namespaces", err)
+	for _, n := range nrs {
+		p.NSPID = append(p.NSPID, n.NR)
+		p.Namespaces.PID = n.NS
+	}
+	n, err := l.v.Namespaces(t)
+	p.incomplete("namespaces", err)
+	p.Namespaces.Net, p.Namespaces.Mount, p.Namespaces.UTS = n.Net, n.Mount, n.UTS
+	p.Namespaces.IPC, p.Namespaces.Cgroup, p.Namespaces.Host = n.IPC, n.Cgroup, n.Host
+	p.Cgroup, err = l.v.Cgroup(t)
+	p.incomplete("cgroup", err)
+	p.Container = container(p.Cgroup, p.NSPID, p.Namespaces.PID)
+	p.Cwd, p.Root, err = l.v.FSPaths(t)
+	p.incomplete("working directory", err)
+}
+
+func (l *lister) memory(p *Process, t *objects.Task) {
+	if t.MM == 0 {
+		return // kernel thread, or exited
+	}
+	m, err := l.v.Memory(t)
+	if err != nil {
+		p.incomplete("memory", err)
+		return
+	}
+	p.evidence("mm_struct", m.Addr, l.v.Locate(m.Addr))
+	p.Args, err = m.Args()
+	p.incomplete("args", err)
+	p.Env, err = m.Env()
+	p.incomplete("env", err)
+	exe, ok, err := l.v.ExePath(m)
+	p.incomplete("exe", err)
+	if ok {
+		p.Exe = exe.Path
+		p.ExeFile = fileID(exe)
+	}
+	err = l.v.Regions(m, func(r objects.Region) {
+		x, err := l.region(m, r)
+		p.incomplete("map", err)
+		p.Maps = append(p.Maps, x)
+	})
+	p.incomplete("maps", err)
+}
+
+func (l *lister) region(m *objects.Memory, r objects.Region) (Map, error) {
+	x := Map{Start: Address(r.Start), End: Address(r.End), Offset: r.Offset}
+	perms := []byte("---p")
+	for i, bit := range []uint64{objects.RegionRead, objects.RegionWrite, objects.RegionExec} {
+		if r.Flags&bit != 0 {
+			perms[i] = "rwx"[i]
+		}
+	}
+	if r.Flags&objects.RegionShared != 0 {
+		perms[3] = 's'
+	}
+	x.Perms = string(perms)
+	if r.File != 0 {
+		f, err := l.file(r.File)
+		x.Path, x.FileID = f.Path, fileID(f)
+		return x, err
+	}
+	x.Exec = r.Flags&objects.RegionExec != 0
+	switch {
+	case r.Start == m.VDSO && m.VDSO != 0:
+		x.Path, x.Exec = "[vdso]", false
+	case r.Start <= m.Brk && r.End >= m.BrkStart && m.Brk != m.BrkStart:
+		x.Path = "[heap]"
+	case r.Start <= m.StackStart && r.End >= m.StackStart:
+		x.Path = "[stack]"
+	}
+	return x, nil
+}
+
+// file reads an open file description; many regions share one.
+func (l *lister) file(addr uint64) (objects.File, error) {
+	if f, ok := l.open[addr]; ok {
+		return f, nil
+	}
+	f, err := l.v.File(addr)
+	if err == nil {
+		l.open[addr] = f
+	}
+	return f, err
+}
+
+func (l *lister) files(p *Process, t *objects.Task) {
+	if t.Files != 0 {
+		p.evidence("files_struct", t.Files, l.v.Locate(t.Files))
+	}
+	err := l.v.Files(t, func(f objects.File) {
+		x := File{FD: f.FD, Path: f.Path, Flags: f.Flags, Pos: f.Pos, FileID: *fileID(f)}
+		p.Files = append(p.Files, x)
+		if f.Inode.FileSystem == "sockfs" {
+			s, ok, err := l.v.Socket(&f)
+			p.incomplete("socket", err)
+			if ok {
+				p.Sockets = append(p.Sockets, socket(f.FD, &s))
+			}
+		}
+	}, func(err error) { p.incomplete("files", err) })
+	p.incomplete("files", err)
+}
+
+func fileID(f objects.File) *FileID {
+	i := &f.Inode
+	return &FileID{
+		Major: i.Major, Minor: i.Minor, Inode: i.Number, FileSystem: i.FileSystem, Device: i.Device,
+		Deleted: strings.HasSuffix(f.Path, " (deleted)"), Size: i.Size, Links: i.Links, Mode: i.Mode, Address: Address(i.Addr),
+	}
+}
+
+func socket(fd int, s *objects.Socket) Socket {
+	x := Socket{
+		FD: fd, Family: s.FamilyName(), Type: s.TypeName(), Proto: s.ProtoName(), State: s.StateName(),
+		Path: s.Path, Peer: s.PeerInode, Inode: s.Inode, NetNS: s.NetNS, Interface: s.Interface, Address: Address(s.Addr),
+	}
+	if s.Local.IsValid() {
+		x.Local, x.LocalPort = s.Local.Addr().String(), s.Local.Port()
+		x.Remote, x.RemotePort = s.Remote.Addr().String(), s.Remote.Port()
+	}
+	return x
 }

@@ -146,13 +146,12 @@ type Socket struct {
 
 // Map is one region of a process's address space.
 type Map struct {
-	Start   Address `json:"start"`
-	End     Address `json:"end"`
-	Perms   string  `json:"perms"` // as in /proc/PID/maps: rwxp
-	Offset  uint64  `json:"offset"`
-	Path    string  `json:"path,omitempty"`
-	Exec    bool    `json:"anon_exec,omitempty"` // executable without a file behind it
-	Deleted bool    `json:"deleted,omitempty"`
+	Start  Address `json:"start"`
+	End    Address `json:"end"`
+	Perms  string  `json:"perms"` // as in /proc/PID/maps: rwxp
+	Offset uint64  `json:"offset"`
+	Path   string  `json:"path,omitempty"`
+	Exec   bool    `json:"anon_exec,omitempty"` // executable without a file behind it
 	*FileID
 }
 

@@ -38,9 +38,10 @@ type entry struct {
 
 // lister enumerates the processes of one snapshot by every view.
 type lister struct {
-	s  *snapshot
-	v  *objects.View
-	at map[uint64]*entry
+	s    *snapshot
+	v    *objects.View
+	at   map[uint64]*entry
+	open map[uint64]objects.File
 }
 
 // see notes that a view led to a task structure.

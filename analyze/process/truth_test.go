@@ -2,9 +2,11 @@ package process_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -98,12 +100,85 @@ func requireEqual(t *testing.T, want *truth, got []process.Process) {
 		}
 		require.Equal(t, w.UID, decimal(p.Credentials.UID[:]), at)
 		require.Equal(t, w.GID, decimal(p.Credentials.GID[:]), at)
+		require.Equal(t, text(w.Exe), p.Exe, at)
+		require.Equal(t, text(w.Cwd), p.Cwd, at)
+		require.Equal(t, w.Args, orEmpty(p.Args), at)
+		require.Equal(t, w.Env, orEmpty(p.Env), at)
+		require.Equal(t, w.NSPID, decimal(p.NSPID), at)
+		require.Equal(t, text(w.NS.PID), inode("pid", p.Namespaces.PID), at)
+		require.Equal(t, text(w.NS.Net), inode("net", p.Namespaces.Net), at)
+		require.Equal(t, text(w.NS.Mnt), inode("mnt", p.Namespaces.Mount), at)
+		require.Equal(t, text(w.NS.UTS), inode("uts", p.Namespaces.UTS), at)
+		var fds []string
+		for _, f := range w.FDs {
+			// The driver's own, open only while it wrote this.
+			if !strings.HasPrefix(f.Target, "/proc") {
+				fds = append(fds, strconv.Itoa(f.FD)+" "+f.Target)
+			}
+		}
+		var got []string
+		for _, f := range p.Files {
+			got = append(got, strconv.Itoa(f.FD)+" "+f.Path)
+		}
+		require.Equal(t, fds, got, at)
+		require.Equal(t, mapLines(w.Maps), mapsOf(p), at)
 		require.Len(t, p.ThreadList, len(w.ThreadList), at)
 		for i, th := range w.ThreadList {
 			require.Equal(t, th.TID, p.ThreadList[i].TID, at)
 		}
 	}
 	require.Empty(t, byPID, "processes /proc does not have")
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func orEmpty(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+func inode(kind string, n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s:[%d]", kind, n)
+}
+
+// mapLines normalizes /proc/PID/maps: without padding, and without the names the
+// kernel makes up for regions of its own.
+func mapLines(s string) []string {
+	var out []string
+	for _, l := range strings.Split(strings.TrimSpace(s), "\n") {
+		f := strings.Fields(l)
+		if len(f) < 5 || strings.Contains(l, "[vsyscall]") {
+			continue
+		}
+		name := strings.Join(f[5:], " ")
+		if strings.HasPrefix(name, "[vvar") {
+			name = ""
+		}
+		out = append(out, strings.TrimSpace(strings.Join(f[:5], " ")+" "+name))
+	}
+	return out
+}
+
+func mapsOf(p process.Process) []string {
+	var out []string
+	for _, m := range p.Maps {
+		dev, ino := "00:00", uint64(0)
+		if m.FileID != nil {
+			dev, ino = fmt.Sprintf("%02x:%02x", m.Major, m.Minor), m.Inode
+		}
+		out = append(out, strings.TrimSpace(fmt.Sprintf("%08x-%08x %s %08x %s %d %s", uint64(m.Start), uint64(m.End), m.Perms, m.Offset, dev, ino, m.Path)))
+	}
+	return out
 }
 
 func decimal[T uint32 | int](n []T) []string {
@@ -127,6 +202,7 @@ func TestRecordingsEqualProc(t *testing.T) {
 			a := process.New(process.Options{})
 			require.NoError(t, a.Feed(openImage(t, recording(t, image), 1)))
 			requireEqual(t, want, a.At(1))
+			requireSockets(t, want, a.At(1))
 		})
 	}
 }

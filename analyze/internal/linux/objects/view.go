@@ -26,11 +26,14 @@ var ErrTooMuch = errors.New("more objects than any real kernel has: walk given u
 type View struct {
 	K     *linux.Kernel
 	steps int
+	paths map[pathKey]string
+	fs    map[uint64]superBlock
+	cgrps map[uint64]string
 }
 
 // NewView returns a view of the snapshot k was last given.
 func NewView(k *linux.Kernel) *View {
-	return &View{K: k, steps: maxSteps}
+	return &View{K: k, steps: maxSteps, paths: map[pathKey]string{}, fs: map[uint64]superBlock{}, cgrps: map[uint64]string{}}
 }
 
 func (v *View) step() error {

@@ -1,0 +1,11 @@
+package objects
+
+// Symbols lists the kernel symbols the package asks for, so that they can be
+// looked up in one pass.
+func Symbols() []string {
+	return []string{
+		"init_task", "init_pid_ns", "total_forks", "nr_threads", "page_offset_base", "vmemmap_base",
+		"runqueues", "__per_cpu_offset", "nr_cpu_ids", "modules", "module_kset", "prb", "super_blocks",
+		"fair_sched_class", "idle_sched_class", "rt_sched_class", "dl_sched_class", "stop_sched_class", "ext_sched_class",
+	}
+}
