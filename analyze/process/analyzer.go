@@ -7,6 +7,7 @@ import (
 
 	"github.com/xentape/xentape/analyze/internal/linux"
 	"github.com/xentape/xentape/analyze/internal/linux/objects"
+	"github.com/xentape/xentape/format"
 	"github.com/xentape/xentape/replay"
 )
 
@@ -50,11 +51,13 @@ func (e *LookError) Unwrap() error { return e.Err }
 
 // Analyzer follows the processes of one guest over its snapshots.
 type Analyzer struct {
-	opt   Options
-	k     *linux.Kernel
-	boot  bootID
-	snaps []*snapshot
-	model model
+	opt     Options
+	k       *linux.Kernel
+	scanner *objects.Scanner
+	changed []format.Extent // frames that may differ from the snapshot before
+	delta   bool            // changed is known
+	snaps   []*snapshot
+	model   model
 }
 
 // New returns an analyzer that has seen nothing yet.
@@ -69,13 +72,17 @@ func (a *Analyzer) Feed(m replay.Memory) error {
 	}
 	s.when = when(s.info, s.number)
 	a.snaps = append(a.snaps, s)
-	if err := a.follow(m, s); err != nil {
+	if err := a.follow(m); err != nil {
 		s.problem("kernel", err)
 		return &LookError{Snapshot: s.number, Problems: s.problems, Err: err}
 	}
-	s.steps = a.k.Steps
-	l := &lister{s: s, v: objects.NewView(a.k), at: map[uint64]*entry{}, open: map[uint64]objects.File{}}
-	l.list()
+	s.steps, s.banner = a.k.Steps, a.k.Banner
+	l := &lister{
+		s: s, v: objects.NewView(a.k), scanner: a.scanner, at: map[uint64]*entry{},
+		open: map[uint64]objects.File{}, broken: map[View]bool{},
+	}
+	l.scanErr = a.scanner.Update(l.v, a.changed, a.delta)
+	l.list(a.model.prev)
 	a.model.take(s)
 	if len(s.problems) > 0 {
 		return &LookError{Snapshot: s.number, Problems: s.problems}
@@ -85,15 +92,14 @@ func (a *Analyzer) Feed(m replay.Memory) error {
 
 // follow readies the kernel for the snapshot: the one known, when this is the
 // same boot, else found anew.
-func (a *Analyzer) follow(m replay.Memory, s *snapshot) error {
+func (a *Analyzer) follow(m replay.Memory) (err error) {
+	a.changed, a.delta = nil, false
 	if a.k != nil {
-		changed, known, err := a.k.Advance(m)
-		if err == nil {
-			s.changed, s.delta = changed, known
+		if a.changed, a.delta, err = a.k.Advance(m); err == nil {
 			return nil
 		}
-		a.k = nil
 	}
+	a.k, a.scanner, a.delta = nil, objects.NewScanner(), false
 	k, err := linux.Open(m, linux.Options{Symbols: a.opt.Symbols})
 	if err != nil {
 		return err

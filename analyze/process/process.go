@@ -72,6 +72,7 @@ type Thread struct {
 	TID         int     `json:"tid"`
 	Comm        string  `json:"comm"`
 	State       string  `json:"state"`
+	StartTime   uint64  `json:"start_time"`
 	TaskAddress Address `json:"task_address"`
 }
 

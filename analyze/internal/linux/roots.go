@@ -22,25 +22,21 @@ const maxRoots = 64
 // error is a way that exists and leads nowhere.
 func roots(mem *phys.Memory) iter.Seq2[root, error] {
 	return func(yield func(root, error) bool) {
-		infos, unread := vmcoreinfo.Find(mem)
 		if b, ok := mem.Source().Attachment("elf/note/VMCOREINFO"); ok {
-			if in := vmcoreinfo.Parse(string(b)); in != nil {
-				infos = append([]*vmcoreinfo.Info{in}, infos...)
+			if in := vmcoreinfo.Parse(string(b)); in != nil && !yield(fromInfo(in)) {
+				return
 			}
 		}
-		for _, in := range infos {
+		var unread phys.Unread
+		found := false
+		for in := range vmcoreinfo.Find(mem, &unread) {
+			found = true
 			if !yield(fromInfo(in)) {
 				return
 			}
 		}
-		if len(infos) == 0 {
-			err := errors.New("no VMCOREINFO in memory")
-			if unread.Frames > 0 {
-				err = fmt.Errorf("no VMCOREINFO in what could be read; %d frames could not (%w)", unread.Frames, unread.First)
-			}
-			if !yield(root{}, err) {
-				return
-			}
+		if !found && !yield(root{}, noInfo(unread)) {
+			return
 		}
 		regs := registers(mem)
 		if len(regs) == 0 && !yield(root{}, errors.New("no vCPU registers recorded")) {
@@ -57,6 +53,13 @@ func roots(mem *phys.Memory) iter.Seq2[root, error] {
 			}
 		}
 	}
+}
+
+func noInfo(u phys.Unread) error {
+	if u.Frames > 0 {
+		return fmt.Errorf("no VMCOREINFO in what could be read; %d frames could not (%w)", u.Frames, u.First)
+	}
+	return errors.New("no VMCOREINFO in memory")
 }
 
 // fromInfo computes the root table from VMCOREINFO: its symbol lies in the

@@ -5,7 +5,7 @@ package vmcoreinfo
 
 import (
 	"bytes"
-	"sort"
+	"iter"
 	"strconv"
 	"strings"
 
@@ -45,39 +45,61 @@ func Parse(text string) *Info {
 	return i
 }
 
-// Find scans all of memory and returns the distinct texts, those with most
-// copies first: a running kernel keeps two, the page and the ELF note.
-func Find(m *phys.Memory) ([]*Info, phys.Unread) {
-	var all []*Info
-	byText := map[string]*Info{}
-	hits := 0
-	u := m.Scan(nil, func(frame uint64, p *phys.Page) bool {
-		for o := 0; ; o += len(marker) {
-			i := bytes.Index(p[o:], marker)
-			if i < 0 {
-				return true
-			}
-			o += i
-			text, ok := textAt(m, frame*phys.PageSize+uint64(o))
-			if !ok {
-				continue
-			}
-			in := byText[text]
-			if in == nil {
-				if in = Parse(text); in == nil {
+// Find scans memory and gives each text once: as soon as a second copy of it is
+// found, since a running kernel keeps two, the page and the ELF note; texts with
+// one copy follow after all of memory was read. The scan ends with the loop over
+// it. Frames it could not read are added to unread.
+func Find(m *phys.Memory, unread *phys.Unread) iter.Seq[*Info] {
+	return func(yield func(*Info) bool) {
+		var all []*Info
+		byText := map[string]*Info{}
+		hits, stopped := 0, false
+		*unread = m.Scan(nil, func(frame uint64, p *phys.Page) bool {
+			for o := 0; hits < maxHits; o += len(marker) {
+				i := bytes.Index(p[o:], marker)
+				if i < 0 {
+					return true
+				}
+				o += i
+				in := read(m, frame*phys.PageSize+uint64(o), byText)
+				if in == nil {
 					continue
 				}
-				byText[text] = in
-				all = append(all, in)
+				hits++
+				switch len(in.At) {
+				case 1:
+					all = append(all, in)
+				case 2:
+					if stopped = !yield(in); stopped {
+						return false
+					}
+				}
 			}
-			in.At = append(in.At, frame*phys.PageSize+uint64(o))
-			if hits++; hits >= maxHits {
-				return false
+			return false
+		})
+		for _, in := range all {
+			if len(in.At) == 1 && !stopped {
+				stopped = !yield(in)
 			}
 		}
-	})
-	sort.SliceStable(all, func(i, j int) bool { return len(all[i].At) > len(all[j].At) })
-	return all, u
+	}
+}
+
+// read parses the text at pa and adds its place to the copies known.
+func read(m *phys.Memory, pa uint64, byText map[string]*Info) *Info {
+	text, ok := textAt(m, pa)
+	if !ok {
+		return nil
+	}
+	in := byText[text]
+	if in == nil {
+		if in = Parse(text); in == nil {
+			return nil
+		}
+		byText[text] = in
+	}
+	in.At = append(in.At, pa)
+	return in
 }
 
 // Still says whether the same text is still where it was found, in a further
