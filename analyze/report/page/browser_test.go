@@ -1,0 +1,71 @@
+//go:build !windows
+
+package page
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// browser finds Debian's Chromium. `make test` installs it and sets
+// XENTAPE_REQUIRE_TOOLS, so that there a missing browser fails.
+func browser(t *testing.T) string {
+	for _, n := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if p, err := exec.LookPath(n); err == nil {
+			return p
+		}
+	}
+	if os.Getenv("XENTAPE_REQUIRE_TOOLS") != "" {
+		t.Fatal("no chromium: run make deps")
+	}
+	t.Skip("no chromium: run make deps")
+	return ""
+}
+
+// open loads the page headless and returns the document as it stands after its
+// script has run.
+func open(t *testing.T, d *Data, args ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "story.html")
+	var b bytes.Buffer
+	require.NoError(t, Write(&b, d))
+	require.NoError(t, os.WriteFile(file, b.Bytes(), 0o644))
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	args = append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+		"--disable-dev-shm-usage", "--user-data-dir=" + filepath.Join(dir, "profile"), "--virtual-time-budget=20000", "--window-size=1400,900", "--dump-dom"}, args...)
+	cmd := exec.CommandContext(ctx, browser(t), append(args, "file://"+file)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(t, err, stderr.String())
+	require.NotContains(t, stderr.String(), "Content Security Policy", "something in the page broke its own policy")
+	return string(out)
+}
+
+func TestBrowserShowsHostileNamesAsText(t *testing.T) {
+	dom := open(t, sample())
+	require.Contains(t, dom, `data-ready="true"`, "the script did not run to its end")
+	require.NotContains(t, dom, "data-owned")
+	require.NotContains(t, dom, "<img")
+	require.NotContains(t, dom, "<svg")
+	require.Contains(t, dom, "&lt;img src=x", "the name is shown, as text")
+	require.Contains(t, dom, `\u{202e}gnp.exe`, "a right-to-left override is written out")
+	require.Contains(t, dom, "Belongs together with")
+}
+
+func TestBrowserHoldsManyEvents(t *testing.T) {
+	dom := open(t, large(100_000))
+	require.Contains(t, dom, `data-ready="true"`)
+	require.Contains(t, dom, "of 100048 events")
+	require.Less(t, strings.Count(dom, `role="row"`), 200, "only rows in sight exist")
+}
