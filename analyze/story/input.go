@@ -1,0 +1,100 @@
+package story
+
+import (
+	"time"
+
+	"github.com/xentape/xentape/analyze/network"
+	"github.com/xentape/xentape/analyze/process"
+)
+
+// Input is everything the other analyzers found on one tape.
+type Input struct {
+	// Snapshots are the moments processes were looked at, in order, each with the
+	// processes that stood then.
+	Snapshots []Snapshot
+	// Processes is the model over all snapshots: one element per process.
+	Processes []process.Process
+	Oddities  []Oddity
+	Files     []FileEvent
+	Conns     []*network.Conn
+	// Names are what the peer of a connection was asked for by: TLS and QUIC
+	// server names, HTTP hosts, DNS queries; by the connection's uid.
+	Names     map[string][]string
+	Transfers []Transfer
+	Gaps      []Gap
+	// Boot is the wall-clock time, ns since 1970 UTC, at which the guest's boot
+	// clock read zero; 0 when not known. Process start times count from it.
+	Boot int64
+	// Realtime converts tape time to wall-clock time; ok is false when the tape
+	// has no anchor.
+	Realtime func(tape int64) (ns int64, ok bool)
+}
+
+// Snapshot is the state of the process table at one moment.
+type Snapshot struct {
+	Number    int
+	Time      int64  // tape time, ns
+	Realtime  int64  // ns since 1970 UTC, 0 unknown
+	First     uint64 // sequence numbers of its first and last record
+	Last      uint64
+	Paused    bool
+	Processes []process.Process
+}
+
+// FileEvent is one change on a disk.
+type FileEvent struct {
+	Op, Path, OldPath, Type string
+	Inode                   uint64
+	Disk, Filesystem        string
+	Size                    uint64
+	Mode                    uint32
+	UID, GID                uint32
+	SHA256Old, SHA256New    string
+	Lower, Upper            int64 // ns since 1970 UTC, by the disk's own account
+	Basis                   string
+	First, Last             uint64   // records it was derived from
+	Added                   []string // lines of text that are new, where a text diff could be made
+	Findings                []string // what the file analyzer itself found odd: "timestomp", "entropy", …
+}
+
+// Oddity is a conclusion that one of the analyzers drew by itself: a process the
+// kernel's lists disagree about, a file whose times contradict each other.
+type Oddity struct {
+	Rule     string
+	Severity string
+	Summary  string
+	Why      string
+	At       int64 // ns since 1970 UTC
+	PID      int   // 0 when it is about no process
+	Start    uint64
+	Task     process.Address
+	File     int // index into Files, -1 when it is about no file
+	Evidence []Evidence
+}
+
+// Transfer is a file that was carried over a connection.
+type Transfer struct {
+	UID         string // of the connection
+	SHA256      string
+	Size        uint64
+	MIME        string
+	URL         string
+	ToGuest     bool
+	First, Last uint64
+	Complete    bool
+}
+
+// Gap is a time for which a stream is incomplete.
+type Gap struct {
+	Stream   string
+	From, To int64 // ns since 1970 UTC
+	Reason   string
+	Record   uint64
+}
+
+func rfc3339(ns int64) string {
+	if ns == 0 {
+		return ""
+	}
+	return time.Unix(0, ns).UTC().Format(time.RFC3339Nano)
+}
