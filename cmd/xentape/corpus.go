@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xentape/xentape/corpus"
+)
+
+func newCorpusCommand(t *terminal) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "corpus",
+		GroupID: "move",
+		Short:   "Tapes with expected findings: verify, update, add, list",
+		Long: `A corpus is a folder of cases: a tape, where it comes from, and what the analyzers
+are expected to say of it.` + "\n" + exitStatusHelp,
+		Example: `  xentape corpus verify corpus/
+  xentape corpus verify --junit result.xml corpus/
+  xentape corpus add --name web-intrusion --from incident.xtape corpus/web-intrusion`,
+		Args: nargs(1, -1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return usagef("corpus has no verb %q: see xentape corpus --help", args[0])
+		},
+	}
+	c.AddCommand(newCorpusList(t), newCorpusVerify(t), newCorpusUpdate(t), newCorpusAdd(t))
+	return c
+}
+
+func newCorpusList(t *terminal) *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "list DIR", Short: "What a corpus covers", Args: nargs(1, 1),
+		Example: "  xentape corpus list corpus/",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cases, err := corpus.Load(args[0])
+			if err != nil {
+				return err
+			}
+			if !asJSON {
+				t.printf("%s\n", t.style(styleBold, fmt.Sprintf("%-28s %-5s %-16s %-6s %s", "CASE", "GUEST", "KERNEL", "FS", "ATTACK")))
+			}
+			for _, c := range cases {
+				if asJSON {
+					if err := t.line(map[string]any{"name": c.Name, "summary": c.Summary, "guest": c.Covers.Guest, "kernel": c.Covers.Kernel,
+						"filesystem": c.Covers.Filesystem, "attack": c.Covers.Attack, "tape": c.TapePath(), "sha256": c.Tape.SHA256, "outputs": c.Outputs()}); err != nil {
+						return err
+					}
+					continue
+				}
+				t.printf("%-28s %-5s %-16s %-6s %s\n", printable(c.Name), c.Covers.Guest, c.Covers.Kernel, c.Covers.Filesystem, strings.Join(c.Covers.Attack, ", "))
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
+	return c
+}
+
+func newCorpusVerify(t *terminal) *cobra.Command {
+	var keys keyFlags
+	var workers int
+	var junit string
+	c := &cobra.Command{
+		Use: "verify DIR", Short: "Replay every case and show what differs", Args: nargs(1, 1),
+		Example: "  xentape corpus verify --workers 2 --junit result.xml corpus/",
+		RunE: func(c *cobra.Command, args []string) error {
+			return runCorpusVerify(c.Context(), t, &keys, args[0], workers, junit)
+		},
+	}
+	c.Flags().IntVar(&workers, "workers", 0, "cases at a time; 0 = one a processor")
+	c.Flags().StringVar(&junit, "junit", "", "write JUnit XML to `file`")
+	keys.register(c)
+	return c
+}
+
+func runCorpusVerify(ctx context.Context, t *terminal, keys *keyFlags, dir string, workers int, junit string) error {
+	cases, err := corpus.Load(dir)
+	if err != nil {
+		return err
+	}
+	n := 0
+	results, err := corpus.Verify(ctx, cases, analyzeOutputs(keys), workers, func(r *corpus.Result) {
+		n++
+		t.progress("%d of %d cases", n, len(cases))
+	})
+	t.clearProgress()
+	if err != nil {
+		return err
+	}
+	passed, failed := 0, 0
+	for _, r := range results {
+		if r.OK() {
+			passed++
+			t.printf("%s %s\n", t.style(styleGood, "ok  "), printable(r.Case.Name))
+			continue
+		}
+		failed++
+		t.printf("%s %s\n", t.style(styleAlert, "FAIL"), printable(r.Case.Name))
+		if r.Err != nil {
+			t.printf("  %s\n", printable(r.Err.Error()))
+			continue
+		}
+		var b strings.Builder
+		corpus.WriteDifferences(&b, r.Differences)
+		for line := range strings.Lines(b.String()) {
+			t.printf("  %s\n", printable(strings.TrimRight(line, "\n")))
+		}
+	}
+	t.printf("%d passed, %d failed\n", passed, failed)
+	if junit != "" {
+		f, err := os.Create(junit)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(corpus.WriteJUnit(f, results), f.Close()); err != nil {
+			return err
+		}
+	}
+	if failed > 0 {
+		return &exitError{code: exitVerification, err: fmt.Errorf("%d of %d cases differ from what is expected", failed, len(cases))}
+	}
+	return nil
+}
+
+func newCorpusUpdate(t *terminal) *cobra.Command {
+	var keys keyFlags
+	c := &cobra.Command{
+		Use: "update DIR", Short: "Rewrite the expectations and show what changed", Args: nargs(1, 1),
+		Example: "  xentape corpus update corpus/tapes/web-intrusion",
+		RunE: func(c *cobra.Command, args []string) error {
+			cases, err := corpus.Load(args[0])
+			if err != nil {
+				return err
+			}
+			for _, k := range cases {
+				d, err := corpus.Update(c.Context(), k, analyzeOutputs(&keys))
+				if err != nil {
+					return fmt.Errorf("%s: %w", k.Name, err)
+				}
+				t.printf("%s: %d findings changed\n", printable(k.Name), len(d))
+				var b strings.Builder
+				corpus.WriteDifferences(&b, d)
+				for line := range strings.Lines(b.String()) {
+					t.printf("  %s\n", printable(strings.TrimRight(line, "\n")))
+				}
+			}
+			return nil
+		},
+	}
+	keys.register(c)
+	return c
+}
+
+func newCorpusAdd(t *terminal) *cobra.Command {
+	var keys keyFlags
+	var k corpus.Case
+	var from string
+	c := &cobra.Command{
+		Use: "add DIR", Short: "Make a case of a tape and of what the analyzers say of it now", Args: nargs(1, 1),
+		Example: "  xentape corpus add --name web-intrusion --from incident.xtape --origin 'lab, scenario web' --licence CC0-1.0 corpus/web-intrusion",
+		RunE: func(c *cobra.Command, args []string) error {
+			if from == "" || k.Name == "" || k.Origin == "" || k.Licence == "" {
+				return usagef("corpus add needs --from, --name, --origin and --licence: a case without them is of no use to others")
+			}
+			k.Dir = args[0]
+			if err := corpus.Add(c.Context(), &k, from, analyzeOutputs(&keys)); err != nil {
+				return err
+			}
+			t.printf("%s: case %s, sha256 %s\n", k.Dir, printable(k.Name), k.Tape.SHA256)
+			return nil
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&from, "from", "", "the `tape`; it is copied into the case")
+	f.StringVar(&k.Name, "name", "", "name of the case")
+	f.StringVar(&k.Summary, "summary", "", "one line on what happens in it")
+	f.StringVar(&k.Origin, "origin", "", "where the recording comes from")
+	f.StringVar(&k.Licence, "licence", "", "licence under which it may be passed on")
+	f.StringVar(&k.Recipe, "recipe", "", "command or file that makes it again")
+	f.StringVar(&k.Covers.Guest, "guest", "", "pv, pvh, hvm or bare")
+	f.StringVar(&k.Covers.Kernel, "kernel", "", "release of the guest's kernel")
+	f.StringVar(&k.Covers.Filesystem, "filesystem", "", "ext4, xfs, …")
+	f.StringSliceVar(&k.Covers.Attack, "attack", nil, "what is in it")
+	keys.register(c)
+	return c
+}

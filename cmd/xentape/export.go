@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/replay"
+	"github.com/xentape/xentape/replay/export"
+)
+
+func newExportCommand(t *terminal) *cobra.Command {
+	c := &cobra.Command{
+		Use:     "export",
+		GroupID: "move",
+		Short:   "Write memory, a disk or packets in the formats other tools read",
+		Long: `What a format cannot carry is said on stderr; what the tape does not hold ends in
+exit status 3.` + "\n" + exitStatusHelp,
+		Example: `  xentape export memory incident.xtape --at '#2' --format elf -o guest.elf
+  xentape export disk incident.xtape xvda --at +60s -o disk.img
+  xentape export packets incident.xtape -o incident.pcapng`,
+		Args: nargs(1, -1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return usagef("export has no view %q: want memory, disk or packets", args[0])
+		},
+	}
+	c.AddCommand(newExportMemory(t), newExportDisk(t), newExportPackets(t))
+	return c
+}
+
+// writeFile creates path, lets write fill it, and reports what was lost. A file
+// that could not be written whole is removed: half an image looks like an image.
+func writeFile(t *terminal, path string, write func(f *os.File) ([]string, error)) error {
+	if path == "" {
+		return usagef("-o FILE is needed: an image is not written to a terminal")
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		if errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("%w: choose another name; evidence is not overwritten", err)
+		}
+		return err
+	}
+	losses, err := write(f)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(path))
+	}
+	for _, l := range losses {
+		t.warnf("%s: %s", path, l)
+	}
+	return nil
+}
+
+func newExportMemory(t *terminal) *cobra.Command {
+	var keys keyFlags
+	var at, as, out string
+	c := &cobra.Command{
+		Use: "memory TAPE", Short: "A memory snapshot, for Volatility, crash, drgn", Args: nargs(1, 1),
+		Example: "  xentape export memory incident.xtape --at '#1' --format xen-core -o guest.core",
+		RunE: func(_ *cobra.Command, args []string) error {
+			m, done, err := memoryOf(&keys, args[0], at)
+			if err != nil {
+				return err
+			}
+			defer done()
+			return writeFile(t, out, func(f *os.File) ([]string, error) {
+				switch as {
+				case "xen-core":
+					return export.XenCore(f, m)
+				case "elf":
+					return export.ELF(f, m, nil)
+				case "lime":
+					return export.LiME(f, m)
+				case "raw":
+					return export.Raw(f, m)
+				}
+				return nil, usagef("--format %q: want xen-core, elf, lime or raw", as)
+			})
+		},
+	}
+	c.Flags().StringVar(&at, "at", "", "the `time` of the snapshot; the last when not given")
+	c.Flags().StringVar(&as, "format", "elf", "xen-core, elf, lime or raw")
+	c.Flags().StringVarP(&out, "output", "o", "", "the `file` to write")
+	keys.register(c)
+	return c
+}
+
+// memoryOf opens one snapshot of a tape, or an image another tool made.
+func memoryOf(keys *keyFlags, path, at string) (replay.Memory, func(), error) {
+	head, _, err := peek(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !isTape(head) {
+		m, c, err := openMemory(path)
+		if err != nil {
+			return nil, nil, err
+		}
+		return m, func() { c.Close() }, nil
+	}
+	tape, err := keys.openTape(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	moment, err := tape.Moment(at)
+	if err == nil {
+		var m replay.Memory
+		if m, err = tape.MemoryAt(moment); err == nil {
+			return m, func() { tape.Close() }, nil
+		}
+	}
+	return nil, nil, errors.Join(err, tape.Close())
+}
+
+func newExportDisk(t *terminal) *cobra.Command {
+	var keys keyFlags
+	var at, out string
+	c := &cobra.Command{
+		Use: "disk TAPE DISK", Short: "A disk as it stood at a time, as a raw image", Args: nargs(2, 2),
+		Long: `The image is the device byte for byte: what a machine would find that was switched
+off at that moment. Mounting it replays the journal.`,
+		Example: "  xentape export disk incident.xtape xvda --at '#2' -o disk.img",
+		RunE: func(_ *cobra.Command, args []string) error {
+			tape, err := keys.openTape(args[0])
+			if err != nil {
+				return err
+			}
+			defer tape.Close()
+			d, err := tape.Disk(args[1])
+			if err != nil {
+				return err
+			}
+			moment, err := tape.Moment(at)
+			if err != nil {
+				return err
+			}
+			lossy := d.Base == nil
+			err = writeFile(t, out, func(f *os.File) ([]string, error) {
+				losses, err := export.Disk(f, d.Def.Size, d.Base, replay.Applied(d.Records(moment.Time)))
+				lossy = lossy || len(losses) > 0
+				return losses, err
+			})
+			if err == nil && lossy {
+				return incomplete
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&at, "at", "", "the `time`; the end of the tape when not given")
+	c.Flags().StringVarP(&out, "output", "o", "", "the `file` to write")
+	keys.register(c)
+	return c
+}
+
+func newExportPackets(t *terminal) *cobra.Command {
+	var keys keyFlags
+	var out string
+	var vif string
+	c := &cobra.Command{
+		Use: "packets TAPE", Short: "Packets as pcapng, checksums completed, direction kept", Args: nargs(1, 1),
+		Example: "  xentape export packets incident.xtape --vif 0 -o vif0.pcapng",
+		RunE: func(c *cobra.Command, args []string) error {
+			tape, err := keys.openTape(args[0])
+			if err != nil {
+				return err
+			}
+			defer tape.Close()
+			damaged := 0
+			err = writeFile(t, out, func(f *os.File) (losses []string, err error) {
+				losses, damaged, err = exportPackets(c.Context(), f, tape, vif, nil)
+				return losses, err
+			})
+			if err == nil && damaged > 0 {
+				return incomplete
+			}
+			return err
+		},
+	}
+	c.Flags().StringVarP(&out, "output", "o", "", "the `file` to write")
+	c.Flags().StringVar(&vif, "vif", "", "only this interface: its number or its name")
+	keys.register(c)
+	return c
+}
+
+// exportPackets writes the packets of the tape. comment, if not nil, gives a
+// packet's comments.
+func exportPackets(ctx context.Context, f *os.File, tape *replay.Tape, vif string, comment func(*format.Packet) []string) (losses []string, damaged int, err error) {
+	w, err := export.NewPcapngWriter(f, "xentape "+version)
+	if err != nil {
+		return nil, 0, err
+	}
+	iface := map[format.StreamID]int{}
+	var ids []format.StreamID
+	for _, s := range tape.Streams(format.StreamNetwork) {
+		if vif != "" && s.Name != vif && s.Name != "vif"+vif {
+			continue
+		}
+		lt := uint64(1)
+		if v := replay.Attribute(s.Attrs, "link-type"); v != "" {
+			if lt, err = strconv.ParseUint(v, 10, 16); err != nil {
+				return nil, 0, fmt.Errorf("stream %s: attribute link-type: %w", s.Name, err)
+			}
+		}
+		n, err := w.AddInterface(export.Interface{Name: s.Name, LinkType: uint16(lt), Comment: replay.Attribute(s.Attrs, "mac")})
+		if err != nil {
+			return nil, 0, err
+		}
+		iface[s.ID] = n
+		ids = append(ids, s.ID)
+	}
+	if len(ids) == 0 {
+		return nil, 0, fmt.Errorf("%s: no such interface on the tape", tape.Name)
+	}
+	n := 0
+	for r, err := range tape.Reader().Records(format.Query{Streams: ids}) {
+		if n++; n%65536 == 0 && ctx.Err() != nil {
+			return nil, damaged, ctx.Err()
+		}
+		if err != nil {
+			damaged++
+			continue
+		}
+		switch r := r.(type) {
+		case *format.Packet:
+			rt, _ := tape.Clock().Realtime(r.Time)
+			var cs []string
+			if comment != nil {
+				cs = comment(r)
+			}
+			if err := w.Packet(iface[r.Stream], rt, r, cs...); err != nil {
+				return nil, damaged, err
+			}
+		case *format.Gap:
+			if r.Count != format.Unknown {
+				w.Drop(iface[r.Stream], r.Count)
+			}
+		}
+	}
+	if damaged > 0 {
+		losses = append(losses, fmt.Sprintf("the tape is damaged in %d places: packets may be missing", damaged))
+	}
+	return losses, damaged, w.Close()
+}

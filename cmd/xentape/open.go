@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"filippo.io/age"
+	"github.com/spf13/cobra"
+
+	"github.com/xentape/xentape/capture/foreign"
+	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/replay"
+)
+
+// keyFlags are the flags of every verb that reads a sealed tape.
+type keyFlags struct{ identities []string }
+
+func (k *keyFlags) register(c *cobra.Command) {
+	c.Flags().StringArrayVarP(&k.identities, "identity", "i", nil, "age identity `file` that opens a sealed tape (repeatable)")
+}
+
+func (k *keyFlags) load() ([]age.Identity, error) {
+	var ids []age.Identity
+	for _, path := range k.identities {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		got, err := age.ParseIdentities(f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		ids = append(ids, got...)
+	}
+	return ids, nil
+}
+
+// openTape opens a tape that a verb needs as a tape.
+func (k *keyFlags) openTape(path string) (*replay.Tape, error) {
+	ids, err := k.load()
+	if err != nil {
+		return nil, err
+	}
+	return replay.Open(path, replay.Options{Identities: ids})
+}
+
+func peek(path string) (head []byte, size int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, 0, err
+	}
+	if st.IsDir() {
+		return nil, 0, &fs.PathError{Op: "read", Path: path, Err: errors.New("is a folder; a verb reads one tape or one file")}
+	}
+	head = make([]byte, 64)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, 0, err
+	}
+	if n == 0 {
+		return nil, 0, fmt.Errorf("%s: is empty", path)
+	}
+	return head[:n], st.Size(), nil
+}
+
+// foreignMemory is an imported image as the replay of a single snapshot.
+type foreignMemory struct {
+	*foreign.MemoryImage
+	info replay.MemoryInfo
+}
+
+func (m *foreignMemory) Info() replay.MemoryInfo { return m.info }
+
+// Changed: a single image has nothing to compare with.
+func (m *foreignMemory) Changed() ([]format.Extent, bool) { return nil, false }
+
+// openMemory opens a memory image that another tool made.
+func openMemory(path string) (*foreignMemory, io.Closer, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	im, err := foreign.OpenMemory(f, st.Size(), filepath.Base(path))
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	g := map[foreign.GuestType]replay.GuestType{foreign.GuestPV: replay.GuestPV, foreign.GuestHVM: replay.GuestHVM, foreign.GuestBare: replay.GuestBare}[im.Guest]
+	return &foreignMemory{MemoryImage: im, info: replay.MemoryInfo{Snapshot: 1, Guest: g, Source: fmt.Sprintf("%s (%s)", im.Name, im.Format)}}, f, nil
+}
+
+// isTape tells a tape by its first bytes.
+func isTape(head []byte) bool { return hasMagic(head, format.Magic) }
+
+func hasMagic(head []byte, magics ...string) bool {
+	for _, m := range magics {
+		if bytes.HasPrefix(head, []byte(m)) {
+			return true
+		}
+	}
+	return false
+}
+
+// isCapture tells a pcap or pcapng, plain or gzipped.
+func isCapture(head []byte) bool {
+	return hasMagic(head, "\xd4\xc3\xb2\xa1", "\xa1\xb2\xc3\xd4", "\x4d\x3c\xb2\xa1", "\xa1\xb2\x3c\x4d", "\x0a\x0d\x0d\x0a", "\x1f\x8b")
+}

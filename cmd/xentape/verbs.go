@@ -1,0 +1,14 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// verbs lists every verb, in the order in which help shows them.
+func verbs(t *terminal) []*cobra.Command {
+	return []*cobra.Command{
+		newInfoCommand(t),
+		newPsCommand(t),
+		newConnsCommand(t),
+		newExportCommand(t),
+		newCorpusCommand(t),
+	}
+}
