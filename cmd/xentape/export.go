@@ -97,7 +97,7 @@ func memoryOf(keys *keyFlags, path, at string) (replay.Memory, func(), error) {
 		return nil, nil, err
 	}
 	if !isTape(head) {
-		m, c, err := openMemory(path)
+		m, c, err := openMemory(path, false)
 		if err != nil {
 			return nil, nil, err
 		}

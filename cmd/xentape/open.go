@@ -85,8 +85,9 @@ func (m *foreignMemory) Info() replay.MemoryInfo { return m.info }
 // Changed: a single image has nothing to compare with.
 func (m *foreignMemory) Changed() ([]format.Extent, bool) { return nil, false }
 
-// openMemory opens a memory image that another tool made.
-func openMemory(path string) (*foreignMemory, io.Closer, error) {
+// openMemory opens a memory image that another tool made. paused is the user's
+// word that the guest stood still meanwhile.
+func openMemory(path string, paused bool) (*foreignMemory, io.Closer, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, nil, err
@@ -100,8 +101,16 @@ func openMemory(path string) (*foreignMemory, io.Closer, error) {
 		return nil, nil, errors.Join(err, f.Close())
 	}
 	g := map[foreign.GuestType]replay.GuestType{foreign.GuestPV: replay.GuestPV, foreign.GuestHVM: replay.GuestHVM, foreign.GuestBare: replay.GuestBare}[im.Guest]
-	return &foreignMemory{MemoryImage: im, info: replay.MemoryInfo{Snapshot: 1, Guest: g, Source: fmt.Sprintf("%s (%s)", im.Name, im.Format)}}, f, nil
+	info := replay.MemoryInfo{Snapshot: 1, Guest: g, Source: fmt.Sprintf("%s (%s)", im.Name, im.Format)}
+	info.Conditions.Paused = paused || oneInstant[im.Format]
+	return &foreignMemory{MemoryImage: im, info: info}, f, nil
 }
+
+// oneInstant lists the formats whose tools stop the guest while they copy: QEMU's
+// dump-guest-memory (dump.c stops the machine in every mode), kdump after a crash,
+// and xl save's last round. xl dump-core does not pause (xl(1)), and LiME and raw
+// images are mostly of running machines.
+var oneInstant = map[string]bool{foreign.FormatELFVmcore: true, foreign.FormatKdump: true, foreign.FormatXLSave: true}
 
 // isTape tells a tape by its first bytes.
 func isTape(head []byte) bool { return hasMagic(head, format.Magic) }

@@ -21,6 +21,7 @@ type psOptions struct {
 	tree    bool
 	symbols string
 	kernel  bool
+	paused  bool
 	json    bool
 }
 
@@ -46,6 +47,7 @@ or raw image.` + "\n" + exitStatusHelp,
 	f.StringVar(&o.at, "at", "", "the `time` to show: RFC 3339, +12.5s from the start of the tape, or #2 for a snapshot")
 	f.BoolVar(&o.tree, "tree", false, "draw parents above their children")
 	f.StringVar(&o.symbols, "symbols", "", "BTF or ISF `file` for kernels that carry no types")
+	f.BoolVar(&o.paused, "paused", false, "for images of other tools: the guest stood still while this was copied")
 	f.BoolVar(&o.kernel, "kernel", false, "show kernel threads in the text output too")
 	f.BoolVar(&o.json, "json", false, "one JSON object a line, a summary last")
 	o.register(c)
@@ -99,7 +101,7 @@ func feedProcesses(ctx context.Context, t *terminal, o *psOptions, path string, 
 		return 0, false, err
 	}
 	if !isTape(head) {
-		m, c, err := openMemory(path)
+		m, c, err := openMemory(path, o.paused)
 		if err != nil {
 			return 0, false, err
 		}
