@@ -154,8 +154,9 @@ const (
 	BasisWrite      Basis = "write"       // metadata written in place, no journal
 )
 
-// InodeChange is an inode before and after. The zero Attr (Live false) stands
-// for free. Reuse of a number within one transaction shows as two live Attrs
+// InodeChange is an inode before and after. An Attr with Live false stands for
+// free; in New it may carry the CTime of the removal where the filesystem leaves
+// it in the freed inode. Reuse of a number within one transaction shows as two live Attrs
 // with different generations.
 type InodeChange struct {
 	ID       ID
@@ -198,3 +199,6 @@ const (
 	ProblemTamper                         // metadata changed beneath the filesystem, not through its journal
 	ProblemTorn                           // a transaction whose blocks do not match their checksums
 )
+
+// EndOfTape is the Stamp.Time of the last Settle: nothing more will come.
+const EndOfTape = int64(^uint64(0) >> 1)

@@ -10,37 +10,55 @@ type Layer struct {
 	dev    Device
 	bs     uint64
 	blocks map[uint64][]byte
+	hidden map[uint64]bool
 }
 
 // NewLayer covers dev in blocks of bs bytes.
 func NewLayer(dev Device, bs uint64) *Layer {
-	return &Layer{dev: dev, bs: bs, blocks: map[uint64][]byte{}}
+	return &Layer{dev: dev, bs: bs, blocks: map[uint64][]byte{}, hidden: map[uint64]bool{}}
 }
 
 // Size is the length of the device in bytes.
 func (l *Layer) Size() uint64 { return l.dev.Size() }
 
 // Put replaces block n by data, bs bytes, which it keeps.
-func (l *Layer) Put(n uint64, data []byte) { l.blocks[n] = data }
+func (l *Layer) Put(n uint64, data []byte) {
+	delete(l.hidden, n)
+	l.blocks[n] = data
+}
+
+// Hide makes block n read as never captured.
+func (l *Layer) Hide(n uint64) {
+	delete(l.blocks, n)
+	l.hidden[n] = true
+}
+
+// Has reports whether block n is replaced or hidden.
+func (l *Layer) Has(n uint64) bool { return l.blocks[n] != nil || l.hidden[n] }
 
 // Get returns the replacement of block n, nil when there is none.
 func (l *Layer) Get(n uint64) []byte { return l.blocks[n] }
 
 // Drop lets the device's own block n show again.
-func (l *Layer) Drop(n uint64) { delete(l.blocks, n) }
+func (l *Layer) Drop(n uint64) {
+	delete(l.blocks, n)
+	delete(l.hidden, n)
+}
+
+func (l *Layer) empty() bool { return len(l.blocks) == 0 && len(l.hidden) == 0 }
 
 // Len is how many blocks are replaced.
 func (l *Layer) Len() int { return len(l.blocks) }
 
 // Known reports whether every byte of the range is known.
 func (l *Layer) Known(off, n uint64) bool {
-	if len(l.blocks) == 0 || n == 0 {
+	if l.empty() || n == 0 {
 		return l.dev.Known(off, n)
 	}
 	for n > 0 {
 		b, in := off/l.bs, off%l.bs
 		k := min(n, l.bs-in)
-		if l.blocks[b] == nil && !l.dev.Known(off, k) {
+		if l.hidden[b] || l.blocks[b] == nil && !l.dev.Known(off, k) {
 			return false
 		}
 		off, n = off+k, n-k
@@ -50,7 +68,7 @@ func (l *Layer) Known(off, n uint64) bool {
 
 // ReadAt implements Device.
 func (l *Layer) ReadAt(p []byte, off int64) (int, error) {
-	if len(l.blocks) == 0 {
+	if l.empty() {
 		return l.dev.ReadAt(p, off)
 	}
 	if off < 0 || uint64(off) >= l.Size() {
@@ -65,6 +83,11 @@ func (l *Layer) ReadAt(p []byte, off int64) (int, error) {
 		n, replaced := l.run(at, len(p)-done)
 		if replaced != nil {
 			copy(p[done:done+n], replaced)
+		} else if l.hidden[at/l.bs] {
+			clear(p[done : done+n])
+			if unknown == nil {
+				unknown = &UnknownError{Off: at, Len: uint64(n)}
+			}
 		} else if _, err := l.dev.ReadAt(p[done:done+n], int64(at)); err != nil && err != io.EOF {
 			if !IsUnknown(err) {
 				return done, err
@@ -89,7 +112,10 @@ func (l *Layer) run(at uint64, limit int) (int, []byte) {
 	if b := l.blocks[at/l.bs]; b != nil {
 		return int(n), b[in : in+n]
 	}
-	for n < uint64(limit) && l.blocks[(at+n)/l.bs] == nil {
+	if l.hidden[at/l.bs] {
+		return int(n), nil
+	}
+	for n < uint64(limit) && !l.Has((at+n)/l.bs) {
 		n = min(uint64(limit), n+l.bs)
 	}
 	return int(n), nil

@@ -1,0 +1,148 @@
+package files
+
+import (
+	"bytes"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+)
+
+// attributes turns differences of inodes that lived before and after into events.
+func (c *classifier) attributes() {
+	for i := range c.tx.Inodes {
+		change := &c.tx.Inodes[i]
+		if ended(change) {
+			delete(c.v.awaited, change.ID)
+			delete(c.v.hashes, change.ID)
+		}
+		if change.OldUnknown {
+			continue // nothing to compare with
+		}
+		if fresh(change) {
+			c.stamped(change)
+			continue
+		}
+		if change.Old.Live && change.New.Live {
+			c.owner(change)
+			c.size(change)
+			c.xattrs(change)
+			c.times(change)
+		}
+	}
+}
+
+func (c *classifier) delta(op Op, change *fs.InodeChange) Event {
+	return c.event(op, c.v.names.path(change.ID), change.New)
+}
+
+func (c *classifier) owner(change *fs.InodeChange) {
+	o, n := change.Old, change.New
+	if o.Mode != n.Mode {
+		e := c.delta(OpChmod, change)
+		e.ModeOld = Mode{o.Mode, true}
+		c.add(e)
+	}
+	if o.UID != n.UID || o.GID != n.GID {
+		e := c.delta(OpChown, change)
+		uid, gid := o.UID, o.GID
+		e.UIDOld, e.GIDOld = &uid, &gid
+		c.add(e)
+	}
+}
+
+// size reports a file made shorter, or longer without content being written.
+func (c *classifier) size(change *fs.InodeChange) {
+	o, n := change.Old, change.New
+	if n.Type != fs.TypeFile || o.Size == n.Size {
+		return
+	}
+	if n.Size > o.Size && (c.data[change.ID] != nil || n.MTime == n.CTime && change.Content && c.v.grown(change)) {
+		return // written: contents reports it
+	}
+	e := c.delta(OpTruncate, change)
+	size := o.Size
+	e.SizeOld = &size
+	c.hashes(&e, change.ID)
+	c.add(e)
+}
+
+// grown reports whether a longer file has bytes where it grew. Without them it
+// was only extended.
+func (v *volumeState) grown(change *fs.InodeChange) bool {
+	content, err := v.fs.Content(change.ID)
+	if err != nil {
+		return false
+	}
+	es := content.Extents()
+	if len(es) == 0 {
+		return false
+	}
+	last := es[len(es)-1]
+	return last.Logical+last.Length > change.Old.Size
+}
+
+func (c *classifier) xattrs(change *fs.InodeChange) {
+	if change.OldXattrs == nil && change.NewXattrs == nil {
+		return
+	}
+	e := c.delta(OpSetxattr, change)
+	old, now := map[string][]byte{}, map[string][]byte{}
+	for _, x := range change.OldXattrs {
+		old[x.Name] = x.Value
+	}
+	for _, x := range change.NewXattrs {
+		now[x.Name] = x.Value
+		if was, ok := old[x.Name]; !ok || !bytes.Equal(was, x.Value) {
+			e.Xattrs = append(e.Xattrs, XattrChange{x.Name, was, x.Value})
+		}
+	}
+	for _, x := range change.OldXattrs {
+		if _, ok := now[x.Name]; !ok {
+			e.Xattrs = append(e.Xattrs, XattrChange{Name: x.Name, Old: x.Value})
+		}
+	}
+	c.add(e)
+}
+
+// times tells timestamps that were set from those that were earned. A write moves
+// mtime and ctime together; utimensat(2) moves ctime and puts mtime elsewhere, or
+// moves atime with both.
+func (c *classifier) times(change *fs.InodeChange) {
+	o, n := change.Old, change.New
+	if o.CTime == n.CTime || o.MTime == n.MTime && o.ATime == n.ATime {
+		return
+	}
+	set := n.MTime != o.MTime && n.MTime != n.CTime || n.MTime == o.MTime && n.ATime != o.ATime && n.ATime != n.CTime
+	if n.MTime == n.CTime && n.ATime == n.CTime && o.ATime != n.ATime && o.Size == n.Size {
+		set = true // touch(1)
+	}
+	// mtime left behind by ctime is a write followed by a chmod, or such: only a
+	// time that the previous commit rules out was put there.
+	if set && n.MTime != n.CTime && n.MTime > o.MTime && n.MTime <= n.CTime && n.MTime >= o.CTime && o.ATime == n.ATime {
+		set = false
+	}
+	if set {
+		e := c.delta(OpUtime, change)
+		old := Time(o.MTime)
+		e.MTimeOld = &old
+		c.add(e)
+		return
+	}
+	if n.Type == fs.TypeFile && n.MTime != o.MTime && c.data[change.ID] == nil && !change.Content {
+		c.v.awaited[change.ID] = awaited{attr: n, stamp: c.tx.Last, tx: c.tx.Number}
+	}
+	if n.Type == fs.TypeDir && n.MTime != o.MTime && !c.named[change.ID] {
+		c.v.a.findings.transient(c.v, change, c.tx)
+	}
+}
+
+// stamped: a file whose modification time lies before its birth in the very
+// transaction that created it was dated by hand.
+func (c *classifier) stamped(change *fs.InodeChange) {
+	n := change.New
+	if n.Type != fs.TypeFile || n.BTime == fs.NoTime || n.MTime >= n.BTime-tick || len(c.v.names.of[n.ID]) == 0 {
+		return
+	}
+	e := c.delta(OpUtime, change)
+	e.Notes = append(e.Notes, "set in the transaction that created the file")
+	c.add(e)
+}

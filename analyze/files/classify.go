@@ -1,0 +1,234 @@
+package files
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+)
+
+// tick is the coarsest clock a kernel stamps inodes with: one jiffy at 100 Hz.
+const tick = int64(10e6)
+
+// classifier turns one transaction into events.
+type classifier struct {
+	v      *volumeState
+	tx     *fs.Tx
+	inodes map[fs.ID]*fs.InodeChange
+	data   map[fs.ID]*fs.DataChange
+	named  map[fs.ID]bool // had an entry come or go
+	deltas map[fs.ID]int  // events of the inode in this transaction
+	out    []Event
+}
+
+// fresh reports whether the inode began its present life in this transaction.
+func fresh(c *fs.InodeChange) bool {
+	return c != nil && c.New.Live && !c.OldUnknown && (!c.Old.Live || c.Old.Generation != c.New.Generation || c.Old.Type != c.New.Type)
+}
+
+// ended reports whether the life the inode had before is over.
+func ended(c *fs.InodeChange) bool {
+	return c != nil && (!c.New.Live || c.Old.Live && (c.Old.Generation != c.New.Generation || c.Old.Type != c.New.Type))
+}
+
+// gone is a removed name with the path it had.
+type gone struct {
+	fs.Dirent
+	path   string
+	paired bool
+}
+
+// entries turns names that went and came into create, link, rename, unlink and
+// delete. Removed paths are taken before the tree changes, added ones after.
+func (c *classifier) entries() {
+	t := c.v.names
+	removed := make([]gone, 0, len(c.tx.Removed))
+	for _, d := range c.tx.Removed {
+		removed = append(removed, gone{Dirent: d, path: t.at(d)})
+		c.named[d.Parent], c.named[d.Child] = true, true
+	}
+	for _, d := range c.tx.Removed {
+		t.remove(d)
+	}
+	for _, d := range c.tx.Added {
+		t.add(d)
+		c.named[d.Parent], c.named[d.Child] = true, true
+	}
+	by := map[fs.ID][]*gone{}
+	for i := range removed {
+		by[removed[i].Child] = append(by[removed[i].Child], &removed[i])
+	}
+	first := map[fs.ID]bool{}
+	for _, d := range c.tx.Added {
+		c.came(d, by[d.Child], first)
+	}
+	last := map[fs.ID]int{}
+	for i := range removed {
+		if !removed[i].paired {
+			last[removed[i].Child] = i
+		}
+	}
+	for i := range removed {
+		if r := &removed[i]; !r.paired {
+			c.went(r, last[r.Child] == i)
+		}
+	}
+	c.orphans()
+}
+
+func (c *classifier) came(d fs.Dirent, removed []*gone, first map[fs.ID]bool) {
+	v, change := c.v, c.inodes[d.Child]
+	attr := c.attr(d.Child, d.Type)
+	path := v.names.at(d)
+	if !fresh(change) {
+		if r := pair(d, removed); r != nil {
+			r.paired = true
+			e := c.event(OpRename, path, attr)
+			e.OldPath = r.path
+			c.add(e)
+			return
+		}
+	}
+	switch {
+	case fresh(change) && !first[d.Child]:
+		first[d.Child] = true
+		c.created(path, attr, change)
+	default:
+		e := c.event(OpLink, path, attr)
+		if change != nil && change.Old.Live && change.Old.Links == 0 {
+			e.Notes = append(e.Notes, "the file had no name before")
+		}
+		delete(v.orphans, d.Child)
+		c.add(e)
+	}
+}
+
+// pair finds the name that this one replaced: in the same directory first.
+func pair(d fs.Dirent, removed []*gone) *gone {
+	var best *gone
+	for _, r := range removed {
+		if r.paired {
+			continue
+		}
+		if r.Parent == d.Parent {
+			return r
+		}
+		if best == nil {
+			best = r
+		}
+	}
+	return best
+}
+
+func (c *classifier) created(path string, attr fs.Attr, change *fs.InodeChange) {
+	op := OpCreate
+	switch attr.Type {
+	case fs.TypeDir:
+		op = OpMkdir
+	case fs.TypeSymlink:
+		op = OpSymlink
+	}
+	e := c.event(op, path, attr)
+	if change.Old.Live {
+		e.Notes = append(e.Notes, fmt.Sprintf("inode number reused: generation was %d", change.Old.Generation))
+	}
+	c.add(e)
+}
+
+func (c *classifier) went(r *gone, last bool) {
+	v, change := c.v, c.inodes[r.Child]
+	attr := c.attr(r.Child, r.Type)
+	if change != nil && change.Old.Live {
+		attr = change.Old
+		if !ended(change) {
+			attr = change.New
+		}
+	}
+	op := OpUnlink
+	if ended(change) && last {
+		op = OpDelete
+		if attr.Type == fs.TypeDir {
+			op = OpRmdir
+		}
+	}
+	e := c.event(op, r.path, attr)
+	if b := v.before[r.Child]; b != nil && op == OpDelete {
+		e.SHA256Old, e.EntropyOld, e.MagicOld = b.sha, b.entropyOf(), b.magic
+	} else if op == OpDelete {
+		e.SHA256Old = v.hashes[r.Child]
+	}
+	if op == OpUnlink && attr.Live && attr.Links == 0 {
+		e.Notes = append(e.Notes, "still open: content remains until the last user closes it")
+		v.orphans[r.Child] = r.path
+	}
+	c.add(e)
+}
+
+// orphans reports files that were open without a name and have now been freed.
+func (c *classifier) orphans() {
+	for i := range c.tx.Inodes {
+		change := &c.tx.Inodes[i]
+		path, ok := c.v.orphans[change.ID]
+		if !ok || !ended(change) {
+			continue
+		}
+		delete(c.v.orphans, change.ID)
+		e := c.event(OpDelete, path, change.Old)
+		e.Notes = append(e.Notes, "unlinked earlier; freed now")
+		if b := c.v.before[change.ID]; b != nil {
+			e.SHA256Old = b.sha
+		}
+		c.add(e)
+	}
+}
+
+// attr is what is known of an inode now, or was before it went.
+func (c *classifier) attr(id fs.ID, typ fs.Type) fs.Attr {
+	if change := c.inodes[id]; change != nil {
+		if change.New.Live {
+			return change.New
+		}
+		if change.Old.Live {
+			return change.Old
+		}
+	}
+	if a, err := c.v.fs.Stat(id); err == nil {
+		return a
+	}
+	return fs.Attr{ID: id, Type: typ, ATime: fs.NoTime, MTime: fs.NoTime, CTime: fs.NoTime, BTime: fs.NoTime}
+}
+
+func (c *classifier) event(op Op, path string, a fs.Attr) Event {
+	e := c.v.event(op, path, a)
+	e.FirstRecord, e.LastRecord = c.tx.First.Seq, c.tx.Last.Seq
+	e.Observed = c.v.a.clock.wall(c.tx.Last.Time)
+	e.Transaction = c.tx.Number
+	if a.Type == fs.TypeUnknown && !a.Live {
+		e.Notes = append(e.Notes, "inode never captured: attributes unknown")
+	}
+	return e
+}
+
+func (c *classifier) add(e Event) {
+	c.deltas[e.id]++
+	e.class = uint8(slices.Index(opOrder, e.Op))
+	c.out = append(c.out, e)
+}
+
+// opOrder breaks ties in time: things come before they change, and change before
+// they go.
+var opOrder = []Op{OpMkdir, OpCreate, OpSymlink, OpLink, OpRename, OpTruncate, OpWrite, OpChmod, OpChown, OpSetxattr, OpUtime, OpUnlink, OpDelete, OpRmdir}
+
+// flush times and orders the events and lets them go.
+func (c *classifier) flush() {
+	for i := range c.out {
+		c.interval(&c.out[i])
+	}
+	slices.SortStableFunc(c.out, func(a, b Event) int {
+		return cmp.Or(cmp.Compare(a.TimeLower, b.TimeLower), cmp.Compare(a.class, b.class), cmp.Compare(a.Path, b.Path))
+	})
+	for _, e := range c.out {
+		c.v.a.emit(e)
+	}
+}

@@ -1,0 +1,205 @@
+package files
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"unicode/utf8"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+)
+
+// before is a file's content as it was before its first change since the last
+// event.
+type before struct {
+	sha     string // empty: not read, too large or not known
+	entropy float64
+	read    bool
+	magic   string
+	text    []byte // whole content of a small text file
+	size    uint64
+	unknown bool // bytes of it were never captured
+}
+
+func (b *before) entropyOf() *float64 {
+	if !b.read {
+		return nil
+	}
+	x := b.entropy
+	return &x
+}
+
+// read takes a file's content in: hash, entropy, magic, and the text itself when
+// it is small enough to be compared.
+func (v *volumeState) read(id fs.ID, a fs.Attr) *before {
+	b := &before{size: a.Size}
+	content, err := v.fs.Content(id)
+	if err != nil || a.Size > v.a.o.HashLimit {
+		return b
+	}
+	h := sha256.New()
+	var hist histogram
+	keep := v.a.o.DiffLimit > 0 && a.Size <= uint64(v.a.o.DiffLimit)
+	buf := make([]byte, min(a.Size, 256<<10))
+	for off := uint64(0); off < a.Size; {
+		n, err := content.ReadAt(buf[:min(uint64(len(buf)), a.Size-off)], int64(off))
+		if err != nil && !errors.Is(err, io.EOF) || n == 0 {
+			b.unknown = true
+			return b
+		}
+		h.Write(buf[:n])
+		hist.add(buf[:n])
+		if off == 0 {
+			b.magic = magic(buf[:n])
+		}
+		if keep {
+			b.text = append(b.text, buf[:n]...)
+		}
+		off += uint64(n)
+	}
+	if !isText(b.text) {
+		b.text = nil
+	}
+	b.sha, b.entropy, b.read = hex.EncodeToString(h.Sum(nil)), hist.entropy(), true
+	return b
+}
+
+func isText(b []byte) bool {
+	if !utf8.Valid(b) {
+		return false
+	}
+	for _, c := range b {
+		if c == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// contents turns written ranges into write events.
+func (c *classifier) contents() {
+	for i := range c.tx.Data {
+		d := &c.tx.Data[i]
+		attr := c.attr(d.ID, fs.TypeFile)
+		if !attr.Live {
+			continue
+		}
+		_, open := c.v.orphans[d.ID]
+		if len(c.v.names.of[d.ID]) == 0 && !open && attr.Links == 0 {
+			continue // never had a name: nothing to call it by, nothing lost by waiting
+		}
+		path := c.v.names.path(d.ID)
+		if open {
+			path = c.v.orphans[d.ID]
+		}
+		e := c.event(OpWrite, path, attr)
+		e.Ranges = d.Ranges
+		if d.First.Seq != 0 {
+			e.FirstRecord = min(e.FirstRecord, d.First.Seq)
+			e.LastRecord = max(e.LastRecord, d.Last.Seq)
+		}
+		if change := c.inodes[d.ID]; change != nil && change.Old.Live && !fresh(change) && change.Old.Size != attr.Size {
+			size := change.Old.Size
+			e.SizeOld = &size
+		}
+		c.hashes(&e, d.ID)
+		c.add(e)
+	}
+	if c.v.a.o.Hash {
+		c.silent()
+	}
+	for i := range c.out {
+		if c.out[i].Op == OpWrite {
+			c.interval(&c.out[i]) // while the awaited time is known
+		}
+	}
+	for i := range c.tx.Data {
+		delete(c.v.awaited, c.tx.Data[i].ID)
+	}
+}
+
+// silent finds files whose mapping changed, though no bytes were written and the
+// size stayed, and which read differently: a hole punched, a range zeroed.
+func (c *classifier) silent() {
+	for i := range c.tx.Inodes {
+		change := &c.tx.Inodes[i]
+		if !change.Content || c.data[change.ID] != nil || !change.Old.Live || fresh(change) || ended(change) ||
+			change.Old.Size != change.New.Size || change.New.Type != fs.TypeFile {
+			continue
+		}
+		b := c.v.before[change.ID]
+		if b == nil || b.sha == "" {
+			continue
+		}
+		now := c.v.read(change.ID, change.New)
+		if now.sha == "" || now.sha == b.sha {
+			continue
+		}
+		e := c.event(OpWrite, c.v.names.path(change.ID), change.New)
+		e.Notes = append(e.Notes, "a hole was punched or a range zeroed: no bytes were written")
+		c.hashes(&e, change.ID)
+		c.add(e)
+	}
+}
+
+// hashes compares the content now with what it was.
+func (c *classifier) hashes(e *Event, id fs.ID) {
+	v := c.v
+	if !v.a.o.Hash {
+		return
+	}
+	old := v.before[id]
+	attr, err := v.fs.Stat(id)
+	if err != nil || attr.Type != fs.TypeFile {
+		return
+	}
+	now := v.read(id, attr)
+	e.SHA256New, e.MagicNew = now.sha, now.magic
+	v.hashes[id] = now.sha
+	if len(e.Ranges) > 0 {
+		e.EntropyNew = v.rangeEntropy(id, e.Ranges)
+	}
+	switch {
+	case now.unknown:
+		e.Notes = append(e.Notes, "content partly never captured: not hashed")
+	case now.sha == "":
+		e.Notes = append(e.Notes, "larger than the hash limit: not hashed")
+	}
+	if old == nil {
+		return
+	}
+	e.SHA256Old, e.MagicOld, e.EntropyOld = old.sha, old.magic, old.entropyOf()
+	if old.unknown {
+		e.Notes = append(e.Notes, "old content unknown")
+	}
+	if old.text != nil && now.text != nil && old.read && now.read {
+		e.Diff = unified(e.Path, old.text, now.text)
+	}
+	v.before[id] = now
+}
+
+// maxEntropy bounds how much of the written ranges is read for their entropy.
+const maxEntropy = 4 << 20
+
+func (v *volumeState) rangeEntropy(id fs.ID, ranges []fs.Range) *float64 {
+	content, err := v.fs.Content(id)
+	if err != nil {
+		return nil
+	}
+	var hist histogram
+	left := uint64(maxEntropy)
+	buf := make([]byte, 64<<10)
+	for _, r := range ranges {
+		for off, end := r.Off, r.Off+r.Len; off < end && left > 0; {
+			n, err := content.ReadAt(buf[:min(uint64(len(buf)), end-off, left)], int64(off))
+			if n == 0 || err != nil && !errors.Is(err, io.EOF) {
+				return nil
+			}
+			hist.add(buf[:n])
+			off, left = off+uint64(n), left-uint64(n)
+		}
+	}
+	x := hist.entropy()
+	return &x
+}

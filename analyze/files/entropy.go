@@ -1,0 +1,72 @@
+package files
+
+import (
+	"bytes"
+	"math"
+)
+
+// histogram counts bytes.
+type histogram struct {
+	count [256]uint64
+	total uint64
+}
+
+func (h *histogram) add(b []byte) {
+	for _, c := range b {
+		h.count[c]++
+	}
+	h.total += uint64(len(b))
+}
+
+// entropy is Shannon's, in bits per byte: 0 for one value, 8 for noise. It is
+// rounded to a thousandth so that it prints alike on every machine.
+func (h *histogram) entropy() float64 {
+	if h.total == 0 {
+		return 0
+	}
+	var sum float64
+	for _, n := range h.count {
+		if n > 0 {
+			p := float64(n) / float64(h.total)
+			sum -= p * math.Log2(p)
+		}
+	}
+	return math.Abs(math.Round(sum*1000) / 1000)
+}
+
+// signatures are beginnings of files, the longest of those that match wins.
+var signatures = []struct {
+	name  string
+	off   int
+	bytes string
+}{
+	{"elf", 0, "\x7fELF"}, {"pe", 0, "MZ"}, {"script", 0, "#!"}, {"pdf", 0, "%PDF-"}, {"zip", 0, "PK\x03\x04"},
+	{"ole2", 0, "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"}, {"gzip", 0, "\x1f\x8b\x08"}, {"bzip2", 0, "BZh"},
+	{"xz", 0, "\xfd7zXZ\x00"}, {"zstd", 0, "\x28\xb5\x2f\xfd"}, {"7z", 0, "7z\xbc\xaf\x27\x1c"}, {"rar", 0, "Rar!\x1a\x07"},
+	{"png", 0, "\x89PNG\r\n\x1a\n"}, {"jpeg", 0, "\xff\xd8\xff"}, {"gif", 0, "GIF8"}, {"tar", 257, "ustar"},
+	{"sqlite", 0, "SQLite format 3\x00"}, {"java-class", 0, "\xca\xfe\xba\xbe"}, {"wasm", 0, "\x00asm"},
+	{"mp4", 4, "ftyp"}, {"riff", 0, "RIFF"}, {"ogg", 0, "OggS"}, {"mp3", 0, "ID3"}, {"rtf", 0, "{\\rtf"},
+	{"xml", 0, "<?xml"}, {"pgp", 0, "-----BEGIN PGP"}, {"pem", 0, "-----BEGIN "}, {"luks", 0, "LUKS\xba\xbe"},
+	{"age", 0, "age-encryption.org/"}, {"openssl-salted", 0, "Salted__"}, {"utmp", 0, "\x07\x00\x00\x00"},
+}
+
+// magic names the format a file begins with; "text" for readable text, "" for
+// what is not recognised.
+func magic(b []byte) string {
+	best, length := "", 0
+	for _, s := range signatures {
+		if len(s.bytes) > length && len(b) >= s.off+len(s.bytes) && string(b[s.off:s.off+len(s.bytes)]) == s.bytes {
+			best, length = s.name, len(s.bytes)
+		}
+	}
+	if best == "" && len(b) > 0 {
+		head := b[:min(len(b), 4096)]
+		if i := bytes.LastIndexByte(head, '\n'); len(b) > len(head) && i > 0 {
+			head = head[:i] // do not cut a rune
+		}
+		if isText(head) {
+			return "text"
+		}
+	}
+	return best
+}

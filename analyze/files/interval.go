@@ -1,0 +1,76 @@
+package files
+
+import (
+	"github.com/xentape/xentape/analyze/internal/fs"
+)
+
+// interval says when the operation happened, by the guest's clock, and on what
+// that rests. The inode's own times are within a clock tick of the system call,
+// but a guest can set some of them and a later operation replaces them; they are
+// believed only between the previous commit and this one.
+func (c *classifier) interval(e *Event) {
+	lo, hi := c.bounds()
+	change := c.inodes[e.id]
+	t, basis := Unknown, ""
+	switch e.Op {
+	case OpCreate, OpMkdir, OpSymlink:
+		if change != nil && change.New.BTime != fs.NoTime {
+			t, basis = Time(change.New.BTime), BasisBirth
+		} else if change != nil {
+			t, basis = Time(change.New.CTime), BasisChange
+		}
+	case OpWrite:
+		t, basis = e.MTime, BasisModify
+		if w, ok := c.v.awaited[e.id]; ok {
+			t = Time(w.attr.MTime)
+		}
+		if e.MTime != e.CTime && c.forged(e) {
+			t, basis = e.CTime, BasisChange
+		}
+		lo = 0 // content may reach the disk long after the commit that dated it
+	case OpDelete, OpRmdir, OpUnlink:
+		if change != nil && change.New.CTime != 0 && change.New.CTime != fs.NoTime {
+			t, basis = Time(change.New.CTime), BasisChange
+		}
+	default:
+		if change != nil && change.New.Live {
+			t, basis = Time(change.New.CTime), BasisChange
+		}
+	}
+	if t.Known() && basis != "" && int64(t) >= lo-tick && (hi == 0 || int64(t) <= hi+tick) {
+		e.TimeLower, e.TimeUpper, e.TimeBasis = t, t+Time(tick), basis
+		return
+	}
+	e.TimeBasis = string(c.tx.Basis)
+	if e.TimeBasis == string(fs.BasisFastCommit) {
+		e.TimeBasis = BasisCommit
+	}
+	e.TimeLower, e.TimeUpper = Unknown, Unknown
+	if lo != 0 {
+		e.TimeLower = Time(lo)
+	}
+	if hi != 0 {
+		e.TimeUpper = Time(hi)
+	}
+}
+
+// forged: the inode says it was modified before it existed, or its mtime is not
+// what this transaction's change time allows.
+func (c *classifier) forged(e *Event) bool {
+	return e.BTime.Known() && e.MTime < e.BTime || e.MTime > e.CTime
+}
+
+// bounds are the guest times of the previous transaction and this one; 0 unknown.
+func (c *classifier) bounds() (lo, hi int64) {
+	if c.v.lastOK {
+		lo = c.v.last
+	}
+	if c.tx.Time != fs.NoTime {
+		return lo, c.tx.Time
+	}
+	if w := c.v.a.clock.wall(c.tx.Last.Time); w.Known() {
+		// The recording host's clock against the guest's: allow a second.
+		return lo - 1e9, int64(w) + 1e9
+	}
+	return lo, 0
+}

@@ -1,0 +1,139 @@
+package files
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+)
+
+// names is the directory tree of one volume: which names an inode has, and what
+// a directory holds. It holds no attributes; those are read when asked for.
+type names struct {
+	root    fs.ID
+	of      map[fs.ID][]place
+	entries map[fs.ID]map[string]fs.ID
+}
+
+// place is one name of an inode.
+type place struct {
+	parent fs.ID
+	name   string
+}
+
+func newNames(root fs.ID) *names {
+	return &names{root: root, of: map[fs.ID][]place{}, entries: map[fs.ID]map[string]fs.ID{}}
+}
+
+func (t *names) add(d fs.Dirent) {
+	dir := t.entries[d.Parent]
+	if dir == nil {
+		dir = map[string]fs.ID{}
+		t.entries[d.Parent] = dir
+	}
+	p := place{d.Parent, d.Name}
+	if old, ok := dir[d.Name]; ok {
+		if old == d.Child {
+			return
+		}
+		t.forget(old, p) // the same name twice in one directory: the later wins
+	}
+	dir[d.Name] = d.Child
+	t.of[d.Child] = append(t.of[d.Child], p)
+}
+
+func (t *names) remove(d fs.Dirent) {
+	if dir := t.entries[d.Parent]; dir[d.Name] == d.Child {
+		delete(dir, d.Name)
+		if len(dir) == 0 {
+			delete(t.entries, d.Parent)
+		}
+	}
+	t.forget(d.Child, place{d.Parent, d.Name})
+}
+
+func (t *names) forget(id fs.ID, p place) {
+	ps := t.of[id]
+	if i := slices.Index(ps, p); i >= 0 {
+		ps = slices.Delete(ps, i, i+1)
+	}
+	if len(ps) == 0 {
+		delete(t.of, id)
+	} else {
+		t.of[id] = ps
+	}
+}
+
+// maxDepth bounds the walk to the root: a broken tree may have a loop.
+const maxDepth = 1024
+
+// path of an inode by its first name in order; its number when it has none.
+func (t *names) path(id fs.ID) string { return t.climb(id, 0) }
+
+func (t *names) climb(id fs.ID, depth int) string {
+	if id == t.root {
+		return "/"
+	}
+	ps := t.of[id]
+	if len(ps) == 0 || depth > maxDepth {
+		return fmt.Sprintf("<inode %v>", id)
+	}
+	first := ps[0]
+	if len(ps) > 1 {
+		first = slices.MinFunc(ps, func(a, b place) int { return cmp.Or(a.parent.Compare(b.parent), cmp.Compare(a.name, b.name)) })
+	}
+	return join(t.climb(first.parent, depth+1), first.name)
+}
+
+// at is the path of one name.
+func (t *names) at(d fs.Dirent) string { return join(t.path(d.Parent), d.Name) }
+
+func join(dir, name string) string {
+	if strings.HasSuffix(dir, "/") {
+		return dir + name
+	}
+	return dir + "/" + name
+}
+
+// lookup finds the inode of an absolute path.
+func (t *names) lookup(path string) (fs.ID, bool) {
+	id := t.root
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "" || part == "." {
+			continue
+		}
+		next, ok := t.entries[id][part]
+		if !ok {
+			return fs.ID{}, false
+		}
+		id = next
+	}
+	return id, true
+}
+
+// walk visits every path from the root in order. Directories already above
+// themselves are not entered again.
+func (t *names) walk(visit func(path string, id fs.ID)) {
+	visit("/", t.root)
+	t.below(t.root, "/", map[fs.ID]bool{t.root: true}, visit)
+}
+
+func (t *names) below(dir fs.ID, path string, above map[fs.ID]bool, visit func(string, fs.ID)) {
+	es := t.entries[dir]
+	list := make([]string, 0, len(es))
+	for name := range es {
+		list = append(list, name)
+	}
+	slices.Sort(list)
+	for _, name := range list {
+		id, p := es[name], join(path, name)
+		visit(p, id)
+		if len(t.entries[id]) > 0 && !above[id] && len(above) < maxDepth {
+			above[id] = true
+			t.below(id, p, above, visit)
+			delete(above, id)
+		}
+	}
+}

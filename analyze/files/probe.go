@@ -1,0 +1,61 @@
+package files
+
+import (
+	"bytes"
+	"errors"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+	"github.com/xentape/xentape/analyze/internal/fs/ext4"
+)
+
+// reader is one kind of filesystem. identify looks at the superblock alone: it
+// is asked after every write to one.
+type reader struct {
+	open     func(fs.Device, fs.Options) (fs.Filesystem, error)
+	identify func(fs.Device) (fs.Info, error)
+}
+
+// readers are the filesystems known, in the order they are tried.
+func readers() []reader {
+	return []reader{
+		{ext4.Open, ext4.Identify},
+	}
+}
+
+// probe opens the first filesystem that recognises the volume. fs.ErrNotFound
+// when none does.
+func probe(dev fs.Device, o fs.Options) (fs.Filesystem, error) {
+	for _, r := range readers() {
+		f, err := r.open(dev, o)
+		if err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, fs.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return nil, fs.ErrNotFound
+}
+
+// signature says what a volume holds now, "" for nothing recognised.
+func signature(dev fs.Device) string {
+	for _, r := range readers() {
+		if r.identify == nil {
+			continue
+		}
+		if i, err := r.identify(dev); err == nil {
+			return i.Type + " " + i.UUID
+		}
+	}
+	return ""
+}
+
+// isJournal reports whether dev is the external ext4 journal of that UUID: an
+// ext4 superblock with the journal_dev feature.
+func isJournal(dev fs.Device, uuid [16]byte) bool {
+	var b [1024]byte
+	if _, err := dev.ReadAt(b[:], 1024); err != nil {
+		return false
+	}
+	return b[0x38] == 0x53 && b[0x39] == 0xef && b[0x60]&8 != 0 && bytes.Equal(b[0x68:0x78], uuid[:])
+}

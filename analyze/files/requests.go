@@ -1,0 +1,213 @@
+package files
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+	"github.com/xentape/xentape/format"
+)
+
+// inflight holds requests between submission and completion. A recorder splits a
+// large request into several records with one ID.
+type inflight struct {
+	byID  map[uint64][]*format.DiskRequest
+	order []uint64
+	bytes uint64
+}
+
+// maxInflight bounds what a tape without completions can make us hold, in bytes.
+const maxInflight = 256 << 20
+
+func (q *inflight) add(r *format.DiskRequest) {
+	if q.byID == nil {
+		q.byID = map[uint64][]*format.DiskRequest{}
+	}
+	c := *r
+	c.Data = bytes.Clone(r.Data)
+	if _, ok := q.byID[r.ID]; !ok {
+		q.order = append(q.order, r.ID)
+	}
+	q.byID[r.ID] = append(q.byID[r.ID], &c)
+	q.bytes += uint64(len(c.Data)) + 128
+}
+
+func (q *inflight) take(id uint64) []*format.DiskRequest {
+	rs, ok := q.byID[id]
+	if !ok {
+		return nil
+	}
+	delete(q.byID, id)
+	for _, r := range rs {
+		q.bytes -= uint64(len(r.Data)) + 128
+	}
+	if len(q.order) > 2*len(q.byID)+1024 {
+		left := q.order[:0]
+		for _, id := range q.order {
+			if _, ok := q.byID[id]; ok {
+				left = append(left, id)
+			}
+		}
+		q.order = left
+	}
+	return rs
+}
+
+// oldest returns the first request still in flight.
+func (q *inflight) oldest() (uint64, bool) {
+	for len(q.order) > 0 {
+		if _, ok := q.byID[q.order[0]]; ok {
+			return q.order[0], true
+		}
+		q.order = q.order[1:]
+	}
+	return 0, false
+}
+
+func (a *Analyzer) request(r *format.DiskRequest) error {
+	if r.Op == format.DiskRead {
+		return nil
+	}
+	if r.Flags&format.DiskReadback != 0 {
+		return a.readback(r)
+	}
+	if r.Flags&format.DiskApplied != 0 {
+		return a.apply(r, fs.Stamp{Seq: r.Seq, Time: r.Time})
+	}
+	a.inflight.add(r)
+	for a.inflight.bytes > maxInflight {
+		id, ok := a.inflight.oldest()
+		if !ok {
+			break
+		}
+		for _, old := range a.inflight.take(id) {
+			old.Flags |= format.DiskNoData
+			a.problem(Problem{Kind: "gap", Record: old.Seq, Text: fmt.Sprintf("request %d never completed and too many are in flight: taken as written with unknown content", id)})
+			if err := a.apply(old, fs.Stamp{Seq: r.Seq, Time: r.Time}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// completion applies what the request asked, at the moment it became true. A
+// request that failed changed nothing we could rely on.
+func (a *Analyzer) completion(c *format.DiskCompletion) error {
+	for _, r := range a.inflight.take(c.ID) {
+		if c.Status != 0 {
+			continue
+		}
+		if err := a.apply(r, fs.Stamp{Seq: r.Seq, Time: c.Time}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// apply stores a completed request and tells the filesystems.
+func (a *Analyzer) apply(r *format.DiskRequest, at fs.Stamp) error {
+	a.reconcile(at)
+	if !a.settled && at.Time-a.lastOp.Time > quiet {
+		a.settle(a.lastOp)
+	}
+	w := fs.Write{Stamp: at, Off: r.Offset, Len: r.Length}
+	switch r.Op {
+	case format.DiskWrite:
+		w.Op = fs.OpWrite
+		w.Data = r.Data
+		if r.Flags&format.DiskNoData != 0 || uint64(len(r.Data)) < r.Length {
+			w.Op, w.Data = fs.OpUnknown, nil
+			a.problem(Problem{Kind: "gap", Record: r.Seq, Offset: r.Offset, Length: r.Length, Text: "write whose content was not captured"})
+		}
+	case format.DiskWriteZeroes:
+		w.Op = fs.OpZero
+	case format.DiskDiscard, format.DiskSecureErase:
+		w.Op = fs.OpDiscard
+	case format.DiskFlush:
+		a.settle(at)
+		return nil
+	default:
+		return nil
+	}
+	if w.Len == 0 {
+		if r.Flags&format.DiskPreflush != 0 {
+			a.settle(at)
+		}
+		return nil
+	}
+	return a.write(&w)
+}
+
+// write passes one write through the volumes it touches.
+func (a *Analyzer) write(w *fs.Write) error {
+	if w.Off+w.Len < w.Off || w.Off >= a.disk.Size() {
+		a.problem(Problem{Kind: "corrupt", Record: w.Seq, Offset: w.Off, Length: w.Len, Text: "write beyond the end of the disk"})
+		return nil
+	}
+	var pieces [][]fs.Write
+	for _, v := range a.volumes {
+		ps := v.dev.Split(w)
+		pieces = append(pieces, ps)
+		for i := range ps {
+			v.prepare(&ps[i])
+		}
+	}
+	if err := a.disk.Apply(w); err != nil {
+		return fmt.Errorf("disk %s, record %d: %w", a.o.Disk, w.Seq, err)
+	}
+	a.lastOp, a.settled = w.Stamp, false
+	for i, v := range a.volumes {
+		for k := range pieces[i] {
+			v.apply(&pieces[i][k])
+		}
+	}
+	if a.touchesLayout(w) {
+		a.relayout(w.Stamp)
+	}
+	return nil
+}
+
+func (a *Analyzer) settle(at fs.Stamp) {
+	a.settled = true
+	for _, v := range a.volumes {
+		if v.fs != nil {
+			v.fs.Settle(at, v)
+		}
+	}
+}
+
+// gap makes what may have been missed unknown: to the end of the tape, or until
+// the recorder reads it back.
+func (a *Analyzer) gap(g *format.Gap) error {
+	at := fs.Stamp{Seq: g.Seq, Time: g.Time}
+	a.settle(at)
+	text := "records of the disk are missing"
+	if g.Detail != "" {
+		text += ": " + g.Detail
+	}
+	a.problem(Problem{Kind: "gap", Record: g.Seq, Text: text})
+	extents := g.Extents
+	if g.Count == format.Unknown && len(extents) == 0 {
+		extents = []format.Extent{{Start: 0, Count: a.disk.Size()}}
+	}
+	for _, e := range extents {
+		if e.Start >= a.disk.Size() || e.Count == 0 {
+			continue
+		}
+		w := fs.Write{Stamp: at, Op: fs.OpUnknown, Off: e.Start, Len: min(e.Count, a.disk.Size()-e.Start)}
+		if err := a.disk.Apply(&w); err != nil {
+			return err
+		}
+	}
+	a.resync = true
+	return nil
+}
+
+// readback stores content the recorder read to close a gap. It is knowledge, not
+// an operation of the guest.
+func (a *Analyzer) readback(r *format.DiskRequest) error {
+	w := fs.Write{Stamp: fs.Stamp{Seq: r.Seq, Time: r.Time}, Op: fs.OpWrite, Off: r.Offset, Len: uint64(len(r.Data)), Data: r.Data}
+	a.resync = true
+	return a.disk.Apply(&w)
+}

@@ -1,0 +1,111 @@
+package files
+
+import (
+	"slices"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+)
+
+// Touch implements fs.Sink: read the old content while it is there.
+func (v *volumeState) Touch(id fs.ID) {
+	if !v.a.o.Hash || v.before[id] != nil {
+		return
+	}
+	attr, err := v.fs.Stat(id)
+	if err != nil || attr.Type != fs.TypeFile {
+		return
+	}
+	b := v.read(id, attr)
+	if b.sha == "" {
+		b.sha = v.hashes[id]
+	}
+	v.before[id] = b
+	delete(v.hashes, id)
+}
+
+// Problem implements fs.Sink.
+func (v *volumeState) Problem(p fs.Problem) {
+	q := Problem{Kind: problemKind(p.Kind), Record: p.At.Seq, Inode: p.ID.Num, Offset: p.Off, Length: p.Len, Text: p.Text}
+	if p.ID != (fs.ID{}) {
+		q.Path = v.names.path(p.ID)
+	}
+	v.problem(q)
+	if p.Kind == fs.ProblemTamper {
+		v.a.findings.tamper(v, q, p.At)
+	}
+}
+
+func problemKind(k fs.ProblemKind) string {
+	return [...]string{"unknown", "corrupt", "unsupported", "tamper", "torn"}[k]
+}
+
+// Commit implements fs.Sink.
+func (v *volumeState) Commit(tx *fs.Tx) {
+	c := &classifier{v: v, tx: tx, inodes: map[fs.ID]*fs.InodeChange{}, data: map[fs.ID]*fs.DataChange{},
+		named: map[fs.ID]bool{}, deltas: map[fs.ID]int{}}
+	for i := range tx.Inodes {
+		c.inodes[tx.Inodes[i].ID] = &tx.Inodes[i]
+	}
+	for i := range tx.Data {
+		c.data[tx.Data[i].ID] = &tx.Data[i]
+	}
+	if tx.Incomplete != "" {
+		v.problem(Problem{Kind: "torn", Record: tx.Last.Seq, Text: "transaction incomplete: " + tx.Incomplete})
+	}
+	c.entries()
+	c.attributes()
+	c.contents()
+	c.flush()
+	for id := range v.before {
+		if c.inodes[id] != nil || c.data[id] != nil {
+			delete(v.before, id)
+		}
+	}
+	if tx.Time != fs.NoTime {
+		v.last, v.lastOK = tx.Time, true
+	} else if w := v.a.clock.wall(tx.Last.Time); w.Known() {
+		v.last, v.lastOK = int64(w), true
+	}
+}
+
+// finish reports modifications whose content never arrived.
+func (v *volumeState) finish() {
+	if v.fs == nil {
+		return
+	}
+	ids := make([]fs.ID, 0, len(v.awaited))
+	for id := range v.awaited {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, fs.ID.Compare)
+	for _, id := range ids {
+		w := v.awaited[id]
+		if attr, err := v.fs.Stat(id); err != nil || attr.Generation != w.attr.Generation || len(v.names.of[id]) == 0 {
+			continue
+		}
+		e := v.event(OpWrite, v.names.path(id), w.attr)
+		e.FirstRecord, e.LastRecord, e.Transaction = w.stamp.Seq, w.stamp.Seq, w.tx
+		e.Observed = v.a.clock.wall(w.stamp.Time)
+		e.TimeLower, e.TimeUpper, e.TimeBasis = Time(w.attr.MTime), Time(w.attr.MTime+tick), BasisModify
+		e.Notes = []string{"the content written had not reached the disk when the tape ended"}
+		v.a.emit(e)
+	}
+	clear(v.awaited)
+}
+
+// event fills what every event of an inode has.
+func (v *volumeState) event(op Op, path string, a fs.Attr) Event {
+	e := Event{
+		Op: op, Path: path, Type: a.Type.String(), Inode: a.ID.Num, Subvolume: a.ID.Space, Generation: a.Generation,
+		Disk: v.a.o.Disk, Volume: v.def.Name, Filesystem: v.info.Type, UUID: v.info.UUID,
+		ATime: Unknown, MTime: Unknown, CTime: Unknown, BTime: Unknown, TimeLower: Unknown, TimeUpper: Unknown,
+		Observed: Unknown, id: a.ID, vol: v,
+	}
+	if a.Type != fs.TypeUnknown {
+		size, uid, gid := a.Size, a.UID, a.GID
+		e.Size, e.UID, e.GID, e.Links, e.Target = &size, &uid, &gid, a.Links, a.Target
+		e.Mode = Mode{a.Mode, true}
+		e.ATime, e.MTime, e.CTime, e.BTime = Time(a.ATime), Time(a.MTime), Time(a.CTime), Time(a.BTime)
+	}
+	return e
+}

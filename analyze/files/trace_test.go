@@ -1,0 +1,249 @@
+package files
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+	"github.com/xentape/xentape/format"
+)
+
+// fileImage is a raw disk image as a base.
+type fileImage struct {
+	f    io.ReaderAt
+	size int64
+}
+
+func (i *fileImage) Extents() []format.Extent {
+	return []format.Extent{{Count: uint64(i.size+format.PageSize-1) / format.PageSize}}
+}
+
+func (i *fileImage) ReadPage(n uint64, dst []byte) (format.PageState, error) {
+	clear(dst[:format.PageSize])
+	if int64(n)*format.PageSize >= i.size {
+		return format.PageAbsent, nil
+	}
+	if _, err := i.f.ReadAt(dst[:format.PageSize], int64(n)*format.PageSize); err != nil && !errors.Is(err, io.EOF) {
+		return format.PageMissing, err
+	}
+	return format.PageData, nil
+}
+
+// eachEntry reads a dm-log-writes log (drivers/md/dm-log-writes.c) as records of
+// a disk stream. Time is the wall clock the tracer left at byte 504.
+func eachEntry(t testing.TB, log io.Reader, do func(format.Record)) {
+	t.Helper()
+	r := bufio.NewReaderSize(log, 1<<20)
+	var h [512]byte
+	_, err := io.ReadFull(r, h[:])
+	require.NoError(t, err)
+	le := binary.LittleEndian
+	require.Equal(t, uint64(0x6a736677736872), le.Uint64(h[:]), "magic of the log")
+	n := le.Uint64(h[16:])
+	buf := make([]byte, 8<<20)
+	for seq := uint64(1); seq <= n; seq++ {
+		_, err := io.ReadFull(r, h[:])
+		require.NoError(t, err)
+		sector, count, flags, length := le.Uint64(h[0:]), le.Uint64(h[8:]), le.Uint64(h[16:]), le.Uint64(h[24:])
+		stamp := format.Stamp{Seq: seq, Time: int64(le.Uint64(h[504:]))}
+		if seq == 1 {
+			do(&format.Anchor{Stamp: stamp, Realtime: stamp.Time})
+		}
+		req := &format.DiskRequest{Stamp: stamp, ID: seq, Flags: format.DiskApplied, Offset: sector * 512, Length: count * 512}
+		switch {
+		case flags&8 != 0:
+			do(&format.Mark{Stamp: stamp, Text: string(h[32 : 32+length])})
+			continue
+		case flags&4 != 0:
+			req.Op = format.DiskDiscard
+		case count == 0:
+			req.Op = format.DiskFlush
+		default:
+			req.Op = format.DiskWrite
+			req.Data = buf[:count*512]
+			_, err := io.ReadFull(r, req.Data)
+			require.NoError(t, err)
+		}
+		do(req)
+	}
+}
+
+// manifestEntry is a line of man/cpNNNN.jsonl: what the guest's own tree said.
+type manifestEntry struct {
+	Path string            `json:"path"`
+	T    string            `json:"t"`
+	Mode uint16            `json:"mode"`
+	UID  uint32            `json:"uid"`
+	GID  uint32            `json:"gid"`
+	Nl   uint32            `json:"nlink"`
+	Ino  uint64            `json:"ino"`
+	Size uint64            `json:"size"`
+	MT   int64             `json:"mt"`
+	CT   int64             `json:"ct"`
+	Sha  string            `json:"sha"`
+	Link string            `json:"link"`
+	Dev  []uint32          `json:"dev"`
+	X    map[string]string `json:"x"`
+}
+
+func readManifest(t testing.TB, name string) map[string]manifestEntry {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	require.NoError(t, err)
+	out := map[string]manifestEntry{}
+	for line := range strings.Lines(string(b)) {
+		var m manifestEntry
+		require.NoError(t, json.Unmarshal([]byte(line), &m))
+		out[m.Path] = m
+	}
+	require.NotEmpty(t, out)
+	return out
+}
+
+func shaOf(t testing.TB, tree *Tree, f File) string {
+	t.Helper()
+	c, err := tree.Open(f)
+	require.NoError(t, err)
+	h := sha256.New()
+	_, err = io.Copy(h, io.NewSectionReader(c, 0, int64(c.Size())))
+	if err != nil {
+		return err.Error()
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// compare returns how the tree differs from a manifest; empty when it does not.
+func compare(t testing.TB, tree *Tree, want map[string]manifestEntry) []string {
+	t.Helper()
+	var bad []string
+	add := func(path, what string) { bad = append(bad, what+" "+path) }
+	seen := map[string]bool{}
+	err := tree.Walk("", func(f File) error {
+		m, ok := want[f.Path]
+		if !ok {
+			add(f.Path, "extra")
+			return nil
+		}
+		seen[f.Path] = true
+		typ := map[fs.Type]string{fs.TypeFile: "f", fs.TypeDir: "d", fs.TypeSymlink: "l", fs.TypeFIFO: "p", fs.TypeSocket: "s", fs.TypeCharDevice: "c", fs.TypeBlockDevice: "b"}[f.Type]
+		switch {
+		case f.ID.Num != m.Ino:
+			add(f.Path, "inode")
+		case typ != m.T:
+			add(f.Path, "type "+typ)
+		case f.Mode != m.Mode:
+			add(f.Path, "mode")
+		case f.UID != m.UID || f.GID != m.GID:
+			add(f.Path, "owner")
+		case f.Links != m.Nl:
+			add(f.Path, "links")
+		case m.T != "d" && f.Size != m.Size:
+			add(f.Path, "size")
+		case f.MTime != m.MT:
+			add(f.Path, "mtime")
+		case f.CTime != m.CT:
+			add(f.Path, "ctime")
+		case m.T == "l" && f.Target != m.Link:
+			add(f.Path, "target "+f.Target)
+		case m.T == "f" && shaOf(t, tree, f) != m.Sha:
+			add(f.Path, "sha256")
+		}
+		xs, err := tree.Xattrs(f)
+		if err != nil {
+			add(f.Path, "xattrs "+err.Error())
+		}
+		if len(xs) != len(m.X) {
+			add(f.Path, "xattr count")
+		}
+		for _, x := range xs {
+			sum := sha256.Sum256(x.Value)
+			if m.X[x.Name] != hex.EncodeToString(sum[:])[:16] {
+				add(f.Path, "xattr "+x.Name)
+			}
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	for p := range want {
+		if !seen[p] {
+			add(p, "missing")
+		}
+	}
+	return bad
+}
+
+// openTrace starts an analyzer on a trace directory.
+func openTrace(t testing.TB, dir string, o Options) (*Analyzer, *os.File) {
+	t.Helper()
+	base, err := os.Open(filepath.Join(dir, "base.img"))
+	require.NoError(t, err)
+	t.Cleanup(func() { base.Close() })
+	st, err := base.Stat()
+	require.NoError(t, err)
+	log, err := os.Open(filepath.Join(dir, "log"))
+	require.NoError(t, err)
+	t.Cleanup(func() { log.Close() })
+	o.Disk = "xvda"
+	a, err := New(uint64(st.Size()), &fileImage{base, st.Size()}, o)
+	require.NoError(t, err)
+	return a, log
+}
+
+// replayTrace feeds a whole trace and compares the tree at every mark.
+func replayTrace(t *testing.T, dir string, o Options) (*Analyzer, []Event) {
+	a, log := openTrace(t, dir, o)
+	var events []Event
+	marks := 0
+	eachEntry(t, log, func(r format.Record) {
+		require.NoError(t, a.Feed(r))
+		events = append(events, a.Events()...)
+		m, ok := r.(*format.Mark)
+		if !ok || !strings.HasPrefix(m.Text, "cp") {
+			return
+		}
+		marks++
+		bad := compare(t, a.State(), readManifest(t, filepath.Join(dir, "man", m.Text+".jsonl")))
+		if len(bad) > 0 {
+			t.Errorf("%s at %s: %d differences: %v", filepath.Base(dir), m.Text, len(bad), bad[:min(len(bad), 8)])
+		}
+	})
+	require.NoError(t, a.Finish())
+	events = append(events, a.Events()...)
+	t.Logf("%s: %d marks compared, %d events, %d problems", filepath.Base(dir), marks, len(events), len(a.Problems()))
+	for i, p := range a.Problems() {
+		if i < 10 {
+			t.Logf("problem: %+v", p)
+		}
+	}
+	return a, events
+}
+
+// data is a trace of the large data set, or skips.
+func data(t testing.TB, name string) string {
+	t.Helper()
+	root := os.Getenv("XENTAPE_DATA")
+	if root == "" {
+		t.Skip("XENTAPE_DATA not set: unpack the disk traces (see analyze/files/testdata/README.md) and name their folder")
+	}
+	dir := filepath.Join(root, "disk", name, name)
+	_, err := os.Stat(filepath.Join(dir, "log"))
+	require.NoError(t, err)
+	return dir
+}
+
+func TestExt4AttackAtEveryMark(t *testing.T) {
+	a, events := replayTrace(t, data(t, "ext4-attack"), Options{Hash: true})
+	require.NotEmpty(t, events)
+	require.Empty(t, a.Problems())
+}

@@ -1,0 +1,519 @@
+package ext4
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+)
+
+// change is an inode that a transaction may have changed.
+type change struct {
+	num              uint32
+	old, new         inode
+	oldLive, newLive bool
+	oldUnknown       bool
+	oldMap, newMap   mapping
+}
+
+// differ compares the volume before and after a transaction.
+type differ struct {
+	f        *FS
+	old      *view
+	t        *txn
+	changes  map[uint32]*change
+	dirs     map[uint64]claim // directory blocks among the transaction's
+	removed  map[direntKey]entryCount
+	added    map[direntKey]entryCount
+	data     map[uint32]*dirt
+	problems []fs.Problem
+}
+
+type direntKey struct {
+	parent uint32
+	name   string
+	child  uint32
+}
+
+type entryCount struct {
+	n   int
+	typ fs.Type
+}
+
+// diff reports what t changed to the sink and returns it; nil when nothing did.
+func (f *FS) diff(old *view, t *txn, s fs.Sink) *fs.Tx {
+	f.now.budget = newBudget(f.super)
+	d := &differ{f: f, old: old, t: t, changes: map[uint32]*change{}, dirs: map[uint64]claim{},
+		removed: map[direntKey]entryCount{}, added: map[direntKey]entryCount{}, data: map[uint32]*dirt{}}
+	d.sort()
+	nums := d.order()
+	for _, n := range nums {
+		d.load(d.changes[n])
+	}
+	for _, n := range nums {
+		d.release(d.changes[n])
+	}
+	for _, n := range nums {
+		d.claim(d.changes[n])
+	}
+	for _, n := range nums {
+		d.directory(d.changes[n])
+	}
+	d.touchedDirs()
+	d.freed()
+	tx := d.report(nums)
+	for _, p := range d.problems {
+		p.At, p.Tx = t.last, t.number
+		s.Problem(p)
+	}
+	f.fast.settle(t, tx)
+	clear(f.touched)
+	if len(tx.Inodes) == 0 && len(tx.Removed) == 0 && len(tx.Added) == 0 && len(tx.Data) == 0 && tx.Incomplete == "" {
+		return nil
+	}
+	s.Commit(tx)
+	return tx
+}
+
+// sort files the transaction's blocks by what they were.
+func (d *differ) sort() {
+	f := d.f
+	for _, b := range d.t.blocks {
+		c, ok := f.claims.get(b)
+		if !ok {
+			continue
+		}
+		switch c.kind {
+		case kindTable:
+			d.table(b, c)
+		case kindNode, kindXattr:
+			d.candidate(c.owner)
+		case kindDir:
+			d.dirs[b] = c
+		}
+	}
+}
+
+func (d *differ) candidate(n uint32) *change {
+	c := d.changes[n]
+	if c == nil && n != 0 && n <= d.f.inodes && !(n == d.f.journalInum && d.f.journaled()) {
+		c = &change{num: n}
+		d.changes[n] = c
+	}
+	return c
+}
+
+// table finds the inodes of a table block that changed.
+func (d *differ) table(b uint64, c claim) {
+	next, err := d.f.now.block(b)
+	if err != nil {
+		d.problems = append(d.problems, problemOf(err, 0))
+		return
+	}
+	old, err := d.old.block(b)
+	unknown := err != nil
+	if unknown {
+		old = make([]byte, len(next)) // what differs from nothing is all we can name
+	}
+	d.f.eachSlot(b, c, old, next, func(n uint32, _, _ []byte) {
+		if ch := d.candidate(n); ch != nil {
+			ch.oldUnknown = unknown
+		}
+	})
+}
+
+func (d *differ) order() []uint32 {
+	nums := make([]uint32, 0, len(d.changes))
+	for n := range d.changes {
+		nums = append(nums, n)
+	}
+	slices.Sort(nums)
+	return nums
+}
+
+// load reads both states of an inode.
+func (d *differ) load(c *change) {
+	var err error
+	if c.old, err = d.old.inode(c.num); err != nil {
+		c.old, c.oldUnknown = inode{num: c.num}, true
+	} else if c.oldLive = d.old.live(&c.old); c.oldLive {
+		c.oldMap = d.f.fast.mapping(&c.old, d.old.mapping(&c.old))
+	}
+	if c.new, err = d.f.now.inode(c.num); err != nil {
+		d.problems = append(d.problems, problemOf(err, c.num))
+		c.new = inode{num: c.num}
+		return
+	}
+	if c.newLive = d.f.now.live(&c.new); c.newLive {
+		c.newMap = d.f.now.mapping(&c.new)
+		if c.newMap.err != nil {
+			d.problems = append(d.problems, problemOf(fmt.Errorf("inode %d: %w", c.num, c.newMap.err), c.num))
+		}
+	}
+}
+
+// common is how many leading runs did not change.
+func (c *change) common() int {
+	k := 0
+	for k < len(c.oldMap.runs) && k < len(c.newMap.runs) && c.oldMap.runs[k] == c.newMap.runs[k] {
+		k++
+	}
+	return k
+}
+
+// remapped reports whether blocks or their owner's role changed.
+func (c *change) remapped() bool {
+	return c.oldLive != c.newLive || c.old.mode&0xf000 != c.new.mode&0xf000 || !c.oldMap.equal(&c.newMap)
+}
+
+func (d *differ) release(c *change) {
+	if c.oldLive && c.old.acl != 0 && (!c.newLive || c.new.acl != c.old.acl) {
+		d.f.releaseRun(c.num, c.old.acl, 1)
+	}
+	if !c.remapped() {
+		return
+	}
+	keep := 0
+	if c.newLive && c.old.mode&0xf000 == c.new.mode&0xf000 {
+		keep = c.common()
+	}
+	d.f.release(c.num, &mapping{runs: c.oldMap.runs[keep:], nodes: c.oldMap.nodes})
+}
+
+// claim takes the new blocks and gives the inode what was written to them
+// before anyone owned them.
+func (d *differ) claim(c *change) {
+	if !c.newLive {
+		return
+	}
+	f := d.f
+	f.claimXattr(&c.new)
+	if !c.remapped() {
+		return
+	}
+	keep := 0
+	if c.oldLive && c.old.mode&0xf000 == c.new.mode&0xf000 {
+		keep = c.common()
+	}
+	f.claimInode(&c.new, &mapping{runs: c.newMap.runs[keep:]})
+	f.claimNodes(&c.new, c.newMap.nodes)
+	for _, r := range c.newMap.runs[keep:] {
+		d.adopt(c, r)
+	}
+	for _, b := range c.newMap.nodes {
+		f.pending.clear(b, 1)
+	}
+}
+
+func (d *differ) adopt(c *change, r run) {
+	f := d.f
+	if len(f.pending.buckets) == 0 {
+		return
+	}
+	found := false
+	f.pending.each(r.physical, r.count, func(b, n uint64, p pend, ok bool) {
+		if !ok {
+			return
+		}
+		found = true
+		if f.contentKind(&c.new) != kindData {
+			return
+		}
+		x := d.data[c.num]
+		if x == nil {
+			x = &dirt{}
+			d.data[c.num] = x
+		}
+		off := (r.logical + b - r.physical) * f.blockSize
+		x.note(off, n*f.blockSize, f.stamps.list[p.first], f.stamps.list[p.last])
+	})
+	if found {
+		f.pending.clear(r.physical, r.count)
+	}
+}
+
+// note adds content written between two stamps.
+func (d *dirt) note(off, n uint64, first, last fs.Stamp) {
+	if d.first == (fs.Stamp{}) || first.Seq < d.first.Seq {
+		d.first = first
+	}
+	if last.Seq > d.last.Seq {
+		d.last = last
+	}
+	d.ranges = append(d.ranges, fs.Range{Off: off, Len: n})
+}
+
+// directory compares the parts of a directory that came or went.
+func (d *differ) directory(c *change) {
+	wasDir, isDir := c.oldLive && c.old.isDir(), c.newLive && c.new.isDir()
+	if !wasDir && !isDir || d.f.system(c.num) {
+		return
+	}
+	was, is := map[uint64]bool{}, map[uint64]bool{}
+	each := func(m *mapping, set map[uint64]bool) {
+		for _, r := range m.runs {
+			for b := r.physical; b < r.physical+r.count; b++ {
+				set[b] = true
+			}
+		}
+	}
+	if c.remapped() {
+		if wasDir {
+			each(&c.oldMap, was)
+		}
+		if isDir {
+			each(&c.newMap, is)
+		}
+	}
+	for b := range was {
+		if !is[b] {
+			d.entries(d.old, &c.old, b, d.removed)
+			delete(d.dirs, b)
+		}
+	}
+	for b := range is {
+		if !was[b] {
+			d.entries(d.f.now, &c.new, b, d.added)
+			delete(d.dirs, b)
+		}
+	}
+	if wasDir && c.old.inline() {
+		es, _ := d.old.inlineEntries(&c.old)
+		count(d.removed, c.num, c.old.names(es))
+	}
+	if isDir && c.new.inline() {
+		es, ok := d.f.now.inlineEntries(&c.new)
+		if !ok {
+			d.problems = append(d.problems, problemOf(fmt.Errorf("inline directory %d: rec_len: %w", c.num, fs.ErrCorrupt), c.num))
+		}
+		count(d.added, c.num, c.new.names(es))
+	}
+}
+
+func (d *differ) entries(v *view, dir *inode, b uint64, into map[direntKey]entryCount) {
+	es, err := v.blockEntries(dir, b)
+	if err != nil {
+		d.problems = append(d.problems, problemOf(err, dir.num))
+	}
+	count(into, dir.num, es)
+}
+
+func count(into map[direntKey]entryCount, dir uint32, es []entry) {
+	for _, e := range es {
+		k := direntKey{dir, e.name, e.ino}
+		c := into[k]
+		into[k] = entryCount{c.n + 1, e.typ}
+	}
+}
+
+// touchedDirs compares directory blocks that stayed in place.
+func (d *differ) touchedDirs() {
+	for b, c := range d.dirs {
+		now, ok := d.f.claims.get(b)
+		if !ok || now.kind != kindDir || now.owner != c.owner {
+			continue // came or went: directory has seen to it
+		}
+		old, err := d.old.inode(c.owner)
+		if err != nil {
+			old = inode{num: c.owner}
+		}
+		next, err := d.f.now.inode(c.owner)
+		if err != nil {
+			next = inode{num: c.owner}
+		}
+		d.entries(d.old, &old, b, d.removed)
+		d.entries(d.f.now, &next, b, d.added)
+	}
+}
+
+// freed forgets the type of mapping and attribute blocks that the block bitmap
+// says are free: left standing, the type would hide the content written when the
+// block is reused. Committed copies of freed blocks will not be checkpointed.
+func (d *differ) freed() {
+	f := d.f
+	for _, b := range d.t.blocks {
+		c, ok := f.claims.get(b)
+		if !ok || c.kind != kindBlockBM {
+			continue
+		}
+		old, err1 := d.old.block(b)
+		next, err2 := f.now.block(b)
+		if err1 != nil || err2 != nil || bytes.Equal(old, next) {
+			continue
+		}
+		base := f.firstBlock + uint64(c.owner)*f.blocksPerGroup
+		for k := range old {
+			for gone := old[k] &^ next[k]; gone != 0; gone &= gone - 1 {
+				bit := uint64(k)*8 + uint64(trailing(gone))
+				f.freeCluster(base + bit*f.clusterSize)
+			}
+		}
+	}
+}
+
+func trailing(b byte) int {
+	n := 0
+	for b&1 == 0 {
+		b >>= 1
+		n++
+	}
+	return n
+}
+
+func (f *FS) freeCluster(start uint64) {
+	for b := start; b < start+f.clusterSize && b < f.blocks; b++ {
+		c, ok := f.claims.get(b)
+		if ok && (c.kind == kindXattr || c.kind == kindNode) {
+			f.claims.clear(b, 1)
+			ok = false
+		}
+		if !ok {
+			f.layer.Drop(b)
+		}
+	}
+}
+
+// report builds the transaction's deltas.
+func (d *differ) report(nums []uint32) *fs.Tx {
+	f, t := d.f, d.t
+	tx := &fs.Tx{Number: t.number, Basis: t.basis, Time: t.time, First: t.first, Last: t.last, Incomplete: t.incomplete}
+	for _, n := range nums {
+		c := d.changes[n]
+		if f.system(n) || c.old.flags&flagEAInode != 0 || c.new.flags&flagEAInode != 0 || !c.oldLive && !c.newLive {
+			continue
+		}
+		if ic, differs := d.inodeChange(c); differs {
+			tx.Inodes = append(tx.Inodes, ic)
+		}
+	}
+	tx.Removed = d.surplus(d.removed, d.added)
+	tx.Added = d.surplus(d.added, d.removed)
+	tx.Data = d.content()
+	if tx.First == (fs.Stamp{}) && len(tx.Data) > 0 {
+		tx.First, tx.Last = tx.Data[0].First, tx.Data[0].Last
+		for _, x := range tx.Data {
+			if x.First.Seq < tx.First.Seq {
+				tx.First = x.First
+			}
+			if x.Last.Seq > tx.Last.Seq {
+				tx.Last = x.Last
+			}
+		}
+	}
+	return tx
+}
+
+func (d *differ) inodeChange(c *change) (fs.InodeChange, bool) {
+	ic := fs.InodeChange{ID: fs.ID{Num: uint64(c.num)}, OldUnknown: c.oldUnknown}
+	if c.oldLive {
+		ic.Old = d.old.attr(&c.old)
+	}
+	if c.newLive {
+		ic.New = d.f.now.attr(&c.new)
+	} else if c.new.mode != 0 {
+		ic.New.CTime = c.new.ctime
+	}
+	ic.Content = c.oldLive != c.newLive || !slices.Equal(c.oldMap.runs, c.newMap.runs) || c.old.size != c.new.size
+	if c.oldLive && c.old.inline() || c.newLive && c.new.inline() {
+		if !c.oldLive || !c.newLive || !bytes.Equal(c.old.block(), c.new.block()) || !bytes.Equal(inlineAttr(&c.old), inlineAttr(&c.new)) {
+			ic.Content = true
+			if c.newLive && c.new.isFile() && c.new.inline() && c.new.size > 0 {
+				d.inlineData(c)
+			}
+		}
+	}
+	if c.oldLive && c.newLive {
+		ox, err1 := d.old.xattrs(&c.old)
+		nx, err2 := d.f.now.xattrs(&c.new)
+		for _, err := range []error{err1, err2} {
+			if err != nil {
+				d.problems = append(d.problems, problemOf(err, c.num))
+			}
+		}
+		if !sameXattrs(ox, nx) {
+			ic.OldXattrs, ic.NewXattrs = ox, nx
+		}
+	}
+	differs := ic.Old != ic.New || ic.Content || ic.OldXattrs != nil || ic.NewXattrs != nil
+	return ic, differs
+}
+
+// inlineData: content inside the inode is written with it.
+func (d *differ) inlineData(c *change) {
+	from := uint64(0)
+	if c.oldLive && c.old.inline() {
+		a := append(append([]byte(nil), c.old.block()...), inlineAttr(&c.old)...)
+		b := append(append([]byte(nil), c.new.block()...), inlineAttr(&c.new)...)
+		for from < uint64(min(len(a), len(b))) && a[from] == b[from] {
+			from++
+		}
+	}
+	if from >= c.new.size {
+		return
+	}
+	x := &dirt{}
+	x.note(from, c.new.size-from, d.t.last, d.t.last)
+	d.data[c.num] = x
+}
+
+func sameXattrs(a, b []fs.Xattr) bool {
+	return slices.EqualFunc(a, b, func(x, y fs.Xattr) bool { return x.Name == y.Name && bytes.Equal(x.Value, y.Value) })
+}
+
+// surplus lists what a has more of than b, sorted.
+func (d *differ) surplus(a, b map[direntKey]entryCount) []fs.Dirent {
+	var out []fs.Dirent
+	for k, n := range a {
+		if n.n > b[k].n {
+			out = append(out, dirent(k.parent, entry{k.name, k.child, n.typ}))
+		}
+	}
+	sortDirents(out)
+	return out
+}
+
+func sortDirents(ds []fs.Dirent) {
+	slices.SortFunc(ds, func(x, y fs.Dirent) int {
+		return cmp.Or(x.Parent.Compare(y.Parent), cmp.Compare(x.Name, y.Name), x.Child.Compare(y.Child))
+	})
+}
+
+// content lists the ranges written to files, clipped to their size.
+func (d *differ) content() []fs.DataChange {
+	f := d.f
+	for n, x := range f.dirty {
+		y := d.data[n]
+		if y == nil {
+			d.data[n] = x
+			continue
+		}
+		y.ranges = append(y.ranges, x.ranges...)
+		if x.first.Seq < y.first.Seq {
+			y.first = x.first
+		}
+		if x.last.Seq > y.last.Seq {
+			y.last = x.last
+		}
+	}
+	clear(f.dirty)
+	var out []fs.DataChange
+	for n, x := range d.data {
+		i, err := f.now.inode(n)
+		if err != nil || !f.now.live(&i) || !i.isFile() || f.system(n) {
+			continue
+		}
+		var rs []fs.Range
+		for _, r := range merge(x.ranges) {
+			if r.Off < i.size {
+				rs = append(rs, fs.Range{Off: r.Off, Len: min(r.Len, i.size-r.Off)})
+			}
+		}
+		if len(rs) > 0 {
+			out = append(out, fs.DataChange{ID: fs.ID{Num: uint64(n)}, Ranges: rs, First: x.first, Last: x.last})
+		}
+	}
+	slices.SortFunc(out, func(a, b fs.DataChange) int { return a.ID.Compare(b.ID) })
+	return out
+}
