@@ -93,7 +93,23 @@ func (v *view) checkDirBlock(dir *inode, b []byte) bool {
 	if le.Uint32(t) != 0 || le.Uint16(t[4:]) != 12 || t[6] != 0 || t[7] != 0xde {
 		return true
 	}
+	if !reaches(b, len(b)-12) {
+		return true // an index block made from a leaf keeps its old tail as residue
+	}
 	return v.inodeSum(dir, b[:len(b)-12]) == le.Uint32(t[8:])
+}
+
+// reaches reports whether the chain of entries has one that starts at end.
+func reaches(b []byte, end int) bool {
+	o := 0
+	for o < end {
+		n := int(le.Uint16(b[o+4:]))
+		if n < 8 {
+			return false
+		}
+		o += n
+	}
+	return o == end
 }
 
 // inodeSum is the checksum of a block that belongs to an inode.
