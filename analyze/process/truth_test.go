@@ -219,6 +219,9 @@ func TestRecordingsEqualProc(t *testing.T) {
 			require.Empty(t, a.Findings(), "a clean image")
 			requireEqual(t, want, a.At(1))
 			requireSockets(t, want, a.At(1))
+			h, ok := a.Host(1)
+			require.True(t, ok)
+			requireHost(t, want, h)
 			for _, s := range a.Summary().Symbols {
 				t.Logf("%s: %s", s.Name, s.From)
 			}
