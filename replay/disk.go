@@ -3,6 +3,7 @@ package replay
 import (
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/xentape/xentape/format"
 )
@@ -104,4 +105,114 @@ func Applied(records iter.Seq2[format.Record, error]) iter.Seq2[*format.DiskRequ
 			}
 		}
 	}
+}
+
+// Settled returns the disk as it stood when its base image was complete, and the
+// tape time of that. A base is copied while the guest runs: each of its blocks is
+// of another moment. With every request that took effect until the copy ended
+// applied on top, it is the disk of exactly that moment, and the requests after it
+// are what changed since. Without a base, nothing is known and everything counts.
+//
+// It holds in memory what was written during the copy.
+func (d *Disk) Settled() (base format.Image, at int64, err error) {
+	if d.Base == nil || d.Info.End == nil || d.Info.End.CopyEnd == 0 || d.Info.End.CopyStart == d.Info.End.CopyEnd {
+		return d.Base, 0, nil
+	}
+	at = d.Info.End.CopyEnd
+	p := &patched{base: d.Base, pages: map[uint64][]byte{}}
+	for r, err := range Applied(d.Records(at)) {
+		if err != nil {
+			continue // damage: Records of the same range tells it to whoever reads on
+		}
+		if err := p.apply(r); err != nil {
+			return nil, 0, fmt.Errorf("disk %s: record %d: %w", d.Def.Name, r.Seq, err)
+		}
+	}
+	if len(p.pages) == 0 {
+		return d.Base, at, nil
+	}
+	return p, at, nil
+}
+
+// patched is an image with some of its pages replaced.
+type patched struct {
+	base  format.Image
+	pages map[uint64][]byte
+}
+
+func (p *patched) apply(r *format.DiskRequest) error {
+	data := r.Data
+	switch r.Op {
+	case format.DiskWriteZeroes, format.DiskDiscard, format.DiskSecureErase:
+		data = nil
+	case format.DiskWrite:
+		if r.Flags&format.DiskNoData != 0 {
+			return nil
+		}
+	default:
+		return nil
+	}
+	for off, left := r.Offset, r.Length; left > 0; {
+		n, in := off/format.PageSize, off%format.PageSize
+		k := min(left, format.PageSize-in)
+		page := p.pages[n]
+		if page == nil {
+			page = make([]byte, format.PageSize)
+			if _, err := p.base.ReadPage(n, page); err != nil && k < format.PageSize {
+				return err
+			}
+			p.pages[n] = page
+		}
+		if data == nil {
+			clear(page[in : in+k])
+		} else {
+			copy(page[in:in+k], data)
+			data = data[k:]
+		}
+		off, left = off+k, left-k
+	}
+	return nil
+}
+
+// Extents implements format.Image.
+func (p *patched) Extents() []format.Extent {
+	set := make([]uint64, 0, len(p.pages))
+	for n := range p.pages {
+		set = append(set, n)
+	}
+	slices.Sort(set)
+	return mergeExtents(p.base.Extents(), set)
+}
+
+// mergeExtents adds single pages, ascending, to ascending extents.
+func mergeExtents(es []format.Extent, pages []uint64) []format.Extent {
+	var out []format.Extent
+	add := func(start, count uint64) {
+		if k := len(out); k > 0 && out[k-1].Start+out[k-1].Count >= start {
+			if end := start + count; end > out[k-1].Start+out[k-1].Count {
+				out[k-1].Count = end - out[k-1].Start
+			}
+			return
+		}
+		out = append(out, format.Extent{Start: start, Count: count})
+	}
+	for len(es) > 0 || len(pages) > 0 {
+		if len(pages) == 0 || len(es) > 0 && es[0].Start <= pages[0] {
+			add(es[0].Start, es[0].Count)
+			es = es[1:]
+		} else {
+			add(pages[0], 1)
+			pages = pages[1:]
+		}
+	}
+	return out
+}
+
+// ReadPage implements format.Image.
+func (p *patched) ReadPage(n uint64, dst []byte) (format.PageState, error) {
+	if page, ok := p.pages[n]; ok {
+		copy(dst, page)
+		return format.PageData, nil
+	}
+	return p.base.ReadPage(n, dst)
 }

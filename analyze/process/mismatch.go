@@ -94,7 +94,6 @@ func (m *model) judge(s, prev *snapshot) {
 			}
 		}
 	}
-	m.judgeModules(s, prev)
 	m.count(s)
 }
 

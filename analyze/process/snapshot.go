@@ -21,8 +21,6 @@ type snapshot struct {
 	procs    []*Process // live, by pid, then start, then address
 	residue  []*Process // exited, the same order
 	mismatch []mismatch
-	modules  []moduleMismatch
-	host     *Host
 	problems []Problem
 }
 
@@ -104,7 +102,6 @@ func (l *lister) list(prev *snapshot) {
 		}
 	}
 	l.listResidue()
-	l.host()
 	if len(l.s.procs) == 0 {
 		l.s.problem("processes", errNone)
 	}

@@ -7,7 +7,10 @@ func verbs(t *terminal) []*cobra.Command {
 	return []*cobra.Command{
 		newInfoCommand(t),
 		newPsCommand(t),
+		newFilesCommand(t),
+		newCatCommand(t),
 		newConnsCommand(t),
+		newStoryCommand(t),
 		newExportCommand(t),
 		newCorpusCommand(t),
 	}

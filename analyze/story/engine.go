@@ -1,0 +1,328 @@
+package story
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/xentape/xentape/analyze/files"
+	"github.com/xentape/xentape/analyze/network"
+	"github.com/xentape/xentape/analyze/process"
+	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/replay"
+)
+
+// Options say how a tape is analyzed.
+type Options struct {
+	Symbols         []byte // BTF or ISF of the guest's kernel, for kernels without types
+	IgnoreChecksums bool
+	Rules           []*Rule
+}
+
+// Engine runs all analyzers over one tape, in tape order. Fed a growing tape, it
+// says in the end what it says of the finished one.
+type Engine struct {
+	tape  *replay.Tape
+	o     Options
+	procs *process.Analyzer
+	net   *network.Analyzer
+	disks map[format.StreamID]*disk
+	order []format.StreamID
+	names map[format.StreamID]string
+
+	snaps     []Snapshot
+	fed       int // memory snapshots fed
+	next      uint64
+	transfers []Transfer
+	problems  []Problem
+}
+
+// Problem is something that could not be looked at.
+type Problem struct {
+	Stream string `json:"stream"`
+	Reason string `json:"reason"`
+}
+
+type disk struct {
+	a      *files.Analyzer
+	name   string
+	from   int64 // events count from here: the base was complete
+	events []files.Event
+}
+
+// NewEngine prepares the analysis of a tape.
+func NewEngine(t *replay.Tape, o Options) *Engine {
+	e := &Engine{tape: t, o: o, procs: process.New(process.Options{Symbols: o.Symbols}), disks: map[format.StreamID]*disk{}, names: map[format.StreamID]string{}, next: 1}
+	e.net = network.New(network.Options{Content: true, IgnoreChecksums: o.IgnoreChecksums})
+	return e
+}
+
+// Run analyzes what is on the tape and not analyzed yet, and returns the story as
+// far as it goes. progress, if not nil, is called now and then with the number of
+// the record reached.
+func (e *Engine) Run(progress func(seq uint64)) (*Story, error) {
+	q := format.Query{FromSeq: e.next, ToSeq: e.tape.Reader().Settled()}
+	n := 0
+	for r, err := range e.tape.Reader().Records(q) {
+		if n++; n%4096 == 0 && progress != nil {
+			progress(e.next)
+		}
+		if err != nil {
+			e.problem("tape", err)
+			continue
+		}
+		if err := e.feed(r); err != nil {
+			return nil, err
+		}
+		e.next = r.Header().Seq + 1
+	}
+	return e.tell()
+}
+
+func (e *Engine) problem(stream string, err error) {
+	e.problems = append(e.problems, Problem{stream, err.Error()})
+}
+
+// Problems lists what could not be looked at.
+func (e *Engine) Problems() []Problem { return e.problems }
+
+// Processes, Network and Disks give the analyzers, for outputs that show more
+// than the story.
+func (e *Engine) Processes() *process.Analyzer { return e.procs }
+
+// Network gives the analyzer of packets.
+func (e *Engine) Network() *network.Analyzer { return e.net }
+
+func (e *Engine) feed(r format.Record) error {
+	h := r.Header()
+	switch r := r.(type) {
+	case *format.StreamDef:
+		e.names[r.ID] = r.Name
+		if r.Kind == format.StreamDisk {
+			if err := e.addDisk(r); err != nil {
+				return err
+			}
+		}
+		return e.net.Feed(r)
+	case *format.Anchor:
+		for _, id := range e.order {
+			if err := e.disks[id].a.Feed(r); err != nil {
+				return err
+			}
+		}
+		return e.net.Feed(r)
+	case *format.SnapshotEnd:
+		return e.snapshot(r)
+	case *format.Packet:
+		return e.net.Feed(r)
+	}
+	if d := e.disks[h.Stream]; d != nil {
+		if h.Time <= d.from && d.from != 0 {
+			return nil // part of the base already
+		}
+		return d.a.Feed(r)
+	}
+	return e.net.Feed(r)
+}
+
+func (e *Engine) addDisk(def *format.StreamDef) error {
+	d, err := e.tape.Disk(def.Name)
+	if err != nil {
+		return err
+	}
+	base, from, err := d.Settled()
+	if err != nil {
+		return err
+	}
+	k := &disk{name: def.Name, from: from}
+	k.a, err = files.New(def.Size, base, files.Options{Disk: def.Name, Hash: true, Emit: func(ev files.Event) { k.events = append(k.events, ev) }})
+	if err != nil {
+		e.problem(def.Name, err)
+		return nil
+	}
+	for _, a := range e.tape.Reader().Anchors() {
+		if err := k.a.Feed(&a); err != nil {
+			return err
+		}
+		break
+	}
+	e.disks[def.ID] = k
+	e.order = append(e.order, def.ID)
+	return nil
+}
+
+// snapshot looks at the processes when a memory snapshot is complete.
+func (e *Engine) snapshot(end *format.SnapshotEnd) error {
+	for _, i := range e.tape.Snapshots() {
+		if i.ID != end.ID {
+			continue
+		}
+		m, err := e.tape.Memory(i.Snapshot)
+		if err != nil {
+			e.problem("memory", err)
+			return nil
+		}
+		if err := e.procs.Feed(m); err != nil {
+			e.problem("memory", err)
+		}
+		e.fed++
+		e.snaps = append(e.snaps, Snapshot{Number: i.Snapshot, Time: i.Time, Realtime: i.Realtime, First: i.First, Last: i.Last,
+			Paused: i.Conditions.Paused && !i.Conditions.Fuzzy, Processes: e.procs.At(i.Snapshot)})
+	}
+	return nil
+}
+
+// tell makes the story of what has been fed. The network analyzer is finished by
+// it, so a growing tape is told by a new engine's packets; see Watch.
+func (e *Engine) tell() (*Story, error) {
+	if err := e.net.Finish(); err != nil {
+		return nil, err
+	}
+	in := &Input{Snapshots: e.snaps, Processes: e.procs.Processes(), Names: map[string][]string{}, Realtime: e.tape.Clock().Realtime}
+	for c := range e.net.Conns() {
+		in.Conns = append(in.Conns, c)
+		in.Names[c.UID] = peerNames(c)
+	}
+	in.Transfers = e.transferred()
+	for _, id := range e.order {
+		d := e.disks[id]
+		if err := d.a.Finish(); err != nil {
+			return nil, err
+		}
+		for i := range d.events {
+			in.Files = append(in.Files, fileEventOf(&d.events[i]))
+		}
+		for _, p := range d.a.Problems() {
+			if p.Kind != "tamper" {
+				e.problem(d.name, errors.New(p.Text))
+			}
+		}
+	}
+	e.oddities(in)
+	e.gaps(in)
+	in.Boot = bootTime(in)
+	return Tell(in, e.o.Rules), nil
+}
+
+func fileEventOf(ev *files.Event) FileEvent {
+	f := FileEvent{Op: string(ev.Op), Path: ev.Path, OldPath: ev.OldPath, Type: ev.Type, Inode: ev.Inode, Disk: ev.Disk, Filesystem: ev.Filesystem,
+		SHA256Old: ev.SHA256Old, SHA256New: ev.SHA256New, Basis: ev.TimeBasis, First: ev.FirstRecord, Last: ev.LastRecord, Added: addedLines(ev.Diff)}
+	if ev.Size != nil {
+		f.Size = *ev.Size
+	}
+	if ev.Mode.Set {
+		f.Mode = uint32(ev.Mode.Bits)
+	}
+	if ev.UID != nil {
+		f.UID = *ev.UID
+	}
+	if ev.GID != nil {
+		f.GID = *ev.GID
+	}
+	if ev.TimeLower.Known() {
+		f.Lower = int64(ev.TimeLower)
+	}
+	if ev.TimeUpper.Known() {
+		f.Upper = int64(ev.TimeUpper)
+	}
+	return f
+}
+
+// addedLines takes the new lines out of a unified diff.
+func addedLines(diff string) []string {
+	var out []string
+	for line := range strings.Lines(diff) {
+		if strings.HasPrefix(line, "+") && !strings.HasPrefix(line, "+++") {
+			out = append(out, strings.TrimRight(line[1:], "\n"))
+		}
+	}
+	return out
+}
+
+// oddities takes over what the analyzers found by themselves.
+func (e *Engine) oddities(in *Input) {
+	for _, f := range e.procs.Findings() {
+		o := Oddity{Rule: f.Kind, Severity: "low", Summary: f.Summary, PID: f.PID, Start: f.StartTime, Task: f.TaskAddress, File: -1}
+		if f.Grade == process.Hidden {
+			o.Severity = "critical"
+		}
+		for i, n := range f.Snapshots {
+			if i < len(f.Records) {
+				o.Evidence = append(o.Evidence, Evidence{Stream: "memory", Records: f.Records[i][:], Detail: fmt.Sprintf("snapshot #%d", n)})
+			}
+		}
+		if s := snapshotNumber(in.Snapshots, f.Snapshots); s != nil {
+			o.At = s.Realtime
+		}
+		for _, v := range f.Evidence {
+			o.Evidence = append(o.Evidence, Evidence{Stream: "memory", Detail: fmt.Sprintf("%s at %#x (physical %#x)", v.Object, uint64(v.Virtual), uint64(v.Physical))})
+		}
+		in.Oddities = append(in.Oddities, o)
+	}
+	for _, id := range e.order {
+		for _, f := range e.disks[id].a.Findings() {
+			o := Oddity{Rule: f.Kind, Severity: f.Severity, Summary: strings.ReplaceAll(f.Kind, "-", " ") + ": " + f.Path, Why: strings.Join(f.Reasons, "; "), File: -1}
+			if f.Time.Known() {
+				o.At = int64(f.Time)
+			}
+			o.Evidence = []Evidence{{Stream: f.Disk, Records: f.Records}}
+			for i := range in.Files {
+				if in.Files[i].Inode == f.Inode && in.Files[i].Path == f.Path && in.Files[i].Disk == f.Disk {
+					o.File = i
+				}
+			}
+			in.Oddities = append(in.Oddities, o)
+		}
+	}
+}
+
+func snapshotNumber(snaps []Snapshot, numbers []int) *Snapshot {
+	for i := range snaps {
+		for _, n := range numbers {
+			if snaps[i].Number == n {
+				return &snaps[i]
+			}
+		}
+	}
+	return nil
+}
+
+func (e *Engine) gaps(in *Input) {
+	for _, g := range e.tape.Reader().Gaps() {
+		k := Gap{Stream: e.names[g.Stream], Reason: g.Detail, Record: g.Seq}
+		k.From, _ = e.tape.Clock().Realtime(g.From)
+		k.To, _ = e.tape.Clock().Realtime(g.To)
+		in.Gaps = append(in.Gaps, k)
+	}
+	sort.SliceStable(in.Gaps, func(i, j int) bool { return in.Gaps[i].From < in.Gaps[j].From })
+}
+
+// bootTime is the wall-clock time at which the guest's boot clock read zero. A
+// process seen in one snapshot and not in the one before was born between them,
+// so each such process bounds it from both sides; the middle of what is left is
+// taken.
+func bootTime(in *Input) int64 {
+	var lo, hi int64
+	for i := range in.Processes {
+		p := &in.Processes[i]
+		first := snapshotNumber(in.Snapshots, []int{p.FirstSnapshot})
+		if first == nil || first.Realtime == 0 || p.StartTime == 0 {
+			continue
+		}
+		if b := first.Realtime - int64(p.StartTime); hi == 0 || b < hi {
+			hi = b
+		}
+		before := snapshotNumber(in.Snapshots, []int{p.FirstSnapshot - 1})
+		if before == nil || before.Realtime == 0 {
+			continue
+		}
+		if b := before.Realtime - int64(p.StartTime); b > lo {
+			lo = b
+		}
+	}
+	if lo != 0 && hi != 0 && lo <= hi {
+		return lo + (hi-lo)/2
+	}
+	return hi
+}

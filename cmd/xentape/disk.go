@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/xentape/xentape/analyze/files"
+	"github.com/xentape/xentape/capture/foreign"
+	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/replay"
+)
+
+// rawDisk is a disk image file as a base.
+type rawDisk struct {
+	f    *os.File
+	size int64
+}
+
+func openRawDisk(path string) (*rawDisk, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err == nil && st.Size() == 0 {
+		err = fmt.Errorf("%s: is empty, or a device whose size cannot be told: copy it to a file first", path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &rawDisk{f, st.Size()}, nil
+}
+
+func (d *rawDisk) Extents() []format.Extent {
+	return []format.Extent{{Start: 0, Count: uint64(d.size+format.PageSize-1) / format.PageSize}}
+}
+
+func (d *rawDisk) ReadPage(n uint64, dst []byte) (format.PageState, error) {
+	dst = dst[:format.PageSize]
+	clear(dst)
+	off := int64(n) * format.PageSize
+	if n > uint64(d.size)/format.PageSize || off >= d.size {
+		return format.PageAbsent, nil
+	}
+	if k, err := d.f.ReadAt(dst, off); err != nil && !(errors.Is(err, io.EOF) && off+int64(k) == d.size) {
+		return format.PageMissing, fmt.Errorf("%s: block at %d: %w", d.f.Name(), off, err)
+	}
+	return format.PageData, nil
+}
+
+// diskSource gives what files and cat need of one disk: an analyzer fed up to a
+// moment.
+type diskSource struct {
+	keyFlags
+	base, writes string
+}
+
+// followed is a disk whose records have been fed.
+type followed struct {
+	name     string
+	a        *files.Analyzer
+	complete bool
+}
+
+// follow feeds every disk (or the one named) of a tape up to a moment, and hands
+// each to done.
+func follow(ctx context.Context, t *terminal, tape *replay.Tape, name string, until replay.Moment, o files.Options, done func(*followed) error) error {
+	disks, err := tape.Disks()
+	if err != nil {
+		return err
+	}
+	if name != "" {
+		d, err := tape.Disk(name)
+		if err != nil {
+			return err
+		}
+		disks = []*replay.Disk{d}
+	}
+	if len(disks) == 0 {
+		return fmt.Errorf("%s: the tape holds no disk, so nothing can be said of files", tape.Name)
+	}
+	for _, d := range disks {
+		f, err := followDisk(ctx, t, tape, d, until, o)
+		if err != nil {
+			return err
+		}
+		if err := done(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func followDisk(ctx context.Context, t *terminal, tape *replay.Tape, d *replay.Disk, until replay.Moment, o files.Options) (*followed, error) {
+	base, from, err := d.Settled()
+	if err != nil {
+		return nil, err
+	}
+	if d.Base == nil {
+		t.warnf("%s: no base image of %s is on the tape: paths and old content are unknown where the disk was not written", tape.Name, d.Def.Name)
+	}
+	o.Disk = d.Def.Name
+	a, err := files.New(d.Def.Size, base, o)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", tape.Name, err)
+	}
+	f := &followed{name: d.Def.Name, a: a, complete: d.Base != nil}
+	n := 0
+	q := format.Query{Streams: []format.StreamID{d.Def.ID, 0}, ToTime: until.Time}
+	for r, err := range tape.Reader().Records(q) {
+		if n++; n%1024 == 0 {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			t.progress("%s: record %d", d.Def.Name, r.Header().Seq)
+		}
+		if err != nil {
+			t.warnf("%s: %v", tape.Name, err)
+			f.complete = false
+			continue
+		}
+		if _, ok := r.(*format.Anchor); !ok && from != 0 && r.Header().Time <= from {
+			continue
+		}
+		if err := a.Feed(r); err != nil {
+			return nil, fmt.Errorf("%s: record %d: %w", tape.Name, r.Header().Seq, err)
+		}
+	}
+	t.clearProgress()
+	return f, nil
+}
+
+// followLog feeds a base image and a block write log of other tools.
+func (s *diskSource) followLog(ctx context.Context, t *terminal, o files.Options) (*followed, error) {
+	var base format.Image
+	var size uint64
+	if s.base != "" {
+		d, err := openRawDisk(s.base)
+		if err != nil {
+			return nil, err
+		}
+		base, size = d, uint64(d.size)
+	}
+	lf, err := os.Open(s.writes)
+	if err != nil {
+		return nil, err
+	}
+	st, err := lf.Stat()
+	if err != nil {
+		return nil, err
+	}
+	log, err := foreign.OpenLogWrites(lf, st.Size(), filepath.Base(s.writes))
+	if err != nil {
+		return nil, err
+	}
+	if size == 0 {
+		return nil, usagef("--base is needed with --writes: a log does not say how large its disk is")
+	}
+	o.Disk = "disk"
+	a, err := files.New(size, base, o)
+	if err != nil {
+		return nil, err
+	}
+	f := &followed{name: o.Disk, a: a, complete: true}
+	var seq uint64
+	for r, err := range log.Records() {
+		if err != nil {
+			t.warnf("%v", err)
+			f.complete = false
+			break
+		}
+		h := r.Header()
+		if seq == 0 && h.Time != 0 {
+			// The log's times are wall-clock times: they are both of the tape's clocks.
+			if err := a.Feed(&format.Anchor{Stamp: format.Stamp{Time: h.Time}, Realtime: h.Time}); err != nil {
+				return nil, err
+			}
+		}
+		seq++
+		h.Seq = seq
+		if seq%1024 == 0 {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			t.progress("%s: entry %d", s.writes, seq)
+		}
+		if err := a.Feed(r); err != nil {
+			return nil, fmt.Errorf("%s: entry %d: %w", s.writes, seq, err)
+		}
+	}
+	t.clearProgress()
+	return f, nil
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xentape/xentape/analyze/files"
+	"github.com/xentape/xentape/replay"
+)
+
+type filesOptions struct {
+	diskSource
+	disk, glob   string
+	since, until string
+	noHash       bool
+	json         bool
+}
+
+func newFilesCommand(t *terminal) *cobra.Command {
+	var o filesOptions
+	c := &cobra.Command{
+		Use:     "files TAPE | files --base IMAGE --writes LOG",
+		GroupID: "ask",
+		Short:   "Files: what changed on the disks, from block writes alone",
+		Long: `files follows the filesystem through its journal and tells each change: what,
+where, and between which two moments. A tape's disks are read from their base
+image on; a block trace that another tool made (dm-log-writes, QEMU's
+blklogwrites) is given with --base and --writes.` + "\n" + exitStatusHelp,
+		Example: `  xentape files incident.xtape
+  xentape files --path '/etc/*' --since +60s incident.xtape
+  xentape files --json --base disk.img --writes writes.log`,
+		Args: nargs(0, 1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if (len(args) == 1) == (o.writes != "") {
+				return usagef("usage: xentape files TAPE, or xentape files --base IMAGE --writes LOG")
+			}
+			return runFiles(c.Context(), t, &o, strings.Join(args, ""))
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.disk, "disk", "", "only this `disk`")
+	f.StringVar(&o.glob, "path", "", "only paths that match `GLOB`; without a slash it is matched to the last part")
+	f.StringVar(&o.since, "since", "", "only changes that may be after this `time`")
+	f.StringVar(&o.until, "until", "", "only changes that may be before this `time`")
+	f.StringVar(&o.base, "base", "", "base `image` of a block trace")
+	f.StringVar(&o.writes, "writes", "", "block write `log` (dm-log-writes)")
+	f.BoolVar(&o.noHash, "no-hash", false, "no hashes and diffs of content: faster")
+	f.BoolVar(&o.json, "json", false, "one JSON object a line")
+	o.register(c)
+	return c
+}
+
+func runFiles(ctx context.Context, t *terminal, o *filesOptions, tapePath string) error {
+	if _, err := path.Match(o.glob, "/"); err != nil {
+		return usagef("--path %q: %w", o.glob, err)
+	}
+	s := &fileSink{t: t, o: o}
+	fo := files.Options{Hash: !o.noHash, Emit: s.event}
+	complete := true
+	done := func(f *followed) error {
+		if err := f.a.Finish(); err != nil {
+			return err
+		}
+		complete = s.finish(f) && complete
+		return s.err
+	}
+	if o.writes != "" {
+		if err := s.bounds(nil); err != nil {
+			return err
+		}
+		f, err := o.followLog(ctx, t, fo)
+		if err != nil {
+			return err
+		}
+		if err := done(f); err != nil {
+			return err
+		}
+	} else {
+		tape, err := o.openTape(tapePath)
+		if err != nil {
+			return err
+		}
+		defer tape.Close()
+		if err := s.bounds(tape); err != nil {
+			return err
+		}
+		if err := follow(ctx, t, tape, o.disk, replay.End, fo, done); err != nil {
+			return err
+		}
+	}
+	if !complete {
+		return incomplete
+	}
+	return nil
+}
+
+// fileSink prints the events a user asked for.
+type fileSink struct {
+	t            *terminal
+	o            *filesOptions
+	since, until files.Time
+	err          error
+	header       bool
+}
+
+// bounds resolves --since and --until. tape is nil for a log, whose times are
+// wall-clock times.
+func (s *fileSink) bounds(tape *replay.Tape) error {
+	parse := func(v string) (files.Time, error) {
+		if v == "" {
+			return files.Unknown, nil
+		}
+		if tape == nil {
+			return parseWall(v)
+		}
+		m, err := tape.Moment(v)
+		if err != nil {
+			return files.Unknown, err
+		}
+		ns, ok := tape.Clock().Realtime(m.Time)
+		if !ok {
+			return files.Unknown, fmt.Errorf("time %q: the tape has no clock anchor", v)
+		}
+		return files.Time(ns), nil
+	}
+	var err error
+	if s.since, err = parse(s.o.since); err == nil {
+		s.until, err = parse(s.o.until)
+	}
+	return err
+}
+
+func (s *fileSink) wanted(e *files.Event) bool {
+	if s.since.Known() && e.TimeUpper.Known() && e.TimeUpper < s.since {
+		return false
+	}
+	if s.until.Known() && e.TimeLower.Known() && e.TimeLower > s.until {
+		return false
+	}
+	return s.o.glob == "" || globbed(s.o.glob, e.Path) || e.OldPath != "" && globbed(s.o.glob, e.OldPath)
+}
+
+func globbed(glob, name string) bool {
+	if !strings.Contains(glob, "/") {
+		name = path.Base(name)
+	}
+	ok, _ := path.Match(glob, name)
+	return ok
+}
+
+func (s *fileSink) event(e files.Event) {
+	if s.err != nil || !s.wanted(&e) {
+		return
+	}
+	if s.o.json {
+		s.err = s.t.line(&e)
+		return
+	}
+	if !s.header {
+		s.header = true
+		s.t.printf("%s\n", s.t.style(styleBold, fmt.Sprintf("%-23s %-9s %-8s %s", "TIME (UTC, AT MOST)", "±", "WHAT", "PATH")))
+	}
+	printFileEvent(s.t, &e)
+}
+
+func printFileEvent(t *terminal, e *files.Event) {
+	when, within := "unknown", ""
+	if e.TimeUpper.Known() {
+		when = e.TimeUpper.Go().Format("2006-01-02 15:04:05.000")
+	}
+	if e.TimeLower.Known() && e.TimeUpper.Known() {
+		within = fmt.Sprintf("-%.3fs", float64(e.TimeUpper-e.TimeLower)/1e9)
+	}
+	what := printable(e.Path)
+	if e.OldPath != "" {
+		what = printable(e.OldPath) + " → " + what
+	}
+	var extra []string
+	if e.Size != nil && (e.Op == files.OpCreate || e.Op == files.OpWrite || e.Op == files.OpTruncate) && e.Type == "file" {
+		extra = append(extra, size(*e.Size))
+	}
+	if e.Mode.Set && e.Op == files.OpChmod {
+		extra = append(extra, e.ModeOld.String()+" → "+e.Mode.String())
+	}
+	if e.Target != "" {
+		extra = append(extra, "→ "+printable(e.Target))
+	}
+	if len(extra) > 0 {
+		what += t.style(styleDim, "  "+strings.Join(extra, ", "))
+	}
+	t.printf("%-23s %-9s %-8s %s\n", when, within, e.Op, what)
+}
+
+// finish prints what was found besides events, and reports whether everything
+// could be looked at.
+func (s *fileSink) finish(f *followed) bool {
+	for _, p := range f.a.Problems() {
+		where := p.Volume
+		if where == "" {
+			where = p.Disk
+		}
+		s.t.warnf("%s: %s: %s", where, p.Kind, printable(p.Text))
+	}
+	if !s.o.json {
+		for _, x := range f.a.Findings() {
+			s.t.printf("%s %s %s: %s\n", s.t.style(styleAlert, "!"), x.Kind, printable(x.Path), printable(strings.Join(x.Reasons, "; ")))
+		}
+	}
+	return f.complete && f.a.Complete()
+}
