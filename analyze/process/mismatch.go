@@ -94,6 +94,7 @@ func (m *model) judge(s, prev *snapshot) {
 			}
 		}
 	}
+	m.judgeModules(s, prev)
 	m.count(s)
 }
 

@@ -21,6 +21,8 @@ type snapshot struct {
 	procs    []*Process // live, by pid, then start, then address
 	residue  []*Process // exited, the same order
 	mismatch []mismatch
+	modules  []moduleMismatch
+	host     *Host
 	problems []Problem
 }
 
@@ -102,6 +104,7 @@ func (l *lister) list(prev *snapshot) {
 		}
 	}
 	l.listResidue()
+	l.host()
 	if len(l.s.procs) == 0 {
 		l.s.problem("processes", errNone)
 	}

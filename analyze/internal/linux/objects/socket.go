@@ -158,8 +158,8 @@ func (s *Socket) StateName() string {
 			1: "ESTABLISHED", 2: "SYN_SENT", 3: "SYN_RECV", 4: "FIN_WAIT1", 5: "FIN_WAIT2", 6: "TIME_WAIT", 7: "CLOSE",
 			8: "CLOSE_WAIT", 9: "LAST_ACK", listen: "LISTEN", 11: "CLOSING", 12: "NEW_SYN_RECV",
 		}, s.State)
-	case s.Family == familyUnix && s.State == listen:
-		return "LISTEN"
+	case s.Family == familyUnix: // as unix_seq_show; socket.state is no longer kept in 7.x
+		return nameOf(map[int]string{1: "CONNECTED", 2: "CONNECTING", 7: "UNCONNECTED", listen: "LISTEN"}, s.State)
 	}
 	return nameOf(map[int]string{0: "FREE", 1: "UNCONNECTED", 2: "CONNECTING", 3: "CONNECTED", 4: "DISCONNECTING"}, s.SocketFlag)
 }

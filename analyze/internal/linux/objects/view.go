@@ -9,7 +9,6 @@ import (
 	"fmt"
 
 	"github.com/xentape/xentape/analyze/internal/linux"
-	"github.com/xentape/xentape/analyze/internal/linux/paging"
 )
 
 // Limits of what is walked, well above what a kernel of the sizes recorded can
@@ -88,35 +87,4 @@ func (v *View) ring(head uint64, visit func(node uint64) bool) error {
 		}
 		prev = next
 	}
-}
-
-// chain visits an hlist, until visit returns false.
-func (v *View) chain(first uint64, visit func(node uint64) bool) error {
-	slow, power, lap := uint64(0), 1, 0
-	for node := first; node != 0 && node&1 == 0; { // a set low bit ends a nulls list
-		if node == slow {
-			return fmt.Errorf("hlist runs in a circle at %#x", node)
-		}
-		if lap++; lap == power {
-			slow, power, lap = node, power*2, 0
-		}
-		if err := v.step(); err != nil {
-			return err
-		}
-		if !visit(node) {
-			return nil
-		}
-		next, err := v.K.Space.U64(node)
-		if err != nil {
-			return fmt.Errorf("hlist: %w", err)
-		}
-		node = next
-	}
-	return nil
-}
-
-// pagedOut says whether an error is about a page that was in swap.
-func pagedOut(err error) bool {
-	var f *paging.Fault
-	return errors.As(err, &f) && f.Reason == paging.PagedOut
 }

@@ -1,0 +1,94 @@
+package domains
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/xentape/xentape/format"
+)
+
+// Xenstore is what xenstore holds of a guest: its own part, and those of the
+// toolstack and the backends, one node a line.
+func (d *Directory) Xenstore(ctx context.Context, g *Guest) ([]byte, error) {
+	var b strings.Builder
+	var errs []error
+	roots := []string{
+		fmt.Sprintf("/local/domain/%d", g.Domain), fmt.Sprintf("/libxl/%d", g.Domain), "/vm/" + FormatUUID(g.UUID),
+	}
+	for _, kind := range []string{"vbd", "vif", "console"} {
+		roots = append(roots, fmt.Sprintf("/local/domain/0/backend/%s/%d", kind, g.Domain))
+	}
+	for _, root := range roots {
+		text, err := d.Store.Dump(ctx, root)
+		errs = append(errs, err)
+		b.WriteString(text)
+	}
+	return []byte(b.String()), errors.Join(errs...)
+}
+
+// userdata is where libxl keeps the configuration of a running guest
+// (libxl_internal.c, libxl__userdata_path).
+const userdata = "/var/lib/xen/userdata-d.%d.%s.libxl-json"
+
+// Config is libxl's configuration of the guest, as JSON.
+func (g *Guest) Config() ([]byte, error) {
+	return os.ReadFile(fmt.Sprintf(userdata, g.Domain, FormatUUID(g.UUID)))
+}
+
+// HypervisorAttrs are the facts about Xen that go onto a tape.
+func (d *Directory) HypervisorAttrs() []format.Attr {
+	id := d.Xen.Identity()
+	return []format.Attr{
+		{Name: "xen-version", Value: id.Version},
+		{Name: "xen-changeset", Value: id.Changeset},
+		{Name: "xen-compile-date", Value: id.CompileDate},
+		{Name: "xen-capabilities", Value: strings.TrimSpace(id.Capabilities)},
+		{Name: "xen-command-line", Value: id.CommandLine},
+		{Name: "xen-build-id", Value: hex.EncodeToString(id.BuildID)},
+		{Name: "domctl-version", Value: fmt.Sprintf("%#x", d.Xen.DomctlVersion())},
+	}
+}
+
+// KernelAttrs says which kernel a PV or PVH guest was built from, by libxl's
+// configuration: the file is in dom0, and symbols can be had for it. A guest that
+// brings its own kernel has none.
+func (g *Guest) KernelAttrs(config []byte) ([]format.Attr, error) {
+	if len(config) == 0 {
+		return nil, nil
+	}
+	var c struct {
+		Build struct {
+			Kernel  string `json:"kernel"`
+			Ramdisk string `json:"ramdisk"`
+			CmdLine string `json:"cmdline"`
+		} `json:"b_info"`
+	}
+	if err := json.Unmarshal(config, &c); err != nil {
+		return nil, fmt.Errorf("libxl configuration: %w", err)
+	}
+	b := c.Build
+	if b.Kernel == "" {
+		return nil, nil
+	}
+	attrs := []format.Attr{{Name: "kernel", Value: b.Kernel}, {Name: "ramdisk", Value: b.Ramdisk}, {Name: "command-line", Value: b.CmdLine}}
+	f, err := os.Open(b.Kernel)
+	if err != nil {
+		return append(attrs, format.Attr{Name: "kernel-unreadable", Value: err.Error()}), nil
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, io.LimitReader(f, maxKernel)); err != nil {
+		return append(attrs, format.Attr{Name: "kernel-unreadable", Value: err.Error()}), nil
+	}
+	return append(attrs, format.Attr{Name: "kernel-sha256", Value: hex.EncodeToString(sum.Sum(nil))}), nil
+}
+
+// maxKernel bounds how much of a kernel file is hashed.
+const maxKernel = 512 << 20

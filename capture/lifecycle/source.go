@@ -1,0 +1,306 @@
+// Package lifecycle records the life of a guest: that it appears, reboots, shuts
+// down, goes away, and gets and loses devices. Identity is the UUID; each time the
+// guest is built anew is a boot epoch.
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/xentape/xentape/capture"
+	"github.com/xentape/xentape/capture/internal/domains"
+	"github.com/xentape/xentape/capture/internal/hypercall"
+	"github.com/xentape/xentape/capture/internal/xenstore"
+	"github.com/xentape/xentape/format"
+)
+
+// Config says whose life to record. All fields but OnChange, Epoch and Poll must be set.
+type Config struct {
+	Directory *domains.Directory
+	Clock     *capture.Clock
+	UUID      [16]byte
+	Epoch     uint32        // of the guest as it is now
+	Poll      time.Duration // between looks without a watch event; 1 s
+	// OnChange is called, in Run's goroutine, after a change is on the tape.
+	OnChange func(context.Context, Change)
+}
+
+// Kind is what changed; it is also the kind of the event on the tape.
+type Kind string
+
+// The kinds of change.
+const (
+	Created      Kind = "domain-created"
+	Rebooted     Kind = "domain-rebooted"
+	ShutDown     Kind = "domain-shutdown"
+	Gone         Kind = "domain-gone"
+	DiskAttached Kind = "disk-attached"
+	DiskDetached Kind = "disk-detached"
+	VifAttached  Kind = "vif-attached"
+	VifDetached  Kind = "vif-detached"
+)
+
+// Change is one change in the life of a guest.
+type Change struct {
+	Kind  Kind
+	Guest *domains.Guest // as it is after the change; as it last was for Gone
+	Epoch uint32
+	Disk  *domains.Disk // for the disk kinds
+	Vif   *domains.Vif  // for the vif kinds
+}
+
+// Source is a capture.Source for the guest stream.
+type Source struct {
+	cfg    Config
+	sink   capture.Sink
+	stream format.StreamID
+	now    *domains.Guest // nil: there is none
+	last   *domains.Guest // the latest that there was
+	epoch  uint32
+	down   string // reason of the shutdown that was reported for now
+	loss   capture.Loss
+}
+
+// New makes a source.
+func New(c Config) *Source {
+	if c.Poll == 0 {
+		c.Poll = time.Second
+	}
+	return &Source{cfg: c, epoch: c.Epoch}
+}
+
+// Name is part of capture.Source.
+func (s *Source) Name() string { return "guest" }
+
+// Attach defines the stream and puts down how the guest is now.
+func (s *Source) Attach(ctx context.Context, sink capture.Sink) error {
+	g, err := s.cfg.Directory.ByUUID(ctx, s.cfg.UUID)
+	if err != nil {
+		return err
+	}
+	if g == nil {
+		return fmt.Errorf("guest %s: %w", domains.FormatUUID(s.cfg.UUID), hypercall.ErrNoDomain)
+	}
+	s.sink, s.now, s.last = sink, g, g
+	d := format.StreamDef{
+		Kind: format.StreamGuest, Name: "guest", Domain: g.UUID, DomID: g.Domain, Epoch: s.epoch,
+		Size: g.Pages * format.PageSize,
+		Attrs: append([]format.Attr{
+			{Name: "guest-name", Value: g.Name},
+			{Name: "guest-type", Value: g.Type},
+			{Name: "vcpus", Value: fmt.Sprint(g.VCPUs)},
+		}, s.cfg.Directory.HypervisorAttrs()...),
+	}
+	d.Time = s.cfg.Clock.Now()
+	if s.stream, err = sink.DefineStream(d); err != nil {
+		return err
+	}
+	return s.describe(ctx, g)
+}
+
+// describe attaches what the toolstack has on the guest. What cannot be had is an
+// event.
+func (s *Source) describe(ctx context.Context, g *domains.Guest) error {
+	tree, err := s.cfg.Directory.Xenstore(ctx, g)
+	if err != nil {
+		s.event("description-missing", "part", "xenstore", "reason", err.Error())
+	}
+	config, cerr := g.Config()
+	if cerr != nil {
+		s.event("description-missing", "part", "xl/config", "reason", cerr.Error())
+	}
+	for _, a := range []*format.Attachment{{Name: "xenstore", Data: tree}, {Name: "xl/config", Data: config}} {
+		if len(a.Data) == 0 {
+			continue
+		}
+		a.Stream, a.Time = s.stream, s.cfg.Clock.Now()
+		if err := s.sink.Write(a); err != nil {
+			return err
+		}
+	}
+	if attrs, err := g.KernelAttrs(config); err != nil {
+		s.event("description-missing", "part", "kernel", "reason", err.Error())
+	} else if attrs != nil {
+		e := format.Event{Kind: "guest-kernel", Attrs: attrs}
+		e.Stream, e.Time = s.stream, s.cfg.Clock.Now()
+		return s.sink.Write(&e)
+	}
+	return nil
+}
+
+// Run watches until ctx ends.
+func (s *Source) Run(ctx context.Context) error {
+	changed := make(chan string, 1)
+	// Looking is level-triggered: one pending event is as good as many.
+	for token, path := range map[string]string{
+		"introduce": "@introduceDomain", "release": "@releaseDomain",
+		"vbd": "/local/domain/0/backend/vbd", "vif": "/local/domain/0/backend/vif",
+	} {
+		if err := s.cfg.Directory.Store.Watch(ctx, path, s.token(token), changed); err != nil {
+			return err
+		}
+		defer s.cfg.Directory.Store.Unwatch(context.WithoutCancel(ctx), path, s.token(token))
+	}
+	tick := time.NewTicker(s.cfg.Poll)
+	defer tick.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, open := <-changed:
+			if !open {
+				return errors.New("xenstored is gone: changes of the guest are not seen any more")
+			}
+			err = s.look(ctx)
+		case <-tick.C:
+			err = s.poll(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// poll looks at the domain alone; xenstore is looked at when that is not as it was.
+func (s *Source) poll(ctx context.Context) error {
+	if s.now == nil {
+		return s.look(ctx)
+	}
+	info, err := s.cfg.Directory.Xen.DomainInfo(s.now.Domain)
+	if err != nil || info.Handle != s.cfg.UUID || info.Gone() {
+		return s.look(ctx)
+	}
+	s.shutdown(ctx, s.now)
+	return nil
+}
+
+func (s *Source) token(what string) string {
+	return fmt.Sprintf("xentape-%p-%s", s, what)
+}
+
+// look compares the guest with how it was, and tells the differences.
+func (s *Source) look(ctx context.Context) error {
+	g, err := s.cfg.Directory.ByUUID(ctx, s.cfg.UUID)
+	if errors.Is(err, xenstore.ErrNotExist) {
+		return nil // the tree changed while it was read; the next look sees it
+	}
+	if err != nil {
+		return err
+	}
+	was := s.now
+	s.now = g
+	if g != nil {
+		s.last = g
+	}
+	switch {
+	case g == nil && was == nil:
+		return nil
+	case g == nil:
+		s.tell(ctx, Change{Kind: Gone, Guest: was}, "reason", s.reason(was))
+	case was == nil || was.Domain != g.Domain:
+		s.down = ""
+		s.epoch++
+		s.tell(ctx, Change{Kind: Rebooted, Guest: g}, "epoch", fmt.Sprint(s.epoch))
+		return s.describe(ctx, g)
+	default:
+		s.devices(ctx, was, g)
+		s.shutdown(ctx, g)
+	}
+	return nil
+}
+
+func (s *Source) reason(g *domains.Guest) string {
+	if s.down != "" {
+		return s.down
+	}
+	return "destroyed or migrated away"
+}
+
+// shutdown tells once that the guest has shut down, and why.
+func (s *Source) shutdown(ctx context.Context, g *domains.Guest) {
+	info, err := s.cfg.Directory.Xen.DomainInfo(g.Domain)
+	if err != nil {
+		return // gone: the next look tells
+	}
+	code, down := info.ShutdownReason()
+	if !down {
+		s.down = ""
+		return
+	}
+	names := []string{"poweroff", "reboot", "suspend", "crash", "watchdog", "soft-reset"}
+	reason := fmt.Sprintf("reason %d", code)
+	if int(code) < len(names) {
+		reason = names[code]
+	}
+	if s.down != reason {
+		s.down = reason
+		s.tell(ctx, Change{Kind: ShutDown, Guest: g}, "reason", reason)
+	}
+}
+
+func (s *Source) devices(ctx context.Context, was, g *domains.Guest) {
+	disks, vifs := map[int]*domains.Disk{}, map[int]*domains.Vif{}
+	for i := range was.Disks {
+		disks[was.Disks[i].VDev] = &was.Disks[i]
+	}
+	for i := range was.Vifs {
+		vifs[was.Vifs[i].Handle] = &was.Vifs[i]
+	}
+	for i := range g.Disks {
+		d := &g.Disks[i]
+		old := disks[d.VDev]
+		delete(disks, d.VDev)
+		// A disk is there once its backend has opened the device.
+		if d.PhysicalDevice != "" && (old == nil || old.PhysicalDevice != d.PhysicalDevice) {
+			s.tell(ctx, Change{Kind: DiskAttached, Guest: g, Disk: d}, "name", d.Name, "vdev", fmt.Sprint(d.VDev), "physical-device", d.PhysicalDevice, "params", d.Params, "mode", d.Mode)
+		}
+	}
+	for i := range g.Vifs {
+		v := &g.Vifs[i]
+		if vifs[v.Handle] == nil {
+			s.tell(ctx, Change{Kind: VifAttached, Guest: g, Vif: v}, "handle", fmt.Sprint(v.Handle), "interface", v.Interface, "mac", v.MAC, "bridge", v.Bridge)
+		}
+		delete(vifs, v.Handle)
+	}
+	for _, d := range was.Disks {
+		if disks[d.VDev] != nil {
+			s.tell(ctx, Change{Kind: DiskDetached, Guest: g, Disk: &d}, "name", d.Name, "vdev", fmt.Sprint(d.VDev))
+		}
+	}
+	for _, v := range was.Vifs {
+		if vifs[v.Handle] != nil {
+			s.tell(ctx, Change{Kind: VifDetached, Guest: g, Vif: &v}, "handle", fmt.Sprint(v.Handle), "interface", v.Interface)
+		}
+	}
+}
+
+// tell puts a change on the tape and passes it on.
+func (s *Source) tell(ctx context.Context, c Change, attrs ...string) {
+	c.Epoch = s.epoch
+	s.event(string(c.Kind), append([]string{"domid", fmt.Sprint(c.Guest.Domain)}, attrs...)...)
+	if s.cfg.OnChange != nil {
+		s.cfg.OnChange(ctx, c)
+	}
+}
+
+func (s *Source) event(kind string, attrs ...string) {
+	e := format.Event{Kind: kind}
+	e.Stream, e.Time = s.stream, s.cfg.Clock.Now()
+	for i := 0; i+1 < len(attrs); i += 2 {
+		e.Attrs = append(e.Attrs, format.Attr{Name: attrs[i], Value: attrs[i+1]})
+	}
+	if err := s.sink.Write(&e); err != nil {
+		s.loss.SinkFailed()
+		return
+	}
+	s.loss.Observe(0)
+}
+
+// Loss is part of capture.LossReporter.
+func (s *Source) Loss() capture.LossCounts { return s.loss.Loss() }
+
+// Close is part of capture.Source.
+func (s *Source) Close() error { return nil }

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/xentape/xentape/capture"
+	"github.com/xentape/xentape/capture/guard"
+	"github.com/xentape/xentape/capture/host"
+	"github.com/xentape/xentape/capture/lifecycle"
+	"github.com/xentape/xentape/capture/memory"
+	"github.com/xentape/xentape/format"
+)
+
+// sources says what of a guest is recorded.
+type sources struct {
+	memory    bool
+	memConfig memory.Config // what does not depend on the guest
+}
+
+// session is the recording of one guest: its sources, put up anew when the guest is
+// built anew.
+type session struct {
+	host     *host.Host
+	guard    *guard.Client
+	recorder *capture.Recorder
+	clock    *capture.Clock
+	want     sources
+	console  *console
+	uuid     [16]byte
+	started  time.Time
+
+	mu         sync.Mutex
+	mem        *memory.Source // nil: memory is not recorded now
+	goneSince  time.Time      // zero: the guest is there
+	incomplete bool           // something asked for is not on the tape
+}
+
+// start puts the sources of a guest up. Memory last: its first snapshot is to find
+// the others at work.
+func (s *session) start(ctx context.Context, g *host.Guest, epoch uint32) {
+	if s.want.memory {
+		s.startMemory(ctx, g, epoch)
+	}
+}
+
+func (s *session) startMemory(ctx context.Context, g *host.Guest, epoch uint32) {
+	c := s.want.memConfig
+	c.Xen, c.Pauser, c.Clock = s.host.Xen, s.guard, s.clock
+	c.Domain, c.Type, c.Epoch = g.Domain, memory.GuestType(g.Type), epoch
+	c.Describe = func(ctx context.Context) []memory.Blob {
+		tree, err := s.host.Xenstore(ctx, g)
+		if err != nil {
+			return nil
+		}
+		return []memory.Blob{{Name: "xenstore", Data: tree}}
+	}
+	m := memory.New(c)
+	if !s.add(ctx, m) {
+		return
+	}
+	s.mu.Lock()
+	s.mem = m
+	s.mu.Unlock()
+}
+
+// add starts a source, and tells the operator if it cannot be had.
+func (s *session) add(ctx context.Context, src capture.Source) bool {
+	if err := s.recorder.Add(ctx, src); err != nil {
+		s.console.notef("%v", err)
+		s.mu.Lock()
+		s.incomplete = true
+		s.mu.Unlock()
+		return false
+	}
+	return true
+}
+
+// stop ends the sources of a guest that is gone.
+func (s *session) stop() {
+	s.mu.Lock()
+	m := s.mem
+	s.mem = nil
+	s.mu.Unlock()
+	if m != nil {
+		s.recorder.Remove(m)
+	}
+}
+
+// changed follows the life of the guest.
+func (s *session) changed(ctx context.Context, c lifecycle.Change) {
+	switch c.Kind {
+	case lifecycle.Gone:
+		s.console.notef("the guest is gone")
+		s.stop()
+		s.mu.Lock()
+		s.goneSince = time.Now()
+		s.mu.Unlock()
+	case lifecycle.Rebooted:
+		s.console.notef("the guest was built anew as domain %d", c.Guest.Domain)
+		s.stop()
+		s.mu.Lock()
+		s.goneSince = time.Time{}
+		s.mu.Unlock()
+		s.start(ctx, c.Guest, c.Epoch)
+	}
+}
+
+// absence is how long the guest has been gone.
+func (s *session) absence() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.goneSince.IsZero() {
+		return 0
+	}
+	return time.Since(s.goneSince)
+}
+
+// errNoMemory answers requests for snapshots that cannot be taken.
+var errNoMemory = errors.New("memory is not being recorded")
+
+// snapshot takes a snapshot now.
+func (s *session) snapshot(ctx context.Context) error {
+	s.mu.Lock()
+	m := s.mem
+	s.mu.Unlock()
+	if m == nil {
+		return errNoMemory
+	}
+	return m.Snapshot(ctx)
+}
+
+// status is what a recorder tells of itself.
+type status struct {
+	Guest    string                        `json:"guest"`
+	UUID     string                        `json:"uuid"`
+	Tape     string                        `json:"tape"`
+	Bytes    int64                         `json:"bytes"`
+	Running  duration                      `json:"running"`
+	Memory   *memory.Stats                 `json:"memory,omitempty"`
+	Sources  map[string]capture.LossCounts `json:"sources"`
+	CPU      duration                      `json:"cpu"`
+	Resident int64                         `json:"resident_bytes"`
+}
+
+// handle answers on the control socket.
+func (s *session) handle(ctx context.Context, c command, st func() *status) answer {
+	switch c.Verb {
+	case "snapshot":
+		if err := s.snapshot(ctx); err != nil {
+			return answer{Error: err.Error(), Status: st()}
+		}
+		return answer{Status: st()}
+	case "status":
+		return answer{Status: st()}
+	}
+	return answer{Error: fmt.Sprintf("verb %q is not known", c.Verb)}
+}
+
+// fill adds what the session knows to a status.
+func (s *session) fill(st *status) {
+	st.UUID = host.FormatUUID(s.uuid)
+	st.Running = duration(time.Since(s.started).Round(time.Millisecond))
+	st.Sources = s.recorder.Losses()
+	s.mu.Lock()
+	m := s.mem
+	s.mu.Unlock()
+	if m != nil {
+		stats := m.Stats()
+		st.Memory = &stats
+	}
+	st.CPU, st.Resident = usage()
+}
+
+// startEvent is how a recording begins: what was asked for.
+func startEvent(r *capture.Recorder, g *host.Guest, attrs ...format.Attr) {
+	pairs := []string{"guest-name", g.Name, "producer", "xentaped " + version}
+	for _, a := range attrs {
+		pairs = append(pairs, a.Name, a.Value)
+	}
+	r.Event("recording-started", pairs...)
+}
