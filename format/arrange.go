@@ -2,6 +2,7 @@ package format
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -17,25 +18,57 @@ type SnapshotInfo struct {
 // what is missing; and reads the records a reader needs to begin.
 func (r *Reader) arrange() error {
 	slices.SortFunc(r.chunks, func(a, b *chunkInfo) int { return cmp.Compare(a.head.Number, b.head.Number) })
-	r.lanes = map[StreamKind][]*chunkInfo{}
+	kinds := map[StreamKind][]*chunkInfo{}
 	r.packs = map[uint32]*chunkInfo{}
 	r.parts = map[uint32]*snapshotChunks{}
 	for _, c := range r.chunks {
 		switch c.head.Type {
 		case chunkRecords:
-			r.lanes[c.rec.Lane] = append(r.lanes[c.rec.Lane], c)
+			kinds[c.rec.Lane] = append(kinds[c.rec.Lane], c)
 		case chunkPages, chunkMap:
 			r.arrangePages(c)
+		case chunkLoss:
+			if b, err := r.body(c); err == nil {
+				if l, err := parseLoss(b); err == nil {
+					r.losses = append(r.losses, l)
+				}
+			}
 		}
 	}
-	for _, l := range r.lanes {
-		slices.SortStableFunc(l, func(a, b *chunkInfo) int {
-			return cmp.Or(cmp.Compare(a.rec.FirstSeq, b.rec.FirstSeq), cmp.Compare(a.rec.LastSeq, b.rec.LastSeq))
-		})
+	r.lanes = nil
+	for k := range maxLane + 1 {
+		r.arrangeLane(kinds[k])
 	}
 	r.nameMissing()
 	r.begin()
 	return nil
+}
+
+// maxLanes bounds the lanes of a tape. A Writer makes one for a kind of stream;
+// salvage's gap records overlap those and need another.
+const maxLanes = 32
+
+// arrangeLane puts records chunks in the order of their records. Chunks whose
+// records interleave go to different lanes.
+func (r *Reader) arrangeLane(chunks []*chunkInfo) {
+	slices.SortStableFunc(chunks, func(a, b *chunkInfo) int {
+		return cmp.Or(cmp.Compare(a.rec.FirstSeq, b.rec.FirstSeq), cmp.Compare(a.rec.LastSeq, b.rec.LastSeq))
+	})
+	first := len(r.lanes)
+	for _, c := range chunks {
+		i := first
+		for i < len(r.lanes) && r.lanes[i][len(r.lanes[i])-1].rec.LastSeq > c.rec.FirstSeq {
+			i++
+		}
+		if i == maxLanes {
+			r.note(c, DamageContent, errors.New("its records interleave with those of too many chunks"))
+			continue
+		}
+		if i == len(r.lanes) {
+			r.lanes = append(r.lanes, nil)
+		}
+		r.lanes[i] = append(r.lanes[i], c)
+	}
 }
 
 func (r *Reader) arrangePages(c *chunkInfo) {
@@ -75,7 +108,7 @@ func (r *Reader) missing(from, to uint64, start, end int64) {
 		r.damage = append(r.damage, &Damage{Kind: DamageMissing, Offset: start, Chunk: from, Chunks: to - from + 1, Detail: "chunk numbers leap"})
 		return
 	}
-	if from == to && r.noted[from] {
+	if (from == to && r.noted[from]) || r.accounts(from, to-from+1) {
 		return
 	}
 	var d *Damage

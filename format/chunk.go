@@ -22,8 +22,11 @@ const (
 	MaxChunk = 16 << 20
 	// MaxRecord bounds one encoded record, in bytes: MaxDiskData and room for the rest.
 	MaxRecord = 8 << 20
+	// MaxAttrs and MaxExtents bound the attributes and extents of one record.
+	MaxAttrs   = 4096
+	MaxExtents = 1 << 16
 	// MaxAttachment bounds Attachment.Data, in bytes.
-	MaxAttachment = 1 << 30
+	MaxAttachment = 256 << 20
 
 	maxMeta   = 1<<15 - 1
 	maxStored = MaxChunk + 1<<10 // a sealed chunk stored uncompressed, and its tag

@@ -97,7 +97,7 @@ func parseStoredRest(b []byte) (Record, []byte, error) {
 }
 
 func (d *decoder) attrs() []Attr {
-	n := d.count("attributes", 2)
+	n := d.count("attributes", 2, MaxAttrs)
 	if n == 0 {
 		return nil
 	}
@@ -109,7 +109,7 @@ func (d *decoder) attrs() []Attr {
 }
 
 func (d *decoder) extents() []Extent {
-	n := d.count("extents", 2)
+	n := d.count("extents", 2, MaxExtents)
 	if n == 0 {
 		return nil
 	}

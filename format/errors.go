@@ -27,7 +27,9 @@ const (
 	DamageDuplicate DamageKind = "duplicate" // a chunk number that comes twice
 	DamageTruncated DamageKind = "truncated" // the file ends within a chunk
 	DamageFooter    DamageKind = "footer"    // the footer does not agree with the tape
-	DamageLost      DamageKind = "lost"      // recorded by salvage: lost from the tape this one was saved from
+	DamageTree      DamageKind = "tree"      // a tree head that is not that of the chunks
+	DamageSignature DamageKind = "signature" // a signature that does not hold
+	DamageSequence  DamageKind = "sequence"  // records twice, or missing without a gap
 )
 
 // Damage is one thing that is wrong with a tape. Offsets are bytes in the file.

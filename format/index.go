@@ -70,11 +70,11 @@ func parseIndex(b []byte, tape [16]byte) (*index, error) {
 		}
 		x.Header = h
 	}
-	x.Keys = make([]wrappedKey, d.count("keys", 2))
+	x.Keys = make([]wrappedKey, d.count("keys", 2, MaxChunk))
 	for i := range x.Keys {
 		x.Keys[i] = d.wrappedKey()
 	}
-	x.Entries = make([]indexEntry, d.count("entries", 40))
+	x.Entries = make([]indexEntry, d.count("entries", 40, MaxChunk))
 	for i := range x.Entries {
 		e := &x.Entries[i]
 		e.Offset = int64(d.uintMax("offset", 1<<62))

@@ -42,6 +42,10 @@ type streamCount struct {
 	Gaps  uint64
 }
 
+// maxLane bounds the kinds of stream, and with them the chunks that a reader
+// who joins the lanes holds open.
+const maxLane StreamKind = 15
+
 // recordsMeta describes a records chunk without opening it (SPEC.md §4.3).
 type recordsMeta struct {
 	bodyMeta
@@ -86,12 +90,15 @@ func parseRecordsMeta(b []byte) (*recordsMeta, error) {
 	m.MaxTime = int64(uint64(m.MinTime) + d.uint("last time"))
 	m.Types = d.uint("types")
 	d.fixed("root", m.Root[:])
-	m.Streams = make([]streamCount, d.count("streams", 4))
+	m.Streams = make([]streamCount, d.count("streams", 4, maxStreamsPerChunk+1))
 	for i := range m.Streams {
 		m.Streams[i] = streamCount{
 			ID: StreamID(d.uint32("stream")), Kind: StreamKind(d.uint8("stream kind")),
 			Count: d.uint("stream count"), Gaps: d.uint("stream gaps"),
 		}
+	}
+	if d.err == nil && m.Lane > maxLane {
+		d.fail("lane", fmt.Errorf("%d is more than %d", m.Lane, maxLane))
 	}
 	if d.err == nil && m.LastSeq < m.FirstSeq {
 		d.fail("last sequence", errors.New("overflows"))
@@ -100,7 +107,7 @@ func parseRecordsMeta(b []byte) (*recordsMeta, error) {
 		d.fail("last time", errors.New("overflows"))
 	}
 	if d.err != nil {
-		return nil, fmt.Errorf("meta of records chunk: %w", d.err)
+		return nil, fmt.Errorf("meta: %w", d.err)
 	}
 	return m, nil
 }
@@ -145,7 +152,7 @@ func parsePagesMeta(b []byte) (*pagesMeta, error) {
 		Lo: d.uint("low page"), Hi: d.uint("high page"), Final: d.bool("final"), Full: d.bool("full"),
 	}
 	if d.err != nil {
-		return nil, fmt.Errorf("meta of pages chunk: %w", d.err)
+		return nil, fmt.Errorf("meta: %w", d.err)
 	}
 	return m, nil
 }

@@ -174,7 +174,7 @@ const maxSlots = MaxChunk / PageSize
 // runs decodes what appendRuns encoded. Every run lies below limit, and its
 // slots in a pack.
 func (d *decoder) runs(limit uint64) []pageRun {
-	runs := make([]pageRun, d.count("runs", 3))
+	runs := make([]pageRun, d.count("runs", 3, runsPerChunk))
 	var at uint64
 	for i := range runs {
 		r := &runs[i]

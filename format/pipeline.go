@@ -170,16 +170,20 @@ func (e *emitter) emit(d *draft) {
 	e.tree.add(d.leaf)
 }
 
-// buildIndex makes an index chunk of everything written since the last one.
+// maxIndex bounds the chunks that one index lists.
+const maxIndex = 4096
+
+// buildIndex makes an index chunk of what was written since the last one.
 func (e *emitter) buildIndex(d *draft) error {
-	x := index{Previous: e.index, Header: e.header, Keys: e.keys, Entries: e.fresh}
+	n := min(len(e.fresh), maxIndex)
+	x := index{Previous: e.index, Header: e.header, Keys: e.keys, Entries: e.fresh[:n]}
 	d.plain = x.append(nil)
 	if len(d.plain) > MaxChunk {
 		return fmt.Errorf("index of %d bytes: the format allows %d", len(d.plain), MaxChunk)
 	}
 	d.meta = func(_ []byte, b bodyMeta) []byte { return b.append(nil) }
 	d.pack(e.enc)
-	e.index, e.fresh, e.keys = e.offset, nil, nil
+	e.index, e.fresh, e.keys = e.offset, append([]indexEntry(nil), e.fresh[n:]...), nil
 	return d.err
 }
 

@@ -26,6 +26,8 @@ type Reader struct {
 	src  io.ReaderAt
 	size int64
 	opts ReaderOptions
+	// scanOnly: the index is not believed, every chunk is looked at.
+	scanOnly bool
 
 	header  FileHeader
 	tape    [16]byte
@@ -33,12 +35,13 @@ type Reader struct {
 	scanned int64 // where the next chunk is expected
 	chunks  []*chunkInfo
 	byNum   map[uint64]*chunkInfo
-	lanes   map[StreamKind][]*chunkInfo // records chunks by first sequence number
+	lanes   [][]*chunkInfo // records chunks by first sequence number
 	packs   map[uint32]*chunkInfo
 	parts   map[uint32]*snapshotChunks
 	listed  map[uint64]indexEntry // chunks that indexes list and the file does not have
 	keys    map[uint32][]wrappedKey
 	footer  *footer
+	losses  []*loss // what salvage recorded as lost
 
 	streams map[StreamID]StreamDef
 	snaps   map[uint32]*SnapshotInfo
@@ -92,7 +95,11 @@ func (r *Reader) load() error {
 	if string(magic[:]) != Magic {
 		r.damage = append(r.damage, &Damage{Kind: DamageMagic, Length: min(start, r.size), Detail: "the file does not begin as a tape does"})
 	}
-	if err := r.loadByIndex(); err != nil {
+	err := errNoFooter
+	if !r.scanOnly {
+		err = r.loadByIndex()
+	}
+	if err != nil {
 		if errors.Is(err, ErrUnsupported) {
 			return err
 		}
@@ -109,7 +116,7 @@ func (r *Reader) load() error {
 }
 
 func (r *Reader) reset() {
-	r.chunks, r.damage, r.footer, r.sealed = nil, nil, nil, false
+	r.chunks, r.damage, r.losses, r.footer, r.sealed = nil, nil, nil, nil, false
 	r.byNum = map[uint64]*chunkInfo{}
 	r.listed = map[uint64]indexEntry{}
 	r.keys = map[uint32][]wrappedKey{}
@@ -336,6 +343,11 @@ func (r *Reader) readBody(c *chunkInfo) ([]byte, error) {
 	if _, err := r.src.ReadAt(buf, c.off+head); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read tape at byte %d: %w", c.off+head, err)
 	}
+	return r.openBody(c, buf)
+}
+
+// openBody checks, opens and unpacks what follows a chunk's meta.
+func (r *Reader) openBody(c *chunkInfo, buf []byte) ([]byte, error) {
 	if crc32.Checksum(buf, castagnoli) != c.head.CRC {
 		return nil, r.note(c, DamageBody, errors.New("body checksum does not match"))
 	}

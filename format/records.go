@@ -74,8 +74,8 @@ func (r *Reader) Records(q Query) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		m := newMerge(r, &b)
 		for {
-			rec, err, ok := m.next()
-			if !ok || !yield(rec, err) {
+			e, ok := m.next()
+			if !ok || !yield(e.rec, e.err) {
 				return
 			}
 		}
@@ -87,6 +87,7 @@ type merge struct {
 	r     *Reader
 	q     *Query
 	lanes []*laneCursor
+	raw   bool      // also records of unknown type
 	holes []*Damage // lost records of no lane, by first sequence number
 }
 
@@ -95,26 +96,38 @@ type laneCursor struct {
 	chunks []*chunkInfo
 	ready  []element // of the open chunk, ascending
 	parts  *partial
+	// lost tells of an attachment that salvage recorded it as lost: then there
+	// is a gap record in its place, and no error.
+	lost func(seq uint64) bool
+}
+
+// giveUp tells that an attachment is not whole.
+func (l *laneCursor) giveUp(chunk uint64) {
+	if p := l.parts; !l.lost(p.Seq) {
+		l.ready = append(l.ready, element{seq: p.Seq, err: p.short(), chunk: chunk})
+	}
+	l.parts = nil
 }
 
 // element is a record or an error at a place in the sequence.
 type element struct {
-	seq uint64
-	rec Record
-	err error
+	seq   uint64
+	rec   Record
+	err   error
+	chunk uint64
 }
 
 func newMerge(r *Reader, q *Query) *merge {
 	m := &merge{r: r, q: q}
-	for _, kind := range sortedKinds(r.lanes) {
+	for _, l := range r.lanes {
 		var cs []*chunkInfo
-		for _, c := range r.lanes[kind] {
+		for _, c := range l {
 			if q.matchChunk(c.rec) {
 				cs = append(cs, c)
 			}
 		}
 		if len(cs) > 0 {
-			m.lanes = append(m.lanes, &laneCursor{chunks: cs})
+			m.lanes = append(m.lanes, &laneCursor{chunks: cs, lost: func(seq uint64) bool { return r.lostRange(seq, seq) }})
 		}
 	}
 	r.mu.Lock()
@@ -135,18 +148,13 @@ func (m *merge) concerns(d *Damage) bool {
 	})
 }
 
-func sortedKinds(m map[StreamKind][]*chunkInfo) []StreamKind {
-	var ks []StreamKind
-	for k := range m {
-		ks = append(ks, k)
-	}
-	slices.Sort(ks)
-	return ks
-}
-
-func (m *merge) next() (Record, error, bool) {
+// next returns the next element; ok is false at the end.
+func (m *merge) next() (e element, ok bool) {
 	var best *laneCursor
 	for _, l := range m.lanes {
+		if best != nil && l.waits(best.ready[0].seq) {
+			continue
+		}
 		m.fill(l)
 		if len(l.ready) > 0 && (best == nil || l.ready[0].seq < best.ready[0].seq) {
 			best = l
@@ -155,14 +163,20 @@ func (m *merge) next() (Record, error, bool) {
 	if len(m.holes) > 0 && (best == nil || m.holes[0].FirstSeq <= best.ready[0].seq) {
 		d := m.holes[0]
 		m.holes = m.holes[1:]
-		return nil, d, true
+		return element{seq: d.FirstSeq, err: d}, true
 	}
 	if best == nil {
-		return nil, nil, false
+		return element{}, false
 	}
-	e := best.ready[0]
+	e = best.ready[0]
 	best.ready = best.ready[1:]
-	return e.rec, e.err, true
+	return e, true
+}
+
+// waits reports whether the lane's next chunk need not be opened yet, because
+// it begins after seq.
+func (l *laneCursor) waits(seq uint64) bool {
+	return len(l.ready) == 0 && l.parts == nil && len(l.chunks) > 0 && l.chunks[0].rec.FirstSeq > seq
 }
 
 // fill opens chunks until the lane has an element or has ended.
@@ -173,15 +187,14 @@ func (m *merge) fill(l *laneCursor) {
 		m.open(l, c)
 	}
 	if len(l.ready) == 0 && l.parts != nil {
-		l.ready = append(l.ready, element{seq: l.parts.Seq, err: l.parts.short()})
-		l.parts = nil
+		l.giveUp(0)
 	}
 }
 
 func (m *merge) open(l *laneCursor, c *chunkInfo) {
 	b, err := m.r.body(c)
 	if err != nil {
-		l.ready = append(l.ready, element{seq: c.rec.FirstSeq, err: err})
+		l.ready = append(l.ready, element{seq: c.rec.FirstSeq, err: err, chunk: c.head.Number})
 		return
 	}
 	kinds := map[StreamID]StreamKind{}
@@ -194,19 +207,19 @@ func (m *merge) open(l *laneCursor, c *chunkInfo) {
 			if !m.q.match(s, TypeAttachment, kinds[s.Stream]) {
 				return true
 			}
-			l.join(p)
+			l.join(p, c.head.Number)
 			return true
 		}
-		if _, ok := rec.(*unknownRecord); ok {
+		if _, ok := rec.(*unknownRecord); ok && !m.raw {
 			return true
 		}
 		if m.q.match(s, TypeOf(rec), kinds[s.Stream]) {
-			l.ready = append(l.ready, element{seq: s.Seq, rec: rec})
+			l.ready = append(l.ready, element{seq: s.Seq, rec: rec, chunk: c.head.Number})
 		}
 		return true
 	})
 	if err != nil {
-		l.ready = append(l.ready, element{seq: c.rec.LastSeq, err: err})
+		l.ready = append(l.ready, element{seq: c.rec.LastSeq, err: err, chunk: c.head.Number})
 	}
 }
 
@@ -224,17 +237,16 @@ func (p *partial) short() error {
 }
 
 // join puts the parts of an attachment together.
-func (l *laneCursor) join(p *attachmentPart) {
+func (l *laneCursor) join(p *attachmentPart, chunk uint64) {
 	if o := l.parts; o != nil && (o.Seq != p.Seq || p.offset != uint64(len(o.Data)) || p.total != o.total) {
-		l.ready = append(l.ready, element{seq: o.Seq, err: o.short()})
-		l.parts = nil
+		l.giveUp(chunk)
 		if o.Seq == p.Seq {
 			return // the parts that follow belong to what is already told
 		}
 	}
 	switch {
 	case p.whole():
-		l.ready = append(l.ready, element{seq: p.Seq, rec: &p.Attachment})
+		l.ready = append(l.ready, element{seq: p.Seq, rec: &p.Attachment, chunk: chunk})
 		return
 	case l.parts != nil:
 		l.parts.Data = append(l.parts.Data, p.Data...)
@@ -245,7 +257,7 @@ func (l *laneCursor) join(p *attachmentPart) {
 		return // its beginning was in a chunk that is lost, and told as such
 	}
 	if o := l.parts; uint64(len(o.Data)) == o.total {
-		l.ready = append(l.ready, element{seq: o.Seq, rec: &o.Attachment})
+		l.ready = append(l.ready, element{seq: o.Seq, rec: &o.Attachment, chunk: chunk})
 		l.parts = nil
 	}
 }

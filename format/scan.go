@@ -127,7 +127,7 @@ func (s *scanner) scan(off int64, found func(off int64, h chunkHead) error) (int
 func (s *scanner) resync(off int64) (int64, bool, error) {
 	var mark [4]byte
 	binary.LittleEndian.PutUint32(mark[:], chunkSync)
-	buf := make([]byte, 64<<10)
+	buf := make([]byte, min(64<<10, max(s.size-off, 0)))
 	for off+chunkHeaderSize <= s.size && s.budget > 0 {
 		b := buf[:min(int64(len(buf)), s.size-off)]
 		if _, err := s.src.ReadAt(b, off); err != nil && !errors.Is(err, io.EOF) {

@@ -112,3 +112,70 @@ func noteKeyHash(name string, pub []byte) (h [4]byte) {
 	copy(h[:], s[:])
 	return h
 }
+
+// checkpoint is a tree head as read.
+type checkpoint struct {
+	size      uint64
+	root      [32]byte
+	next      []byte // public key of the checkpoint after this one; nil when unsigned
+	text      string
+	keyHash   [4]byte
+	signature []byte // nil when unsigned
+}
+
+// parseCheckpoint decodes a checkpoint chunk's body. It accepts exactly what
+// buildCheckpoint makes: there is one text for one tree head.
+func parseCheckpoint(b []byte, tape [16]byte) (*checkpoint, error) {
+	text, sigs, ok := strings.Cut(string(b), "\n\n")
+	if !ok {
+		return nil, errors.New("checkpoint: no empty line")
+	}
+	c := &checkpoint{text: text + "\n"}
+	lines := strings.Split(text, "\n")
+	if len(lines) < 3 {
+		return nil, errors.New("checkpoint: fewer than three lines")
+	}
+	if _, err := fmt.Sscanf(lines[1], "%d", &c.size); err != nil {
+		return nil, fmt.Errorf("checkpoint: size %q: %w", lines[1], err)
+	}
+	root, err := base64.StdEncoding.Strict().DecodeString(lines[2])
+	if err != nil || len(root) != len(c.root) {
+		return nil, errors.New("checkpoint: root is not 32 bytes in base64")
+	}
+	copy(c.root[:], root)
+	if len(lines) > 3 {
+		key, ok := strings.CutPrefix(lines[3], "next ")
+		if c.next, err = base64.StdEncoding.Strict().DecodeString(key); !ok || err != nil || len(c.next) != ed25519.PublicKeySize {
+			return nil, errors.New("checkpoint: next key is not 32 bytes in base64")
+		}
+	}
+	if checkpointText(tape, c.size, c.root, c.next) != c.text {
+		return nil, errors.New("checkpoint: not of this tape, or not in its one form")
+	}
+	if (sigs == "") != (c.next == nil) {
+		return nil, errors.New("checkpoint: next key without signature, or signature without next key")
+	}
+	if sigs == "" {
+		return c, nil
+	}
+	enc, ok := strings.CutPrefix(sigs, fmt.Sprintf("— xentape/%x ", tape))
+	enc, nl := strings.CutSuffix(enc, "\n")
+	sig, err := base64.StdEncoding.Strict().DecodeString(enc)
+	if !ok || !nl || err != nil || len(sig) != 4+ed25519.SignatureSize {
+		return nil, errors.New("checkpoint: signature line malformed")
+	}
+	copy(c.keyHash[:], sig)
+	c.signature = sig[4:]
+	return c, nil
+}
+
+// verify checks the signature with a public key.
+func (c *checkpoint) verify(tape [16]byte, pub []byte) error {
+	if len(pub) != ed25519.PublicKeySize {
+		return errors.New("public key is not of Ed25519")
+	}
+	if noteKeyHash(fmt.Sprintf("xentape/%x", tape), pub) != c.keyHash || !ed25519.Verify(pub, []byte(c.text), c.signature) {
+		return errors.New("signature is not by this key")
+	}
+	return nil
+}

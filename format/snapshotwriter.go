@@ -93,6 +93,8 @@ func (s *SnapshotWriter) Page(n uint64, data []byte) error {
 	if !ok {
 		loc = s.store(n, data)
 		st.remember(k, loc)
+	} else {
+		s.settlePack(loc.pack)
 	}
 	r := pageRun{start: n, count: 1, state: PageData, pack: loc.pack, slot: loc.slot}
 	if !s.asParent(&r) {
@@ -113,6 +115,7 @@ func (s *SnapshotWriter) store(n uint64, data []byte) pageLoc {
 	v := st.versions.get(vk)
 	if v != nil && v.loc.depth < maxDelta && differs(v.data[:], data) < PageSize/8/2 {
 		loc.depth = v.loc.depth + 1
+		s.settlePack(v.loc.pack)
 		p.bases = append(p.bases, v.loc)
 		p.data = appendDifference(p.data, v.data[:], data)
 	} else {
@@ -121,6 +124,16 @@ func (s *SnapshotWriter) store(n uint64, data []byte) pageLoc {
 	}
 	st.versions.put(vk, data, loc)
 	return loc
+}
+
+// settlePack cuts another snapshot's open pack before this one refers to it: no
+// chunk refers to a later one.
+func (s *SnapshotWriter) settlePack(id uint32) {
+	for _, o := range s.w.store.open {
+		if o != s && o.pack != nil && o.pack.id == id {
+			o.cut()
+		}
+	}
 }
 
 // asParent reports whether a page is stored where the parent has it, and has not

@@ -136,9 +136,9 @@ func (d *decoder) bytes(field string) []byte {
 func (d *decoder) string(field string) string { return string(d.bytes(field)) }
 
 // count reads a number of elements, each at least size bytes long: a count that
-// cannot be true is refused before anything is allocated for it.
-func (d *decoder) count(field string, size int) int {
-	n := d.uint(field)
+// cannot be true, or is above limit, is refused before anything is allocated for it.
+func (d *decoder) count(field string, size int, limit uint64) int {
+	n := d.uintMax(field, limit)
 	if d.err == nil && n > uint64(len(d.b)/size) {
 		d.fail(field, errShort)
 		return 0

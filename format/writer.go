@@ -41,6 +41,7 @@ func (o *WriterOptions) setDefaults() {
 	if o.CheckpointEvery <= 0 {
 		o.CheckpointEvery = 256
 	}
+	o.CheckpointEvery = min(o.CheckpointEvery, maxIndex/2)
 	if o.DedupePages <= 0 {
 		o.DedupePages = 4 << 20
 	}
@@ -64,6 +65,7 @@ type Writer struct {
 	number  uint64 // last chunk number given
 	cut     int    // chunks since the last index
 	seq     uint64 // last sequence number given
+	whole   uint64 // last record that is wholly in its lane
 	streams map[StreamID]StreamDef
 	order   []StreamID
 	lanes   map[StreamKind]*lane
@@ -144,6 +146,9 @@ func (w *Writer) DefineStream(d StreamDef) (StreamID, error) {
 	if err := w.ready(); err != nil {
 		return 0, err
 	}
+	if d.Kind > maxLane {
+		return 0, fmt.Errorf("stream %q: kind %d: the format allows %d", d.Name, d.Kind, maxLane)
+	}
 	d.ID = StreamID(len(w.order) + 1)
 	d.Stream = d.ID
 	if err := w.append(&d, StreamTape, d.Kind); err != nil {
@@ -209,9 +214,9 @@ func (w *Writer) append(r Record, laneKind, kind StreamKind) error {
 	}
 	w.seq++
 	t := TypeOf(r)
-	w.addTo(w.laneFor(laneKind), b, s, t, kind, true)
+	w.addTo(w.laneFor(laneKind), b, s, t, kind, true, true)
 	if t == TypeAnchor || t == TypeGap || t == TypeSnapshotBegin || t == TypeSnapshotEnd {
-		w.addTo(&w.repeat, b, s, t, kind, true)
+		w.addTo(&w.repeat, b, s, t, kind, true, true)
 	}
 	return nil
 }
@@ -226,7 +231,7 @@ func (w *Writer) appendParts(a *Attachment, laneKind, kind StreamKind) error {
 	for off := 0; off < len(a.Data); off += part {
 		p := a.Data[off:min(off+part, len(a.Data))]
 		w.scratch = appendAttachment(w.scratch[:0], a, uint64(len(a.Data)), uint64(off), p)
-		w.addTo(w.laneFor(laneKind), w.scratch, &a.Stamp, TypeAttachment, kind, off == 0)
+		w.addTo(w.laneFor(laneKind), w.scratch, &a.Stamp, TypeAttachment, kind, off == 0, off+part >= len(a.Data))
 	}
 	return nil
 }
@@ -243,11 +248,14 @@ func (w *Writer) laneFor(k StreamKind) *lane {
 
 const maxStreamsPerChunk = 1024 // keeps the meta well below its limit
 
-func (w *Writer) addTo(l *lane, rec []byte, s *Stamp, t RecordType, kind StreamKind, begins bool) {
+func (w *Writer) addTo(l *lane, rec []byte, s *Stamp, t RecordType, kind StreamKind, begins, ends bool) {
 	if !l.empty() && (len(l.body)+len(rec) > w.opts.ChunkSize || len(l.streams) >= maxStreamsPerChunk) {
 		w.cutLane(l)
 	}
 	l.add(rec, s, t, kind, begins)
+	if ends {
+		w.whole = s.Seq
+	}
 	if len(l.body) >= w.opts.ChunkSize {
 		w.cutLane(l)
 	}
@@ -258,7 +266,7 @@ func (w *Writer) cutLane(l *lane) {
 	if l == nil || l.empty() {
 		return
 	}
-	t, settled := chunkRecords, w.seq
+	t, settled := chunkRecords, w.whole
 	if l == &w.repeat {
 		t = chunkRepeat
 	}
@@ -289,8 +297,10 @@ func (w *Writer) checkpointIfDue() error {
 func (w *Writer) checkpoint() {
 	w.cutAll()
 	w.repeatStart()
-	w.submit(&draft{head: chunkHead{Type: chunkIndex}, build: func(e *emitter, d *draft) error { return e.buildIndex(d) }})
-	w.submit(&draft{head: chunkHead{Type: chunkCheckpoint}, build: func(e *emitter, d *draft) error { return e.buildCheckpoint(d) }})
+	for left := w.cut; left >= 0; left -= maxIndex {
+		w.submit(&draft{head: chunkHead{Type: chunkIndex}, build: (*emitter).buildIndex})
+	}
+	w.submit(&draft{head: chunkHead{Type: chunkCheckpoint}, build: (*emitter).buildCheckpoint})
 	w.cut = 0
 	if w.sealer != nil {
 		w.sealer.rotate()
@@ -388,6 +398,9 @@ func (w *Writer) stop() error {
 
 // checkRecord refuses records that could not be read back.
 func checkRecord(r Record) error {
+	if as := attrsOf(r); len(as) > MaxAttrs {
+		return fmt.Errorf("record with %d attributes: the format allows %d", len(as), MaxAttrs)
+	}
 	switch r := r.(type) {
 	case nil:
 		return errors.New("record is nil")
@@ -396,9 +409,24 @@ func checkRecord(r Record) error {
 			return fmt.Errorf("disk request with %d bytes of data: the format allows %d", len(r.Data), MaxDiskData)
 		}
 	case *Gap:
+		if len(r.Extents) > MaxExtents {
+			return fmt.Errorf("gap with %d extents: the format allows %d", len(r.Extents), MaxExtents)
+		}
 		if r.To < r.From {
 			return fmt.Errorf("gap ends at %d before it begins at %d", r.To, r.From)
 		}
+	}
+	return nil
+}
+
+func attrsOf(r Record) []Attr {
+	switch r := r.(type) {
+	case *StreamDef:
+		return r.Attrs
+	case *Attachment:
+		return r.Attrs
+	case *Event:
+		return r.Attrs
 	}
 	return nil
 }

@@ -1,0 +1,310 @@
+package format
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"slices"
+)
+
+// auditor checks chunks one by one in the order of their numbers: that each is
+// intact, that it says what can be, and that it agrees with those before it.
+// Verify reports what it finds, Salvage leaves it out.
+type auditor struct {
+	r      *Reader
+	lossy  bool // chunks are missing: references to them are no contradiction
+	leaves map[uint64][32]byte
+	packs  map[uint32]uint32 // slots by pack
+	maps   map[uint32]uint64 // by snapshot: end of the pages mapped so far
+	index  int64             // offset of the last index chunk
+
+	checkpoints []auditedCheckpoint
+	unread      uint64 // chunks whose content is sealed and was not looked at
+	unknown     uint64 // ancillary chunks of unknown type
+	dangling    uint64 // page references to packs that are lost
+}
+
+type auditedCheckpoint struct {
+	chunk *chunkInfo
+	cp    *checkpoint
+}
+
+func newAuditor(r *Reader) *auditor {
+	return &auditor{r: r, leaves: map[uint64][32]byte{}, packs: map[uint32]uint32{}, maps: map[uint32]uint64{}}
+}
+
+// check audits a chunk. An error that is a *Damage is about the chunk; any other
+// is about reading the file.
+func (a *auditor) check(c *chunkInfo) error {
+	raw := make([]byte, c.head.length())
+	if _, err := a.r.src.ReadAt(raw, c.off); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read tape at byte %d: %w", c.off, err)
+	}
+	n := chunkHeaderSize + len(c.head.Meta)
+	if crc32.Checksum(raw[n:], castagnoli) != c.head.CRC {
+		return a.r.note(c, DamageBody, errors.New("body checksum does not match"))
+	}
+	a.leaves[c.head.Number] = chunkLeaf(raw[:n], raw[n:])
+	body, err := a.r.openBody(c, raw[n:])
+	if errors.Is(err, ErrNoKey) {
+		a.unread++
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := a.content(c, body); err != nil {
+		var d *Damage
+		if errors.As(err, &d) {
+			return err
+		}
+		return a.r.note(c, DamageContent, err)
+	}
+	return nil
+}
+
+func (a *auditor) content(c *chunkInfo, body []byte) error {
+	switch c.head.Type {
+	case chunkHeader:
+		h, err := parseFileHeader(body)
+		if err == nil && (string(h.append(nil)) != string(a.r.header.append(nil)) || h.TapeID != c.head.Tape) {
+			err = errors.New("another file header than the tape's")
+		}
+		return err
+	case chunkKey:
+		d := &decoder{b: body}
+		d.wrappedKey()
+		return d.err
+	case chunkRecords, chunkRepeat:
+		return a.records(c, body)
+	case chunkPages:
+		return a.pages(c, body)
+	case chunkMap:
+		return a.pageMap(c, body)
+	case chunkIndex:
+		return a.indexBody(c, body)
+	case chunkCheckpoint:
+		cp, err := parseCheckpoint(body, c.head.Tape)
+		if err == nil {
+			a.checkpoints = append(a.checkpoints, auditedCheckpoint{c, cp})
+		}
+		return err
+	case chunkLoss:
+		_, err := parseLoss(body)
+		return err
+	case chunkFooter:
+		_, err := parseFooter(c.head.Meta)
+		if err == nil && c.end() != a.r.size {
+			err = errors.New("footer is not at the end")
+		}
+		return err
+	}
+	a.unknown++
+	return nil
+}
+
+// records compares a records chunk with all that its meta says of it.
+func (a *auditor) records(c *chunkInfo, body []byte) error {
+	m := c.rec
+	streams := map[StreamID]*streamCount{}
+	var t tree
+	var types uint64
+	i := 0
+	err := a.r.eachRecord(c, body, func(rec Record, stored []byte) bool {
+		t.add(recordLeaf(recordSalt(body[:saltSize], i), stored))
+		i++
+		s := rec.Header()
+		n := streams[s.Stream]
+		if n == nil {
+			n = &streamCount{ID: s.Stream}
+			streams[s.Stream] = n
+		}
+		typ := RecordType(stored[0])
+		types |= 1 << typ
+		if p, ok := rec.(*attachmentPart); !ok || p.offset == 0 {
+			n.Count++
+		}
+		if typ == TypeGap {
+			n.Gaps++
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	if t.root() != m.Root {
+		return errors.New("record commitments do not match their root")
+	}
+	if types != m.Types || len(streams) != len(m.Streams) {
+		return errors.New("records are not of the types and streams announced")
+	}
+	for _, s := range m.Streams {
+		if n := streams[s.ID]; n == nil || n.Count != s.Count || n.Gaps != s.Gaps {
+			return fmt.Errorf("stream %d: not the number of records announced", s.ID)
+		}
+	}
+	return nil
+}
+
+func (a *auditor) pages(c *chunkInfo, body []byte) error {
+	p, err := parsePack(body, c.pages)
+	if err != nil {
+		return err
+	}
+	if _, ok := a.packs[c.pages.Pack]; ok {
+		return fmt.Errorf("pack %d was there already", c.pages.Pack)
+	}
+	a.packs[c.pages.Pack] = c.pages.Slots
+	err = a.refer(p.runs)
+	for _, l := range p.bases {
+		if err == nil && l.pack != 0 {
+			err = a.slot(l.pack, l.slot, 1)
+		}
+	}
+	if err != nil {
+		delete(a.packs, c.pages.Pack)
+	}
+	return err
+}
+
+// refer checks that pages refer to contents that are on the tape, at or before
+// the chunk in hand.
+func (a *auditor) refer(runs []pageRun) error {
+	for _, r := range runs {
+		if r.state != PageData {
+			continue
+		}
+		if err := a.slot(r.pack, r.slot, r.count); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *auditor) slot(pack, slot uint32, count uint64) error {
+	n, ok := a.packs[pack]
+	switch {
+	case !ok && a.lossy:
+		a.dangling += count
+		return nil
+	case !ok:
+		return fmt.Errorf("pack %d: referred to and not there", pack)
+	case uint64(slot)+count > uint64(n):
+		return fmt.Errorf("pack %d: %d slots, referred to %d from %d", pack, n, count, slot)
+	}
+	return nil
+}
+
+func (a *auditor) pageMap(c *chunkInfo, body []byte) error {
+	m, err := parseMapBody(body, c.pages)
+	if err != nil {
+		return err
+	}
+	if at := a.maps[c.pages.Snapshot]; c.pages.Lo != at && !a.lossy {
+		return fmt.Errorf("map of snapshot %d: begins at page %d, expected %d", c.pages.Snapshot, c.pages.Lo, at)
+	}
+	a.maps[c.pages.Snapshot] = c.pages.Hi
+	return a.refer(m)
+}
+
+func (a *auditor) indexBody(c *chunkInfo, body []byte) error {
+	x, err := parseIndex(body, c.head.Tape)
+	if err != nil {
+		return err
+	}
+	if string(x.Header.append(nil)) != string(a.r.header.append(nil)) {
+		return errors.New("another file header than the tape's")
+	}
+	if !a.lossy && x.Previous != a.index {
+		return fmt.Errorf("previous index at byte %d, it is at %d", x.Previous, a.index)
+	}
+	a.index = c.off
+	for _, e := range x.Entries {
+		leaf, ok := a.leaves[e.Head.Number]
+		if !ok {
+			if a.lossy {
+				continue
+			}
+			return fmt.Errorf("chunk %d: listed and not there", e.Head.Number)
+		}
+		o := a.r.byNum[e.Head.Number]
+		if o == nil || leaf != e.Leaf || (!a.lossy && o.off != e.Offset) {
+			return fmt.Errorf("chunk %d: not as listed", e.Head.Number)
+		}
+		if h := o.head; h.Type != e.Head.Type || h.Flags != e.Head.Flags || h.Stored != e.Head.Stored ||
+			h.Size != e.Head.Size || h.CRC != e.Head.CRC || !slices.Equal(h.Meta, e.Head.Meta) {
+			return fmt.Errorf("chunk %d: header not as listed", e.Head.Number)
+		}
+	}
+	return nil
+}
+
+// log is the leaves of the Merkle log in order, with where the chunks with known
+// leaves stand in it. A run of lost chunks whose hashes nobody knows is one leaf
+// of zeros: nothing from before it can be proved beyond it.
+type treeLog struct {
+	leaves  [][32]byte
+	numbers []uint64 // chunk number by leaf; 0 for an unknown run
+	unknown int      // position of the first unknown leaf; -1 none
+}
+
+// treeLog puts the log together from the chunks there are and the hashes of
+// those that are not. ok is false when chunks are missing that no loss chunk
+// accounts for.
+func (a *auditor) treeLog(chunks []*chunkInfo) (l *treeLog, ok bool) {
+	l = &treeLog{unknown: -1}
+	lost := map[uint64]lostChunks{}
+	for _, s := range a.r.losses {
+		for _, c := range s.Chunks {
+			lost[c.First] = c
+		}
+	}
+	next := uint64(1)
+	for _, c := range chunks {
+		for next < c.head.Number {
+			g, ok := lost[next]
+			if !ok || g.Count == 0 || g.Count > c.head.Number-next {
+				return l, false
+			}
+			l.gap(g)
+			next += g.Count
+		}
+		leaf, ok := a.leaves[c.head.Number]
+		if !ok {
+			return l, false
+		}
+		l.leaves, l.numbers = append(l.leaves, leaf), append(l.numbers, c.head.Number)
+		next = c.head.Number + 1
+	}
+	return l, true
+}
+
+func (l *treeLog) gap(g lostChunks) {
+	if g.Leaves == nil {
+		if l.unknown < 0 {
+			l.unknown = len(l.leaves)
+		}
+		l.leaves, l.numbers = append(l.leaves, [32]byte{}), append(l.numbers, 0)
+		return
+	}
+	for i, h := range g.Leaves {
+		l.leaves, l.numbers = append(l.leaves, h), append(l.numbers, g.First+uint64(i))
+	}
+}
+
+// roots returns the root of the log at each of the sizes asked for.
+func (l *treeLog) roots(sizes map[uint64]bool) map[uint64][32]byte {
+	out := map[uint64][32]byte{}
+	var t tree
+	if sizes[0] {
+		out[0] = t.root()
+	}
+	for _, leaf := range l.leaves {
+		t.add(leaf)
+		if sizes[t.size] {
+			out[t.size] = t.root()
+		}
+	}
+	return out
+}
