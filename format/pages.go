@@ -23,7 +23,6 @@ type pack struct {
 	runs   []pageRun
 	bases  []pageLoc // per slot; pack 0 = the slot holds the page itself
 	data   []byte
-	booked bool // the statements are worth a chunk
 }
 
 // encode lays out the body of a pages chunk: statements, slot table, contents.
