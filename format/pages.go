@@ -19,10 +19,10 @@ const maxDelta = 8
 
 // pack is an open pages chunk: statements, and contents that are new.
 type pack struct {
-	id     uint32
-	runs   []pageRun
-	bases  []pageLoc // per slot; pack 0 = the slot holds the page itself
-	data   []byte
+	id    uint32
+	runs  []pageRun
+	bases []pageLoc // per slot; pack 0 = the slot holds the page itself
+	data  []byte
 }
 
 // encode lays out the body of a pages chunk: statements, slot table, contents.
