@@ -99,3 +99,29 @@ func (p *Pending) Take(off, n uint64) []Run {
 	}
 	return out
 }
+
+// Peek returns what was written inside [off, off+n) and keeps it.
+func (p *Pending) Peek(off, n uint64) []Run {
+	if n == 0 || off+n < off {
+		return nil
+	}
+	i := sort.Search(len(p.runs), func(i int) bool { return p.runs[i].Off+p.runs[i].Len > off })
+	var out []Run
+	for ; i < len(p.runs) && p.runs[i].Off < off+n; i++ {
+		q := p.runs[i]
+		a, b := max(off, q.Off), min(off+n, q.Off+q.Len)
+		out = append(out, Run{Off: a, Len: b - a, First: q.First, Last: q.Last})
+	}
+	return out
+}
+
+// Forget drops what was last written before record seq.
+func (p *Pending) Forget(seq uint64) {
+	out := p.runs[:0]
+	for _, r := range p.runs {
+		if r.Last.Seq >= seq {
+			out = append(out, r)
+		}
+	}
+	p.runs = out
+}

@@ -59,6 +59,9 @@ func (b *Batch) Old(id fs.ID) (State, bool) {
 
 // At extends the interval of records that the batch rests on.
 func (b *Batch) At(s fs.Stamp) {
+	if s.Seq == 0 {
+		return
+	}
 	if b.first.Seq == 0 || s.Seq < b.first.Seq {
 		b.first = s
 	}

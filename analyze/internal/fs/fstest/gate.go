@@ -70,7 +70,11 @@ func (r *Run) Fresh() ([]string, error) {
 	if err := f.Crawl(m); err != nil {
 		return nil, err
 	}
-	return Same(r.Model, m), nil
+	out := Same(r.Model, m)
+	for _, p := range m.Problems {
+		out = append(out, "problem: "+p.Text)
+	}
+	return out, nil
 }
 
 // Play applies a whole trace; mark is called at each mark.

@@ -27,6 +27,7 @@ type inodeItem struct {
 	fields uint32
 	ino    uint64
 	dev    uint32
+	blkno  uint64 // basic block address of the cluster buffer that holds it
 }
 
 // parseInodeItem takes the 56-byte form and the packed 52-byte form of 32-bit
@@ -35,9 +36,9 @@ func parseInodeItem(b []byte) (inodeItem, error) {
 	f := inodeItem{}
 	switch len(b) {
 	case 56:
-		f = inodeItem{fields: le.Uint32(b[4:]), ino: le.Uint64(b[16:]), dev: le.Uint32(b[24:])}
+		f = inodeItem{fields: le.Uint32(b[4:]), ino: le.Uint64(b[16:]), dev: le.Uint32(b[24:]), blkno: le.Uint64(b[40:])}
 	case 52:
-		f = inodeItem{fields: le.Uint32(b[4:]), ino: le.Uint64(b[12:]), dev: le.Uint32(b[20:])}
+		f = inodeItem{fields: le.Uint32(b[4:]), ino: le.Uint64(b[12:]), dev: le.Uint32(b[20:]), blkno: le.Uint64(b[36:])}
 	default:
 		return f, fmt.Errorf("inode item of %d bytes: %w", len(b), fs.ErrCorrupt)
 	}
@@ -61,8 +62,7 @@ func (p *replayer) replayInode(f inodeItem, regions [][]byte, lsn LSN) error {
 	if !ok || len(regions) == 0 {
 		return fmt.Errorf("beyond the filesystem, or without content: %w", fs.ErrCorrupt)
 	}
-	// The buffer that a cancel names is the cluster; it starts at or before us.
-	if p.clusterCancelled(off) {
+	if p.cancelled(f.blkno) {
 		return nil
 	}
 	size := int(sb.InodeSize)
@@ -87,22 +87,6 @@ func (p *replayer) replayInode(f inodeItem, regions [][]byte, lsn LSN) error {
 	}
 	p.w.put(sector, buf, lsn)
 	return nil
-}
-
-// clusterCancelled looks for a cancelled buffer that covers the inode at off.
-// Clusters are at most 64 inodes long and aligned to blocks.
-func (p *replayer) clusterCancelled(off int64) bool {
-	if len(p.cancels) == 0 {
-		return false
-	}
-	bs := int64(p.v.sb.BlockSize)
-	first := off / bs * bs
-	for at := first; at >= 0 && at > off-int64(inodesPerChunk)*int64(p.v.sb.InodeSize); at -= bs {
-		if p.cancelled(uint64(at / basicBlock)) {
-			return true
-		}
-	}
-	return false
 }
 
 // selfContained reports whether an item says all of an inode, so that what was

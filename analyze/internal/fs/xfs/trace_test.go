@@ -1,9 +1,9 @@
 package xfs
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -20,74 +20,46 @@ func normal(e *fstest.Entry) {
 	}
 }
 
-func openFile(t *testing.T, path string) (*os.File, int64) {
+func openFile(t testing.TB, path string) *os.File {
 	t.Helper()
 	f, err := os.Open(path)
 	require.NoError(t, err)
 	t.Cleanup(func() { f.Close() })
-	st, err := f.Stat()
-	require.NoError(t, err)
-	return f, st.Size()
+	return f
 }
 
-func overlay(t *testing.T, path string) *fs.Overlay {
-	f, n := openFile(t, path)
-	return fs.NewOverlay(uint64(n), fstest.Image{R: f, Size: n}, nil)
+// small is a recording of a few hundred operations of every kind, made by the
+// kernel on a loop device: see testdata/README.
+func small(t testing.TB) fstest.Recording {
+	return fstest.LoadRecording(t, openFile(t, "testdata/small.base.img.zst"), openFile(t, "testdata/small.log.zst"), openFile(t, "testdata/small.man.zst"))
 }
 
-func manifest(t *testing.T, path string) []fstest.Entry {
-	f, _ := openFile(t, path)
-	m, err := fstest.ReadManifest(f)
-	require.NoError(t, err)
-	require.NotEmpty(t, m)
-	return m
+// TestSmallTrace: at every mark the tree kept from deltas alone is the one the
+// kernel showed, and a fresh crawl finds the same.
+func TestSmallTrace(t *testing.T) {
+	r := small(t)
+	fstest.CheckTrace(t, Open, r.Overlay(), bytes.NewReader(r.Log), func(m string) []fstest.Entry { return r.Marks[m] }, normal)
 }
 
-// dataDir is the folder of large recordings; the small trace in testdata covers
-// the same ground on every run.
-func dataDir(t *testing.T) string {
-	t.Helper()
-	d := os.Getenv("XENTAPE_DATA")
-	if d == "" {
+// TestAttackTrace does the same for an intruder's session of xfs.
+func TestAttackTrace(t *testing.T) {
+	dir := os.Getenv("XENTAPE_DATA")
+	if dir == "" {
 		t.Skip("XENTAPE_DATA is not set: unpack the project's data/disk/*.tar.zst and set it to the folder above disk/")
 	}
-	return d
+	playDir(t, filepath.Join(dir, "disk", "xfs-attack", "xfs-attack"))
 }
 
-// TestAttackTrace follows an intruder's session: at every mark the tree kept
-// from deltas alone is the one the kernel showed, and a fresh crawl agrees.
-func TestAttackTrace(t *testing.T) {
-	dir := filepath.Join(dataDir(t), "disk", "xfs-attack", "xfs-attack")
-	playTrace(t, filepath.Join(dir, "base.img"), filepath.Join(dir, "log"), filepath.Join(dir, "man"))
+// playDir plays a recording kept as files.
+func playDir(t *testing.T, dir string) {
+	f := openFile(t, filepath.Join(dir, "base.img"))
+	st, err := f.Stat()
+	require.NoError(t, err)
+	dev := fs.NewOverlay(uint64(st.Size()), fstest.Image{R: f, Size: st.Size()}, nil)
+	fstest.CheckTrace(t, Open, dev, openFile(t, filepath.Join(dir, "log")), func(mark string) []fstest.Entry {
+		m, err := fstest.ReadManifest(openFile(t, filepath.Join(dir, "man", mark+".jsonl")))
+		require.NoError(t, err)
+		require.NotEmpty(t, m)
+		return m
+	}, normal)
 }
-
-func playTrace(t *testing.T, base, log, man string) {
-	r, err := fstest.Start(Open, overlay(t, base))
-	require.NoError(t, err)
-	f, _ := openFile(t, log)
-	tr, err := fstest.NewTrace(f)
-	require.NoError(t, err)
-	marks := 0
-	err = r.Play(tr, func(name string) error {
-		if !strings.HasPrefix(name, "cp") {
-			return nil
-		}
-		marks++
-		got, err := r.Model.Tree(r.FS, r.FS.Info().Root)
-		if err != nil {
-			return err
-		}
-		d := fstest.Diff(manifest(t, filepath.Join(man, name+".jsonl")), got, normal)
-		require.Empty(t, head(d), "%s: %d differences", name, len(d))
-		fresh, err := r.Fresh()
-		require.Empty(t, fresh, name)
-		return err
-	})
-	require.NoError(t, err)
-	require.Empty(t, r.Model.Faults)
-	require.Empty(t, r.Model.Problems)
-	require.NotZero(t, marks)
-	t.Logf("%d marks, %d writes, %d transactions", marks, r.Writes, len(r.Model.Txs))
-}
-
-func head(s []string) []string { return s[:min(len(s), 8)] }
