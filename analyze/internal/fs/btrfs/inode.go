@@ -14,8 +14,6 @@ const (
 	inodeSize   = 160
 	dirItemSize = 30
 	maxTarget   = 4096 // PATH_MAX
-
-	inodeFlagNoDataCOW = 1 << 1
 )
 
 // parseInode decodes struct btrfs_inode_item.

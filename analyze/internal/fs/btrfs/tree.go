@@ -184,12 +184,3 @@ func (s *scanner) walk(r root) bool {
 	}
 	return true
 }
-
-// get returns the item of exactly key k; ok is false when there is none.
-func (v *Volume) get(r root, k key) (item []byte, ok bool, err error) {
-	err = v.scan(r, k, k, func(_ key, b []byte) bool {
-		item, ok = b, true
-		return false
-	})
-	return item, ok, err
-}
