@@ -11,6 +11,7 @@ func verbs(t *terminal) []*cobra.Command {
 		newCatCommand(t),
 		newConnsCommand(t),
 		newStoryCommand(t),
+		newImportCommand(t),
 		newExportCommand(t),
 		newCorpusCommand(t),
 	}
