@@ -104,13 +104,7 @@ func (m *Image) finish() {
 		all = append(all, f)
 	}
 	slices.Sort(all)
-	for _, f := range all {
-		if n := len(m.extents); n > 0 && m.extents[n-1].Start+m.extents[n-1].Count == f {
-			m.extents[n-1].Count++
-		} else {
-			m.extents = append(m.extents, format.Extent{Start: f, Count: 1})
-		}
-	}
+	m.extents = extents(all)
 }
 
 // After makes m the snapshot that follows prev of the same boot, so that Changed
@@ -166,21 +160,15 @@ func (m *Image) Changed() ([]format.Extent, bool) {
 	if m.prev == nil {
 		return nil, false
 	}
-	var out []format.Extent
+	var out []uint64
 	a, b := make([]byte, format.PageSize), make([]byte, format.PageSize)
-	for _, x := range m.extents {
-		for f := x.Start; f-x.Start < x.Count; f++ {
-			sa, _ := m.ReadPage(f, a)
-			sb, _ := m.prev.ReadPage(f, b)
-			if sa == sb && string(a) == string(b) {
-				continue
-			}
-			if n := len(out); n > 0 && out[n-1].Start+out[n-1].Count == f {
-				out[n-1].Count++
-			} else {
-				out = append(out, format.Extent{Start: f, Count: 1})
-			}
+	for f := range m.frames {
+		sa, _ := m.ReadPage(f, a)
+		sb, _ := m.prev.ReadPage(f, b)
+		if sa != sb || string(a) != string(b) {
+			out = append(out, f)
 		}
 	}
-	return out, true
+	slices.Sort(out)
+	return extents(out), true
 }
