@@ -5,7 +5,9 @@ import (
 	"errors"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
+	"github.com/xentape/xentape/analyze/internal/fs/btrfs"
 	"github.com/xentape/xentape/analyze/internal/fs/ext4"
+	"github.com/xentape/xentape/analyze/internal/fs/xfs"
 )
 
 // reader is one kind of filesystem. identify looks at the superblock alone: it
@@ -19,6 +21,8 @@ type reader struct {
 func readers() []reader {
 	return []reader{
 		{ext4.Open, ext4.Identify},
+		{xfs.Open, xfs.Identify},
+		{btrfs.Open, btrfs.Identify},
 	}
 }
 

@@ -49,21 +49,35 @@ func (b *btrfs) load(sb *Superblock) {
 // State implements delta.Source.
 func (b *btrfs) State(id fs.ID) delta.State { return b.vol.State(id) }
 
+// Identify says what the superblock 64 KiB into dev announces; fs.ErrNotFound
+// when it is not of a btrfs.
+func Identify(dev fs.Device) (fs.Info, error) {
+	sb, err := readSuper(dev)
+	if errors.Is(err, ErrNotBtrfs) {
+		return fs.Info{}, fs.ErrNotFound
+	}
+	if err != nil {
+		return fs.Info{}, err
+	}
+	return sb.info(), nil
+}
+
 // Info implements fs.Filesystem.
-func (b *btrfs) Info() fs.Info {
-	sb := b.vol.sb
-	u := sb.FSID
+func (b *btrfs) Info() fs.Info { return b.vol.sb.info() }
+
+func (s *Superblock) info() fs.Info {
+	u := s.FSID
 	i := fs.Info{
 		Type: "btrfs", UUID: fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:]),
-		Label: sb.Label, BlockSize: uint64(sb.SectorSize), Size: sb.TotalBytes,
+		Label: s.Label, BlockSize: uint64(s.SectorSize), Size: s.TotalBytes,
 		Root: fs.ID{Space: objFSTree, Num: objFirstFree}, Journaled: true,
-		Features: []string{sb.Csum.String()},
+		Features: []string{s.Csum.String()},
 	}
 	for k, name := range []string{
 		"mixed-backref", "default-subvol", "mixed-bg", "compress-lzo", "compress-zstd", "big-metadata", "extref",
 		"raid56", "skinny-metadata", "no-holes", "metadata-uuid", "raid1c34",
 	} {
-		if sb.Incompat>>k&1 != 0 {
+		if s.Incompat>>k&1 != 0 {
 			i.Features = append(i.Features, name)
 		}
 	}

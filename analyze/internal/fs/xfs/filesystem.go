@@ -53,23 +53,37 @@ func Open(dev fs.Device, _ fs.Options) (fs.Filesystem, error) {
 	return x, nil
 }
 
+// Identify says what the superblock at the start of dev announces;
+// fs.ErrNotFound when it is not of an xfs.
+func Identify(dev fs.Device) (fs.Info, error) {
+	v, err := OpenVolume(dev)
+	if errors.Is(err, ErrNotXFS) {
+		return fs.Info{}, fs.ErrNotFound
+	}
+	if err != nil {
+		return fs.Info{}, err
+	}
+	return v.sb.info(), nil
+}
+
 // Info implements fs.Filesystem.
-func (x *xfs) Info() fs.Info {
-	sb := x.vol.sb
-	u := sb.UUID
+func (x *xfs) Info() fs.Info { return x.vol.sb.info() }
+
+func (s *Superblock) info() fs.Info {
+	u := s.UUID
 	i := fs.Info{
 		Type: "xfs", UUID: fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:]),
-		Label: sb.Label, BlockSize: uint64(sb.BlockSize), Size: sb.Blocks << sb.BlockLog,
-		Root: id(sb.RootInode), Journaled: x.ring != nil,
-		Features: []string{fmt.Sprintf("v%d", sb.Version)},
+		Label: s.Label, BlockSize: uint64(s.BlockSize), Size: s.Blocks << s.BlockLog,
+		Root: id(s.RootInode), Journaled: s.LogStart != 0,
+		Features: []string{fmt.Sprintf("v%d", s.Version)},
 	}
 	for _, f := range []struct {
 		name string
 		on   bool
 	}{
-		{"bigtime", sb.Bigtime}, {"external-log", x.ring == nil}, {"finobt", sb.ROCompat&1 != 0}, {"ftype", sb.Ftype},
-		{"needsrepair", sb.Incompat&incompatRepair != 0}, {"nrext64", sb.Nrext64}, {"parent", sb.Incompat&incompatParent != 0},
-		{"reflink", sb.ROCompat&4 != 0}, {"rmapbt", sb.ROCompat&2 != 0}, {"rt", sb.RTBlocks != 0}, {"sparse", sb.Sparse},
+		{"bigtime", s.Bigtime}, {"external-log", s.LogStart == 0}, {"finobt", s.ROCompat&1 != 0}, {"ftype", s.Ftype},
+		{"needsrepair", s.Incompat&incompatRepair != 0}, {"nrext64", s.Nrext64}, {"parent", s.Incompat&incompatParent != 0},
+		{"reflink", s.ROCompat&4 != 0}, {"rmapbt", s.ROCompat&2 != 0}, {"rt", s.RTBlocks != 0}, {"sparse", s.Sparse},
 	} {
 		if f.on {
 			i.Features = append(i.Features, f.name)
