@@ -100,7 +100,9 @@ func TestUpdateFixtures(t *testing.T) {
 			// The further snapshots are read as first ones too, so that each
 			// image stands alone.
 			r := &recorder{Memory: m, offered: offered, read: map[uint64]bool{}}
-			require.NoError(t, process.New(process.Options{}).Feed(r))
+			a := process.New(process.Options{})
+			require.NoError(t, a.Feed(r))
+			a.ExamineAll()
 			s := &imagetest.Sparse{Frames: map[uint64]*imagetest.Page{}, Prev: prev}
 			s.Origin = fmt.Sprintf("%s.%s.elf, reduced to the frames the process analysis reads", f.name, at)
 			s.Header.Info = m.Info()

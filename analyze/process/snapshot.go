@@ -1,6 +1,7 @@
 package process
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/xentape/xentape/analyze/internal/linux"
@@ -203,6 +204,8 @@ func (l *lister) scan() {
 		t, c := l.v.Examine(a)
 		switch {
 		case c == objects.NoTask || t.PID != t.TGID:
+		case c == objects.Unknown:
+			l.s.problem("search for tasks", fmt.Errorf("task structure at %#x (pid %d, %s) is in no list, and whether it is alive cannot be told: its stack cannot be read", a, t.PID, t.Comm))
 		case c == objects.Exited || (c == objects.Alive && t.ExitState != 0):
 			l.residue = append(l.residue, t)
 		case c == objects.Alive && !listed[[2]uint64{uint64(t.PID), t.Start}]:

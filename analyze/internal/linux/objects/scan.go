@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/xentape/xentape/analyze/internal/linux/paging"
 	"github.com/xentape/xentape/analyze/internal/linux/phys"
 	"github.com/xentape/xentape/format"
 )
@@ -154,6 +155,10 @@ func (v *View) Examine(addr uint64) (Task, Condition) {
 	case t.ExitState&exitZombie != 0:
 		return t, Alive // its stack may be gone; it waits in the lists for its parent
 	case err != nil:
+		var f *paging.Fault
+		if errors.As(err, &f) && f.Reason == paging.NotMapped {
+			return t, NoTask // a stack that is gone
+		}
 		return t, Unknown
 	case end != stackEndMagic:
 		return t, NoTask

@@ -1,0 +1,269 @@
+package process_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xentape/xentape/analyze/internal/linux/imagetest"
+	"github.com/xentape/xentape/analyze/process"
+	"github.com/xentape/xentape/replay"
+)
+
+// links are where the fields of a task structure that tie it to others are, in
+// Debian's 6.1.192 (from its BTF; the test of the fixture fails if that moves).
+type links struct{ tasks, pidLinks, threadPID, sibling uint64 }
+
+var links61 = links{tasks: 2192, pidLinks: 2528, threadPID: 2520, sibling: 2464}
+
+// hider changes an image the way rootkits change a running kernel.
+type hider struct {
+	t    *testing.T
+	s    *imagetest.Sparse
+	base uint64 // of the direct map
+	text uint64 // what to add to an address in the kernel's image
+	l    links
+}
+
+func newHider(t *testing.T, s *imagetest.Sparse, p process.Process) *hider {
+	e := p.Evidence[0]
+	h := &hider{t: t, s: s, base: uint64(e.Virtual) - uint64(e.Physical), l: links61}
+	for _, p := range s.Frames {
+		if _, after, ok := bytes.Cut(p[:], []byte("NUMBER(phys_base)=")); ok {
+			line, _, _ := bytes.Cut(after, []byte("\n"))
+			base, err := strconv.ParseInt(string(line), 10, 64)
+			require.NoError(t, err)
+			h.text = uint64(base) - 0xffffffff80000000
+		}
+	}
+	return h
+}
+
+// at is where a kernel address is in physical memory.
+func (h *hider) at(va uint64) uint64 {
+	if va >= 0xffffffff80000000 {
+		return va + h.text
+	}
+	return va - h.base
+}
+
+func (h *hider) get(va uint64) uint64 { return h.s.U64(h.at(va)) }
+
+func (h *hider) put(va, v uint64) {
+	h.s.Put(h.at(va), binary.LittleEndian.AppendUint64(nil, v))
+}
+
+// unlink takes a list_head out of its ring and leaves its own pointers, as
+// list_del_rcu does.
+func (h *hider) unlink(node uint64) {
+	next, prev := h.get(node), h.get(node+8)
+	require.Equal(h.t, node, h.get(next+8), "the offset is not that of a list")
+	h.put(next+8, prev)
+	h.put(prev, next)
+}
+
+// forget clears the task from its number's struct pid.
+func (h *hider) forget(task uint64) {
+	node := task + h.l.pidLinks
+	pprev := h.get(node + 8)
+	require.Equal(h.t, node, h.get(pprev))
+	h.put(pprev, h.get(node))
+}
+
+func processNamed(t *testing.T, list []process.Process, comm string) process.Process {
+	i := slices.IndexFunc(list, func(p process.Process) bool { return p.Comm == comm })
+	require.GreaterOrEqual(t, i, 0, comm)
+	return list[i]
+}
+
+// hide returns the second snapshot of the fixture with the intruder's process
+// hidden in the ways named.
+func hide(t *testing.T, s *imagetest.Sparse, how ...process.View) *imagetest.Sparse {
+	a := process.New(process.Options{})
+	require.NoError(t, a.Feed(s.Clone()))
+	p := processNamed(t, a.At(s.Info().Snapshot), "dropper")
+	c := s.Clone()
+	h := newHider(t, c, p)
+	for _, v := range how {
+		switch v {
+		case process.TaskList:
+			h.unlink(uint64(p.TaskAddress) + h.l.tasks)
+		case process.PIDIndex:
+			h.forget(uint64(p.TaskAddress))
+		case process.Children:
+			h.unlink(uint64(p.TaskAddress) + h.l.sibling)
+		}
+	}
+	return c
+}
+
+func TestHiddenProcess(t *testing.T) {
+	images, truths := fixture(t, "deb12-6.1")
+	for _, how := range [][]process.View{
+		{process.TaskList},
+		{process.PIDIndex},
+		{process.TaskList, process.PIDIndex},
+		{process.TaskList, process.PIDIndex, process.Children},
+	} {
+		t.Run(string(how[len(how)-1]), func(t *testing.T) {
+			a := process.New(process.Options{})
+			require.NoError(t, a.Feed(hide(t, images[1], how...)))
+			var kinds []string
+			for _, f := range a.Findings() {
+				kinds = append(kinds, f.Kind)
+				if f.Kind != "hidden-process" {
+					continue
+				}
+				require.Equal(t, 362, f.PID)
+				require.Equal(t, process.Hidden, f.Grade)
+				require.Equal(t, how, f.Missing)
+				require.NotEmpty(t, f.Evidence)
+			}
+			require.Equal(t, []string{"hidden-process"}, kinds)
+			// Hidden or not, it is listed, with all it has.
+			requireEqual(t, truths[1], a.At(2))
+			p := processNamed(t, a.At(2), "dropper")
+			require.Equal(t, process.Hidden, p.Grade)
+			require.EqualValues(t, 40666, p.Sockets[0].LocalPort)
+		})
+	}
+}
+
+// In a copy made while the guest ran, a difference is not hiding until the next
+// snapshot shows it too.
+func TestUnpausedNeedsRepetition(t *testing.T) {
+	images, _ := fixture(t, "deb12-6.1")
+	running := func(number int) *imagetest.Sparse {
+		s := hide(t, images[1], process.TaskList)
+		s.Header.Info.Conditions.Paused, s.Header.Info.Conditions.Fuzzy = false, true
+		s.Header.Info.Snapshot = number
+		return s
+	}
+	a := process.New(process.Options{})
+	require.NoError(t, a.Feed(running(1)))
+	require.Len(t, a.Findings(), 1)
+	require.Equal(t, process.Inconsistent, a.Findings()[0].Grade)
+	require.Equal(t, process.Inconsistent, processNamed(t, a.At(1), "dropper").Grade)
+	require.NoError(t, a.Feed(running(2)))
+	require.Len(t, a.Findings(), 1)
+	require.Equal(t, process.Hidden, a.Findings()[0].Grade)
+	require.Equal(t, []int{1, 2}, a.Findings()[0].Snapshots)
+}
+
+// A process that is taken off every list between two snapshots was in the first.
+func TestHiddenBetweenSnapshots(t *testing.T) {
+	images, _ := fixture(t, "deb12-6.1")
+	second := hide(t, images[1], process.TaskList, process.PIDIndex, process.Children)
+	second.Header.Info.Snapshot = 3
+	second.Prev = images[1]
+	a := process.New(process.Options{})
+	require.NoError(t, a.Feed(images[1].Clone()))
+	require.NoError(t, a.Feed(second))
+	p := processNamed(t, a.At(3), "dropper")
+	require.Contains(t, p.Views, process.Previous)
+	require.Equal(t, process.Hidden, p.Grade)
+	require.Zero(t, p.ExitSnapshot)
+}
+
+// Pages of two moments mixed are no ground for claims.
+func TestSmearIsNotHiding(t *testing.T) {
+	images, _ := fixture(t, "deb12-6.1")
+	for name, second := range map[string]func(frame uint64) bool{
+		"split":  func(f uint64) bool { return f >= 40<<20>>12 },
+		"random": func(f uint64) bool { return f*0x9e3779b97f4a7c15>>63 != 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := images[0].Clone()
+			for f, p := range images[1].Frames {
+				if second(f) {
+					q := *p
+					s.Frames[f] = &q
+				}
+			}
+			s.Header.Info.Conditions.Paused, s.Header.Info.Conditions.Fuzzy = false, true
+			a := process.New(process.Options{})
+			_ = a.Feed(s) // what is torn is said, or not: both are right
+			require.Greater(t, len(a.At(1)), 150)
+			for _, f := range a.Findings() {
+				require.NotEqual(t, process.Hidden, f.Grade, f.Summary)
+			}
+			for _, p := range a.At(1) {
+				require.NotEqual(t, process.Hidden, p.Grade)
+			}
+		})
+	}
+}
+
+func TestBornAndGoneUnseen(t *testing.T) {
+	images, _ := fixture(t, "deb12-6.1")
+	a := process.New(process.Options{})
+	for _, m := range images {
+		require.NoError(t, a.Feed(m))
+	}
+	s := a.Summary()
+	require.Equal(t, 3, s.Snapshots)
+	require.Len(t, s.Intervals, 2)
+	require.EqualValues(t, 52, *s.Intervals[0].Unseen)
+	require.EqualValues(t, 0, *s.Intervals[1].Unseen)
+	require.Equal(t, 10, s.Intervals[1].Deaths)
+	require.Equal(t, 1, s.Boots)
+	require.Empty(t, s.CouldNot)
+
+	all := a.Processes()
+	orphan := processNamed(t, all, "chain-07")
+	require.Contains(t, orphan.Changes, process.Change{Snapshot: 2, Field: "ppid", From: "157", To: "1"})
+	dropper := processNamed(t, all, "dropper")
+	require.Equal(t, []int{2, 2, 3}, []int{dropper.FirstSnapshot, dropper.LastSnapshot, dropper.ExitSnapshot})
+	flash := processNamed(t, all, "flash-00")
+	require.Equal(t, process.Residue, flash.Grade)
+	require.Equal(t, 302, flash.PID)
+}
+
+// Another boot is another guest: nothing of the first is still there.
+func TestReboot(t *testing.T) {
+	images, _ := fixture(t, "deb12-6.1")
+	other, _ := fixture(t, "sid-7.2-la57")
+	second := other[0].Clone()
+	second.Header.Info.Snapshot = 2
+	a := process.New(process.Options{})
+	require.NoError(t, a.Feed(images[0]))
+	require.NoError(t, a.Feed(second))
+	s := a.Summary()
+	require.Equal(t, 2, s.Boots)
+	require.Empty(t, s.Intervals)
+	for _, p := range a.Processes() {
+		if p.FirstSnapshot == 1 && p.Grade != process.Residue {
+			require.Equal(t, 2, p.ExitSnapshot)
+		}
+	}
+}
+
+func TestNothingToLookAt(t *testing.T) {
+	mem := func(text string, guest replay.GuestType) *imagetest.Sparse {
+		s := &imagetest.Sparse{Frames: map[uint64]*imagetest.Page{7: new(imagetest.Page)}}
+		copy(s.Frames[7][100:], text)
+		s.Header.Info.Guest = guest
+		return s
+	}
+	for text, system := range map[string]string{
+		"RSDS0123456789abcdef\x01\x00\x00\x00ntkrnlmp.pdb\x00": "Windows",
+		"@(#)FreeBSD 14.1-RELEASE":                             "FreeBSD",
+		"Linux version 2.6.32":                                 "Linux",
+		"nothing known":                                        "",
+	} {
+		a := process.New(process.Options{})
+		err := a.Feed(mem(text, replay.GuestHVM))
+		require.Error(t, err)
+		got, ok := process.Unsupported(err)
+		require.True(t, ok)
+		require.Equal(t, system, got)
+		require.NotEmpty(t, a.Summary().CouldNot)
+		require.Empty(t, a.At(1))
+	}
+	err := process.New(process.Options{}).Feed(mem("", replay.GuestPV))
+	require.ErrorContains(t, err, "xen/p2m")
+}
