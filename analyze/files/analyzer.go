@@ -173,6 +173,3 @@ func (a *Analyzer) emit(e Event) {
 	}
 	a.events = append(a.events, e)
 }
-
-// Disk is the disk as it stands, for export.
-func (a *Analyzer) Disk() format.Image { return a.disk }

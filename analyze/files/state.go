@@ -5,51 +5,121 @@ import (
 	"fmt"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
+	"github.com/xentape/xentape/format"
 )
 
 // File is one path of a volume as it stands.
 type File struct {
 	Volume string
 	Path   string
-	fs.Attr
+	Attr
 }
 
-// Tree is the disk's files as they stand now. It is valid until the next Feed.
-type Tree struct{ a *Analyzer }
+// Tree is the disk's files at one moment. It is valid until the next Feed.
+type Tree struct {
+	volumes []treeVolume
+	// Problems found while reading it, for the crash view.
+	Problems []Problem
+}
+
+type treeVolume struct {
+	name  string
+	fs    fs.Filesystem
+	names *names
+}
 
 // State gives the live view: what the guest sees.
 func (a *Analyzer) State() *Tree {
 	a.begin()
-	return &Tree{a}
+	a.reconcile(a.lastOp)
+	t := &Tree{}
+	for _, v := range a.volumes {
+		if v.fs != nil {
+			t.volumes = append(t.volumes, treeVolume{v.def.Name, v.fs, v.names})
+		}
+	}
+	return t
+}
+
+// Crash gives the crash view: what a mount would show had the machine lost power
+// now. Every volume is read from the start, its journal replayed.
+func (a *Analyzer) Crash() *Tree {
+	a.begin()
+	t := &Tree{}
+	for _, v := range a.volumes {
+		if v.def.Opaque != "" {
+			continue
+		}
+		f, err := probe(v.dev, fs.Options{View: fs.ViewCrash, Companion: a.companion})
+		if err != nil {
+			if !errors.Is(err, fs.ErrNotFound) {
+				t.Problems = append(t.Problems, Problem{Kind: "unsupported", Disk: a.o.Disk, Volume: v.def.Name, Text: err.Error()})
+			}
+			continue
+		}
+		r := &recrawl{names: newNames(f.Info().Root), disk: a.o.Disk, volume: v.def.Name}
+		if err := f.Crawl(r); err != nil {
+			r.Problem(fs.Problem{Kind: fs.ProblemCorrupt, Text: err.Error()})
+		}
+		t.Problems = append(t.Problems, r.problems...)
+		t.volumes = append(t.volumes, treeVolume{v.def.Name, f, r.names})
+	}
+	return t
+}
+
+// recrawl receives a second index of a volume.
+type recrawl struct {
+	names    *names
+	attrs    map[fs.ID]fs.Attr // only when not nil
+	disk     string
+	volume   string
+	problems []Problem
+}
+
+// Inode implements fs.Visitor.
+func (r *recrawl) Inode(a fs.Attr) {
+	if r.attrs != nil {
+		r.attrs[a.ID] = a
+	}
+}
+
+// Link implements fs.Visitor.
+func (r *recrawl) Link(d fs.Dirent) { r.names.add(d) }
+
+// Problem implements fs.Visitor.
+func (r *recrawl) Problem(p fs.Problem) {
+	if len(r.problems) < maxProblems {
+		r.problems = append(r.problems, Problem{Kind: problemKind(p.Kind), Disk: r.disk, Volume: r.volume, Inode: p.ID.Num, Offset: p.Off, Length: p.Len, Text: p.Text})
+	}
 }
 
 // Volumes names what holds a filesystem that is followed.
 func (t *Tree) Volumes() []string {
 	var out []string
-	for _, v := range t.a.volumes {
-		if v.fs != nil {
-			out = append(out, v.def.Name)
-		}
+	for _, v := range t.volumes {
+		out = append(out, v.name)
 	}
 	return out
+}
+
+// Describe says what a volume holds: filesystem type, UUID, label.
+func (t *Tree) Describe(volume string) (kind, uuid, label string, err error) {
+	v, err := t.volume(volume)
+	if err != nil {
+		return "", "", "", err
+	}
+	i := v.fs.Info()
+	return i.Type, i.UUID, i.Label, nil
 }
 
 // ErrNoFile: no such path on any volume.
 var ErrNoFile = errors.New("no such file")
 
-func (t *Tree) volume(name string) (*volumeState, error) {
-	var only *volumeState
-	for _, v := range t.a.volumes {
-		if v.fs == nil {
-			continue
+func (t *Tree) volume(name string) (*treeVolume, error) {
+	for i := range t.volumes {
+		if t.volumes[i].name == name || name == "" && len(t.volumes) == 1 {
+			return &t.volumes[i], nil
 		}
-		if v.def.Name == name {
-			return v, nil
-		}
-		only = v
-	}
-	if name == "" && only != nil && len(t.Volumes()) == 1 {
-		return only, nil
 	}
 	return nil, fmt.Errorf("volume %q: %w", name, ErrNoFile)
 }
@@ -69,7 +139,7 @@ func (t *Tree) Walk(volume string, visit func(File) error) error {
 		if err != nil {
 			a = fs.Attr{ID: id, ATime: fs.NoTime, MTime: fs.NoTime, CTime: fs.NoTime, BTime: fs.NoTime}
 		}
-		failed = visit(File{Volume: v.def.Name, Path: path, Attr: a})
+		failed = visit(File{Volume: v.name, Path: path, Attr: a})
 	})
 	return failed
 }
@@ -82,17 +152,28 @@ func (t *Tree) Lookup(volume, path string) (File, error) {
 	}
 	id, ok := v.names.lookup(path)
 	if !ok {
-		return File{}, fmt.Errorf("%s:%s: %w", v.def.Name, path, ErrNoFile)
+		return File{}, fmt.Errorf("%s:%s: %w", v.name, path, ErrNoFile)
 	}
 	a, err := v.fs.Stat(id)
 	if err != nil {
-		return File{}, fmt.Errorf("%s:%s: %w", v.def.Name, path, err)
+		return File{}, fmt.Errorf("%s:%s: %w", v.name, path, err)
 	}
-	return File{Volume: v.def.Name, Path: path, Attr: a}, nil
+	return File{Volume: v.name, Path: path, Attr: a}, nil
+}
+
+// Find looks a path up on every volume; a guest's own paths do not name one.
+func (t *Tree) Find(path string) []File {
+	var out []File
+	for _, v := range t.volumes {
+		if f, err := t.Lookup(v.name, path); err == nil {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // Open gives a file's content as it stands.
-func (t *Tree) Open(f File) (fs.Content, error) {
+func (t *Tree) Open(f File) (Content, error) {
 	v, err := t.volume(f.Volume)
 	if err != nil {
 		return nil, err
@@ -108,3 +189,6 @@ func (t *Tree) Xattrs(f File) ([]fs.Xattr, error) {
 	}
 	return v.fs.Xattrs(f.ID)
 }
+
+// Disk is the disk as it stands, for export.
+func (a *Analyzer) Disk() format.Image { return a.disk }

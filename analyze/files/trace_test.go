@@ -205,15 +205,31 @@ func replayTrace(t *testing.T, dir string, o Options) (*Analyzer, []Event) {
 	a, log := openTrace(t, dir, o)
 	var events []Event
 	marks := 0
+	folded := newFolder(a.State())
 	eachEntry(t, log, func(r format.Record) {
 		require.NoError(t, a.Feed(r))
-		events = append(events, a.Events()...)
+		now := a.Events()
+		events = append(events, now...)
+		folded.add(now)
 		m, ok := r.(*format.Mark)
 		if !ok || !strings.HasPrefix(m.Text, "cp") {
 			return
 		}
 		marks++
-		bad := compare(t, a.State(), readManifest(t, filepath.Join(dir, "man", m.Text+".jsonl")))
+		want := readManifest(t, filepath.Join(dir, "man", m.Text+".jsonl"))
+		bad := compare(t, a.State(), want)
+		folded.flush()
+		for p := range want {
+			if folded.paths[p] == "" {
+				bad = append(bad, "by events missing "+p)
+			}
+		}
+		for p := range folded.paths {
+			if want[p].Path == "" {
+				bad = append(bad, "by events extra "+p)
+			}
+		}
+		bad = append(bad, a.SelfCheck()...)
 		if len(bad) > 0 {
 			t.Errorf("%s at %s: %d differences: %v", filepath.Base(dir), m.Text, len(bad), bad[:min(len(bad), 8)])
 		}
@@ -246,4 +262,36 @@ func TestExt4AttackAtEveryMark(t *testing.T) {
 	a, events := replayTrace(t, data(t, "ext4-attack"), Options{Hash: true})
 	require.NotEmpty(t, events)
 	require.Empty(t, a.Problems())
+	dump(t, events)
+}
+
+// dump writes events to the file XENTAPE_DUMP names, to look at by hand.
+func dump(t *testing.T, events []Event) {
+	name := os.Getenv("XENTAPE_DUMP")
+	if name == "" {
+		return
+	}
+	f, err := os.Create(name)
+	require.NoError(t, err)
+	defer f.Close()
+	enc := json.NewEncoder(f)
+	for _, e := range events {
+		require.NoError(t, enc.Encode(e))
+	}
+}
+
+// TestMoreTraces replays every trace found under XENTAPE_TRACES, made with other
+// filesystem options.
+func TestMoreTraces(t *testing.T) {
+	root := os.Getenv("XENTAPE_TRACES")
+	if root == "" {
+		t.Skip("XENTAPE_TRACES not set: a folder of traces as testdata/README.md describes")
+	}
+	dirs, err := filepath.Glob(filepath.Join(root, "*", "log"))
+	require.NoError(t, err)
+	require.NotEmpty(t, dirs)
+	for _, log := range dirs {
+		dir := filepath.Dir(log)
+		t.Run(filepath.Base(dir), func(t *testing.T) { replayTrace(t, dir, Options{Hash: true}) })
+	}
 }
