@@ -11,13 +11,15 @@ func (c *classifier) attributes() {
 	for i := range c.tx.Inodes {
 		change := &c.tx.Inodes[i]
 		if ended(change) {
-			delete(c.v.awaited, change.ID)
-			delete(c.v.hashes, change.ID)
+			c.v.forget(change.ID)
 		}
 		if change.OldUnknown {
 			continue // nothing to compare with
 		}
 		if fresh(change) {
+			if len(c.v.names.of[change.ID]) == 0 && change.New.Links > 0 && change.ID != c.v.info.Root {
+				c.v.nameless[change.ID] = change
+			}
 			c.stamped(change)
 			continue
 		}
@@ -111,13 +113,16 @@ func (c *classifier) times(change *fs.InodeChange) {
 	if o.CTime == n.CTime || o.MTime == n.MTime && o.ATime == n.ATime {
 		return
 	}
-	set := n.MTime != o.MTime && n.MTime != n.CTime || n.MTime == o.MTime && n.ATime != o.ATime && n.ATime != n.CTime
-	if n.MTime == n.CTime && n.ATime == n.CTime && o.ATime != n.ATime && o.Size == n.Size {
+	set := n.MTime != o.MTime && n.MTime != n.CTime
+	switch {
+	case n.MTime == o.MTime:
+		// Reading moves atime forward to now; only a call moves it back.
+		set = n.ATime < o.ATime
+	case n.MTime == n.CTime && n.ATime == n.CTime && o.ATime != n.ATime && o.Size == n.Size:
 		set = true // touch(1)
-	}
-	// mtime left behind by ctime is a write followed by a chmod, or such: only a
-	// time that the previous commit rules out was put there.
-	if set && n.MTime != n.CTime && n.MTime > o.MTime && n.MTime <= n.CTime && n.MTime >= o.CTime && o.ATime == n.ATime {
+	case set && n.MTime > o.MTime && n.MTime < n.CTime && n.MTime >= o.CTime:
+		// Left behind by ctime: a write followed by a chmod, or such. Only a time
+		// that lies before what was known already, or after the change, was put there.
 		set = false
 	}
 	if set {
@@ -145,4 +150,12 @@ func (c *classifier) stamped(change *fs.InodeChange) {
 	e := c.delta(OpUtime, change)
 	e.Notes = append(e.Notes, "set in the transaction that created the file")
 	c.add(e)
+}
+
+// forget drops what was kept of an inode whose life is over.
+func (v *volumeState) forget(id fs.ID) {
+	delete(v.awaited, id)
+	delete(v.hashes, id)
+	delete(v.nameless, id)
+	delete(v.held, id)
 }

@@ -79,6 +79,14 @@ func (c *classifier) entries() {
 
 func (c *classifier) came(d fs.Dirent, removed []*gone, first map[fs.ID]bool) {
 	v, change := c.v, c.inodes[d.Child]
+	if w := v.nameless[d.Child]; w != nil && !ended(change) {
+		c.born(d.Child, w)
+		change = c.inodes[d.Child]
+	}
+	if held := v.held[d.Child]; held != nil {
+		c.tx.Data = append(c.tx.Data, *held)
+		delete(v.held, d.Child)
+	}
 	attr := c.attr(d.Child, d.Type)
 	path := v.names.at(d)
 	if !fresh(change) {
@@ -102,6 +110,19 @@ func (c *classifier) came(d fs.Dirent, removed []*gone, first map[fs.ID]bool) {
 		delete(v.orphans, d.Child)
 		c.add(e)
 	}
+}
+
+// born gives a file its birth in the transaction that brings its first name.
+func (c *classifier) born(id fs.ID, birth *fs.InodeChange) {
+	v := c.v
+	now := *birth
+	if change := c.inodes[id]; change != nil {
+		now.New = change.New
+		*change = now
+	} else {
+		c.inodes[id] = &now
+	}
+	delete(v.nameless, id)
 }
 
 // pair finds the name that this one replaced: in the same directory first.
@@ -145,8 +166,10 @@ func (c *classifier) went(r *gone, last bool) {
 			attr = change.New
 		}
 	}
+	_, err := v.fs.Stat(r.Child)
+	dead := ended(change) || change == nil && err != nil
 	op := OpUnlink
-	if ended(change) && last {
+	if dead && last {
 		op = OpDelete
 		if attr.Type == fs.TypeDir {
 			op = OpRmdir
@@ -158,8 +181,8 @@ func (c *classifier) went(r *gone, last bool) {
 	} else if op == OpDelete {
 		e.SHA256Old = v.hashes[r.Child]
 	}
-	if op == OpUnlink && attr.Live && attr.Links == 0 {
-		e.Notes = append(e.Notes, "still open: content remains until the last user closes it")
+	if op == OpUnlink && !dead && len(v.names.of[r.Child]) == 0 {
+		e.Notes = append(e.Notes, "not freed yet: still open, or the disk has not heard")
 		v.orphans[r.Child] = r.path
 	}
 	c.add(e)

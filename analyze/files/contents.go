@@ -1,10 +1,12 @@
 package files
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
@@ -86,8 +88,12 @@ func (c *classifier) contents() {
 			continue
 		}
 		_, open := c.v.orphans[d.ID]
-		if len(c.v.names.of[d.ID]) == 0 && !open && attr.Links == 0 {
-			continue // never had a name: nothing to call it by, nothing lost by waiting
+		if len(c.v.names.of[d.ID]) == 0 && !open {
+			c.hold(d)
+			continue
+		}
+		if d.Ranges = c.written(d, attr); len(d.Ranges) == 0 {
+			continue
 		}
 		path := c.v.names.path(d.ID)
 		if open {
@@ -119,13 +125,67 @@ func (c *classifier) contents() {
 	}
 }
 
+// hold keeps content of a file that has no name yet. One that never had any
+// (O_TMPFILE) shows when it is linked.
+func (c *classifier) hold(d *fs.DataChange) {
+	h := c.v.held[d.ID]
+	if h == nil {
+		x := *d
+		c.v.held[d.ID] = &x
+		return
+	}
+	h.Ranges, h.Last = joined(append(h.Ranges, d.Ranges...)), d.Last
+}
+
+// joined sorts ranges and merges those that touch.
+func joined(rs []fs.Range) []fs.Range {
+	slices.SortFunc(rs, func(a, b fs.Range) int { return cmp.Compare(a.Off, b.Off) })
+	out := rs[:0]
+	for _, r := range rs {
+		if k := len(out); k > 0 && r.Off <= out[k-1].Off+out[k-1].Len {
+			out[k-1].Len = max(out[k-1].Len, r.Off+r.Len-out[k-1].Off)
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// written leaves out the block that truncation itself rewrites: setting a size
+// zeroes the rest of the last block. If its content below the size did change,
+// the hashes tell.
+func (c *classifier) written(d *fs.DataChange, a fs.Attr) []fs.Range {
+	change := c.inodes[d.ID]
+	if change == nil || !change.Old.Live || fresh(change) || change.Old.Size == a.Size || c.v.info.BlockSize == 0 {
+		return d.Ranges
+	}
+	edge := min(change.Old.Size, a.Size)
+	block := edge / c.v.info.BlockSize * c.v.info.BlockSize
+	if edge == block || a.Size > change.Old.Size && !c.truncated(d.ID) {
+		return d.Ranges
+	}
+	var out []fs.Range
+	for _, r := range d.Ranges {
+		if r.Off >= block && r.Off+r.Len <= min(a.Size, block+c.v.info.BlockSize) {
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// truncated reports whether this transaction has a truncate of the file.
+func (c *classifier) truncated(id fs.ID) bool {
+	return slices.ContainsFunc(c.out, func(e Event) bool { return e.Op == OpTruncate && e.id == id })
+}
+
 // silent finds files whose mapping changed, though no bytes were written and the
 // size stayed, and which read differently: a hole punched, a range zeroed.
 func (c *classifier) silent() {
 	for i := range c.tx.Inodes {
 		change := &c.tx.Inodes[i]
 		if !change.Content || c.data[change.ID] != nil || !change.Old.Live || fresh(change) || ended(change) ||
-			change.Old.Size != change.New.Size || change.New.Type != fs.TypeFile {
+			change.Old.Size != change.New.Size || change.New.Type != fs.TypeFile || len(c.v.names.of[change.ID]) == 0 {
 			continue
 		}
 		b := c.v.before[change.ID]

@@ -22,8 +22,12 @@ type volumeState struct {
 	hashes  map[fs.ID]string  // hash after the last event, valid until touched
 	orphans map[fs.ID]string  // open but unlinked: the path they had
 	awaited map[fs.ID]awaited // modification seen in the inode, content not yet
-	last    int64             // guest clock of the last transaction
-	lastOK  bool
+	// Without a journal an inode may arrive before its name: what is known of it
+	// waits here.
+	nameless map[fs.ID]*fs.InodeChange
+	held     map[fs.ID]*fs.DataChange
+	last     int64 // guest clock of the last transaction
+	lastOK   bool
 }
 
 // awaited: mtime moved as a write moves it, the bytes are still in the guest's
@@ -120,6 +124,7 @@ func (v *volumeState) attach(f fs.Filesystem) {
 	v.names = newNames(v.info.Root)
 	v.before, v.hashes = map[fs.ID]*before{}, map[fs.ID]string{}
 	v.orphans, v.awaited = map[fs.ID]string{}, map[fs.ID]awaited{}
+	v.nameless, v.held = map[fs.ID]*fs.InodeChange{}, map[fs.ID]*fs.DataChange{}
 	v.lastOK = false
 }
 

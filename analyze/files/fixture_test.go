@@ -1,0 +1,171 @@
+package files
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/stretchr/testify/require"
+)
+
+// unpack puts a fixture of testdata into a temporary folder.
+func unpack(t testing.TB, name string) string {
+	t.Helper()
+	f, err := os.Open(filepath.Join("testdata", name+".tar.zst"))
+	require.NoError(t, err)
+	defer f.Close()
+	z, err := zstd.NewReader(f)
+	require.NoError(t, err)
+	defer z.Close()
+	dir := t.TempDir()
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return dir
+		}
+		require.NoError(t, err)
+		p := filepath.Join(dir, filepath.Clean("/"+h.Name))
+		if h.Typeflag == tar.TypeDir {
+			require.NoError(t, os.MkdirAll(p, 0o755))
+			continue
+		}
+		b, err := io.ReadAll(r)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(p, b, 0o644))
+	}
+}
+
+// sysop is a line of ops.jsonl: a system call of the workload.
+type sysop struct {
+	T0   int64  `json:"t0"`
+	T1   int64  `json:"t1"`
+	Op   string `json:"op"`
+	Err  *int   `json:"err"`
+	Path string `json:"path"`
+	Src  string `json:"src"`
+	Dst  string `json:"dst"`
+}
+
+func readOps(t testing.TB, dir string) []sysop {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, "ops.jsonl"))
+	require.NoError(t, err)
+	var out []sysop
+	for line := range strings.Lines(string(b)) {
+		var o sysop
+		require.NoError(t, json.Unmarshal([]byte(line), &o))
+		if o.Err == nil && o.Op != "MARK" {
+			out = append(out, o)
+		}
+	}
+	require.NotEmpty(t, out)
+	return out
+}
+
+// causes are the system calls that may show as an event.
+var causes = map[Op][]string{
+	OpCreate: {"create", "rename", "link"}, OpMkdir: {"mkdir", "rename"}, OpSymlink: {"symlink", "rename"},
+	OpRename: {"rename"}, OpLink: {"link", "rename"}, OpUnlink: {"unlink", "rename"}, OpDelete: {"unlink", "rename"}, OpRmdir: {"rmdir"},
+	OpWrite: {"create", "append", "pwrite", "punch"}, OpTruncate: {"truncate", "create", "pwrite", "append"},
+	OpChmod: {"chmod", "create"}, OpChown: {"chown"}, OpUtime: {"utime"}, OpSetxattr: {"setxattr"},
+}
+
+// caused reports whether some system call explains the event: the right kind, a
+// path that is or became the event's, begun before the interval ends.
+func caused(e Event, ops []sysop) bool {
+	const slack = 50e6 // clock tick and scheduling, ns
+	names := []string{strings.TrimPrefix(e.Path, "/")}
+	if e.OldPath != "" {
+		names = append(names, strings.TrimPrefix(e.OldPath, "/"))
+	}
+	for _, o := range ops {
+		if !slices.Contains(causes[e.Op], o.Op) || o.T0 > int64(e.TimeUpper)+slack {
+			continue
+		}
+		for _, n := range names {
+			if o.Path == n || o.Dst == n || o.Src == n && (e.Op == OpUnlink || e.Op == OpDelete) {
+				return true
+			}
+		}
+		// What happened under another name: the file was renamed afterwards.
+		for _, r := range ops {
+			if r.Op == "rename" && (o.Path == r.Src || strings.HasPrefix(o.Path, r.Src+"/")) &&
+				slices.Contains(names, r.Dst+strings.TrimPrefix(o.Path, r.Src)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// TestEveryEventHasACause: precision. Each event of the fixtures is explained by
+// a system call that began before the interval ends.
+func TestEveryEventHasACause(t *testing.T) {
+	for _, name := range []string{"ext4", "ext3", "nojournal", "fc"} {
+		t.Run(name, func(t *testing.T) {
+			dir := unpack(t, name)
+			_, events := replayTrace(t, dir, Options{Hash: true})
+			ops := readOps(t, dir)
+			for _, e := range events {
+				if !caused(e, ops) {
+					b, _ := json.Marshal(e)
+					t.Errorf("no system call explains %s", b)
+				}
+			}
+		})
+	}
+}
+
+// TestEveryOperationShows: recall. Operations that crossed a commit appear.
+func TestEveryOperationShows(t *testing.T) {
+	for _, name := range []string{"ext4", "ext3", "nojournal", "fc"} {
+		t.Run(name, func(t *testing.T) {
+			dir := unpack(t, name)
+			_, events := replayTrace(t, dir, Options{})
+			has := func(op Op, path, old string) bool {
+				return slices.ContainsFunc(events, func(e Event) bool {
+					return e.Op == op && e.Path == path && e.OldPath == old
+				})
+			}
+			for _, w := range []struct {
+				op        Op
+				path, old string
+			}{
+				{OpMkdir, "/etc/cron.d", ""}, {OpCreate, "/etc/passwd", ""}, {OpWrite, "/etc/passwd", ""},
+				{OpCreate, "/tmp/.y", ""}, {OpDelete, "/tmp/.y", ""}, {OpCreate, "/usr/bin/.bd", ""}, {OpUtime, "/usr/bin/.bd", ""},
+				{OpCreate, "/etc/cron.d/upd", ""}, {OpTruncate, "/var/log/auth.log", ""}, {OpCreate, "/home/u/doc00.txt.enc", ""},
+				{OpDelete, "/home/u/doc00.txt", ""}, {OpWrite, "/home/u/doc05.txt", ""}, {OpRename, "/home/u/doc09.locked", "/home/u/doc09.txt"},
+				{OpLink, "/etc/passwd-", ""}, {OpSymlink, "/usr/bin/ls", ""}, {OpSetxattr, "/usr/bin/.bd", ""}, {OpChown, "/etc/cron.d/upd", ""},
+				{OpRename, "/home/v", "/home/u"}, {OpUnlink, "/tmp/open", ""}, {OpDelete, "/tmp/open", ""}, {OpDelete, "/usr/bin/long", ""},
+			} {
+				require.True(t, has(w.op, w.path, w.old), "%s %s %s", w.op, w.path, w.old)
+			}
+		})
+	}
+}
+
+// TestDeterministic: two replays give the same bytes.
+func TestDeterministic(t *testing.T) {
+	dir := unpack(t, "ext4")
+	var runs [2]bytes.Buffer
+	for i := range runs {
+		a, events := replayTrace(t, dir, Options{Hash: true})
+		enc := json.NewEncoder(&runs[i])
+		for _, e := range events {
+			require.NoError(t, enc.Encode(e))
+		}
+		for _, f := range a.Findings() {
+			require.NoError(t, enc.Encode(f))
+		}
+	}
+	require.NotZero(t, runs[0].Len())
+	require.Equal(t, runs[0].String(), runs[1].String())
+}
