@@ -18,13 +18,11 @@ type SnapshotInfo struct {
 // what is missing; and reads the records a reader needs to begin.
 func (r *Reader) arrange() error {
 	slices.SortFunc(r.chunks, func(a, b *chunkInfo) int { return cmp.Compare(a.head.Number, b.head.Number) })
-	kinds := map[StreamKind][]*chunkInfo{}
+	r.lanes = nil
 	r.packs = map[uint32]*chunkInfo{}
 	r.parts = map[uint32]*snapshotChunks{}
 	for _, c := range r.chunks {
 		switch c.head.Type {
-		case chunkRecords:
-			kinds[c.rec.Lane] = append(kinds[c.rec.Lane], c)
 		case chunkPages, chunkMap:
 			r.arrangePages(c)
 		case chunkLoss:
@@ -35,10 +33,7 @@ func (r *Reader) arrange() error {
 			}
 		}
 	}
-	r.lanes = nil
-	for k := range maxLane + 1 {
-		r.arrangeLane(kinds[k])
-	}
+	r.arrangeLanes(r.chunks)
 	r.nameMissing()
 	r.begin()
 	return nil
@@ -48,26 +43,30 @@ func (r *Reader) arrange() error {
 // salvage's gap records overlap those and need another.
 const maxLanes = 32
 
-// arrangeLane puts records chunks in the order of their records. Chunks whose
-// records interleave go to different lanes.
-func (r *Reader) arrangeLane(chunks []*chunkInfo) {
-	slices.SortStableFunc(chunks, func(a, b *chunkInfo) int {
+// arrangeLanes puts records chunks in the order of their records, behind those
+// that are there. Chunks whose records interleave go to different lanes.
+func (r *Reader) arrangeLanes(chunks []*chunkInfo) {
+	var recs []*chunkInfo
+	for _, c := range chunks {
+		if c.head.Type == chunkRecords {
+			recs = append(recs, c)
+		}
+	}
+	slices.SortStableFunc(recs, func(a, b *chunkInfo) int {
 		return cmp.Or(cmp.Compare(a.rec.FirstSeq, b.rec.FirstSeq), cmp.Compare(a.rec.LastSeq, b.rec.LastSeq))
 	})
-	first := len(r.lanes)
-	for _, c := range chunks {
-		i := first
-		for i < len(r.lanes) && r.lanes[i][len(r.lanes[i])-1].rec.LastSeq > c.rec.FirstSeq {
-			i++
-		}
-		if i == maxLanes {
+	for _, c := range recs {
+		i := slices.IndexFunc(r.lanes, func(l readLane) bool {
+			return l.kind == c.rec.Lane && l.chunks[len(l.chunks)-1].rec.LastSeq <= c.rec.FirstSeq
+		})
+		switch {
+		case i >= 0:
+			r.lanes[i].chunks = append(r.lanes[i].chunks, c)
+		case len(r.lanes) == maxLanes:
 			r.note(c, DamageContent, errors.New("its records interleave with those of too many chunks"))
-			continue
+		default:
+			r.lanes = append(r.lanes, readLane{kind: c.rec.Lane, chunks: []*chunkInfo{c}})
 		}
-		if i == len(r.lanes) {
-			r.lanes = append(r.lanes, nil)
-		}
-		r.lanes[i] = append(r.lanes[i], c)
 	}
 }
 
@@ -200,7 +199,7 @@ func (r *Reader) begin() {
 		}
 	}
 	r.beginInterval(interval, false)
-	r.beginFromMetas()
+	r.beginFromMetas(r.chunks)
 }
 
 // beginInterval reads the chunks between two indexes. When all are there the
@@ -255,8 +254,8 @@ func (r *Reader) snap(id uint32) *SnapshotInfo {
 
 // beginFromMetas fills in, from the metas of chunks, streams and snapshots whose
 // records are lost.
-func (r *Reader) beginFromMetas() {
-	for _, c := range r.chunks {
+func (r *Reader) beginFromMetas(chunks []*chunkInfo) {
+	for _, c := range chunks {
 		switch {
 		case c.rec != nil:
 			for _, s := range c.rec.Streams {

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -25,9 +26,44 @@ type auditor struct {
 	dangling    uint64 // page references to packs that are lost
 }
 
+// auditedCheckpoint is a tree head, and the one before it as it repeats it.
 type auditedCheckpoint struct {
 	chunk *chunkInfo
 	cp    *checkpoint
+	note  []byte
+	prev  *checkpoint // nil when it is the first
+}
+
+// link returns the key of the next tree head when this one is by the key that is
+// due, or by the one that the head before it, which is lost, hands down. bridged
+// tells the second case.
+func (c *auditedCheckpoint) link(tape [16]byte, key []byte) (next []byte, bridged, ok bool) {
+	if c.cp.verify(tape, key) == nil {
+		return c.cp.next, false, true
+	}
+	if c.prev != nil && c.prev.signature != nil && c.prev.verify(tape, key) == nil && c.cp.verify(tape, c.prev.next) == nil {
+		return c.cp.next, true, true
+	}
+	return c.cp.next, false, false
+}
+
+// checkpoint reads a checkpoint chunk.
+func (a *auditor) checkpoint(c *chunkInfo, body []byte) error {
+	k := auditedCheckpoint{chunk: c, note: body}
+	var err error
+	if k.cp, err = parseCheckpoint(body, c.head.Tape); err != nil {
+		return err
+	}
+	if len(c.head.Meta) > 0 {
+		if k.prev, err = parseCheckpoint(c.head.Meta, c.head.Tape); err != nil {
+			return fmt.Errorf("repeated %w", err)
+		}
+	}
+	if n := len(a.checkpoints); !a.lossy && (n > 0) != (k.prev != nil) || !a.lossy && n > 0 && !bytes.Equal(a.checkpoints[n-1].note, c.head.Meta) {
+		return errors.New("the tree head it repeats is not the one before it")
+	}
+	a.checkpoints = append(a.checkpoints, k)
+	return nil
 }
 
 func newAuditor(r *Reader) *auditor {
@@ -85,11 +121,7 @@ func (a *auditor) content(c *chunkInfo, body []byte) error {
 	case chunkIndex:
 		return a.indexBody(c, body)
 	case chunkCheckpoint:
-		cp, err := parseCheckpoint(body, c.head.Tape)
-		if err == nil {
-			a.checkpoints = append(a.checkpoints, auditedCheckpoint{c, cp})
-		}
-		return err
+		return a.checkpoint(c, body)
 	case chunkLoss:
 		_, err := parseLoss(body)
 		return err

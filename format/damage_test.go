@@ -64,6 +64,10 @@ func testSigner(t testing.TB) *SigningKey {
 
 var pageSeed = maphash.MakeSeed()
 
+func hashPage(page []byte, st PageState) uint64 {
+	return maphash.Bytes(pageSeed, append(page[:PageSize:PageSize], byte(st)))
+}
+
 // reading is everything a tape gives.
 type reading struct {
 	records map[uint64]string
@@ -108,7 +112,7 @@ func readEverything(t testing.TB, b []byte) (*Reader, *reading, error) {
 				out.pageErr[k] = true
 				continue
 			}
-			out.pages[k] = maphash.Bytes(pageSeed, append(buf, byte(st)))
+			out.pages[k] = hashPage(buf, st)
 		}
 	}
 	out.damage = len(r.Damage())

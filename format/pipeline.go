@@ -123,6 +123,7 @@ type emitter struct {
 	keys   []wrappedKey // epochs since the last index
 	index  int64        // offset of the last index chunk
 	signer *SigningKey
+	note   []byte // the last tree head
 
 	mu  sync.Mutex
 	err error

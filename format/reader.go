@@ -35,10 +35,11 @@ type Reader struct {
 	scanned int64 // where the next chunk is expected
 	chunks  []*chunkInfo
 	byNum   map[uint64]*chunkInfo
-	lanes   [][]*chunkInfo // records chunks by first sequence number
+	lanes   []readLane
 	packs   map[uint32]*chunkInfo
 	parts   map[uint32]*snapshotChunks
 	listed  map[uint64]indexEntry // chunks that indexes list and the file does not have
+	leaves  map[uint64][32]byte   // hashes of chunks, as indexes list them
 	keys    map[uint32][]wrappedKey
 	footer  *footer
 	losses  []*loss // what salvage recorded as lost
@@ -54,6 +55,12 @@ type Reader struct {
 	noted  map[uint64]bool // chunks whose damage is in damage
 	cache  bodyCache
 	images map[uint32]*Snapshot
+}
+
+// readLane is records chunks whose records do not interleave, in their order.
+type readLane struct {
+	kind   StreamKind
+	chunks []*chunkInfo
 }
 
 type epochResult struct {
@@ -119,6 +126,7 @@ func (r *Reader) reset() {
 	r.chunks, r.damage, r.losses, r.footer, r.sealed = nil, nil, nil, nil, false
 	r.byNum = map[uint64]*chunkInfo{}
 	r.listed = map[uint64]indexEntry{}
+	r.leaves = map[uint64][32]byte{}
 	r.keys = map[uint32][]wrappedKey{}
 	r.epochs = map[uint32]epochResult{}
 	r.noted = map[uint64]bool{}
@@ -189,6 +197,7 @@ func (r *Reader) loadByIndex() error {
 			r.keys[k.Epoch] = append(r.keys[k.Epoch], k)
 		}
 		for _, e := range x.Entries {
+			r.leaves[e.Head.Number] = e.Leaf
 			if err := r.add(e.Offset, e.Head); err != nil {
 				return err
 			}
@@ -302,6 +311,7 @@ func (r *Reader) learnIndex(c *chunkInfo) error {
 		r.keys[k.Epoch] = append(r.keys[k.Epoch], k)
 	}
 	for _, e := range x.Entries {
+		r.leaves[e.Head.Number] = e.Leaf
 		if r.byNum[e.Head.Number] == nil {
 			r.listed[e.Head.Number] = e
 		}

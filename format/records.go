@@ -121,7 +121,7 @@ func newMerge(r *Reader, q *Query) *merge {
 	m := &merge{r: r, q: q}
 	for _, l := range r.lanes {
 		var cs []*chunkInfo
-		for _, c := range l {
+		for _, c := range l.chunks {
 			if q.matchChunk(c.rec) {
 				cs = append(cs, c)
 			}

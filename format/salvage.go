@@ -90,6 +90,9 @@ func Salvage(dst io.Writer, src io.ReaderAt, size int64, o SalvageOptions) (*Sal
 		return nil, fmt.Errorf("zstd: %w", err)
 	}
 	s.em = &emitter{w: dst, enc: enc, header: r.header, signer: o.Signer}
+	if n := len(s.a.checkpoints); n > 0 {
+		s.em.note = s.a.checkpoints[n-1].note
+	}
 	if o.Signer != nil {
 		s.loss.Signer = o.Signer.Public()
 	}
@@ -251,7 +254,7 @@ func (s *salvager) write() error {
 		s.boundLost()
 	}
 	if !s.r.sealed {
-		s.addGap(Gap{Stamp: Stamp{Time: s.time}, From: s.time, To: s.time, Count: Unknown, Reason: GapDetached, Detail: "the recording was not completed; what came after this is not known"})
+		s.addGap(Gap{Stamp: Stamp{Time: s.time}, From: s.time, To: s.time, Count: Unknown, Reason: GapDamage, Detail: "the tape has no intact end: what came after this is not known"})
 	}
 	for _, kind := range [...]chunkType{chunkRecords, chunkRepeat} {
 		if err := s.writeGaps(kind); err != nil {

@@ -118,7 +118,7 @@ func checkSalvage(t *testing.T, b []byte, want *reading) {
 		rec, err := ParseRecord([]byte(enc))
 		require.NoError(t, err)
 		g, ok := rec.(*Gap)
-		if !ok || (g.Reason != GapDamage && g.Reason != GapDetached) {
+		if !ok || g.Reason != GapDamage {
 			t.Errorf("record %d: not one that was written: %+v", seq, rec)
 		}
 	}

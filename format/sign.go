@@ -93,6 +93,10 @@ func (e *emitter) buildCheckpoint(d *draft) error {
 		d.plain = append(d.plain, signatureLine(d.head.Tape, text, k)...)
 		k.evolve()
 	}
+	// The tree head before is repeated in the meta: one lost checkpoint does not
+	// break the line of keys.
+	d.head.Meta = e.note
+	e.note = d.plain
 	d.pack(e.enc)
 	return d.err
 }

@@ -58,7 +58,10 @@ const (
 	SignatureNone    SignatureState = "none"    // not signed
 	SignatureValid   SignatureState = "valid"   // by the key the tape names
 	SignatureTrusted SignatureState = "trusted" // by a trusted key
-	SignatureBad     SignatureState = "bad"     // wrong, or by another key than trusted
+	// SignatureUnlinked: tree heads are lost, and with them the line of keys from
+	// the first signer to later heads. Those are signed, it cannot be told by whom.
+	SignatureUnlinked SignatureState = "unlinked"
+	SignatureBad      SignatureState = "bad" // wrong, or by another key than trusted
 )
 
 // StreamReport counts a stream's records, which needs no key.
@@ -77,7 +80,7 @@ type CheckpointReport struct {
 	TreeSize uint64 `json:"tree_size"`
 	Root     string `json:"root"`
 	Signed   bool   `json:"signed"`
-	State    string `json:"state"` // "ok", "unprovable" (covers chunks lost without trace), "bad root", "bad signature"
+	State    string `json:"state"` // "ok", "unprovable" (covers chunks lost without trace), "unlinked" (signed by a key nothing leads to), "bad root", "bad signature"
 	Text     string `json:"text"`
 }
 
@@ -239,13 +242,22 @@ func (v *VerifyReport) checkpoints(r *Reader, a *auditor, log *treeLog, roots ma
 			rep.State, state = "bad signature", SignatureBad
 			r.note(c.chunk, DamageSignature, errors.New("tree head of a signed tape without signature"))
 		case c.cp.signature != nil:
-			if key == nil || c.cp.verify(r.tape, key) != nil {
+			next, _, ok := c.link(r.tape, key)
+			switch {
+			case !ok && key != nil && a.lossy:
+				rep.State = "unlinked"
+				if state == SignatureValid {
+					state = SignatureUnlinked
+				} else {
+					state = SignatureBad
+				}
+			case !ok:
 				rep.State, state = "bad signature", SignatureBad
 				r.note(c.chunk, DamageSignature, errors.New("signature is not by the key that is due"))
-			} else if rep.State == "ok" && !crossed {
+			case rep.State == "ok" && !crossed && state != SignatureUnlinked:
 				v.SignedChunks = c.chunk.head.Number - 1
 			}
-			key = c.cp.next
+			key = next
 		}
 		v.Checkpoints = append(v.Checkpoints, rep)
 	}
