@@ -1,6 +1,7 @@
 package domains
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -70,7 +71,8 @@ func (g *Guest) KernelAttrs(config []byte) ([]format.Attr, error) {
 			CmdLine string `json:"cmdline"`
 		} `json:"b_info"`
 	}
-	if err := json.Unmarshal(config, &c); err != nil {
+	// libxl writes the string with its terminating NUL.
+	if err := json.Unmarshal(bytes.TrimRight(config, "\x00"), &c); err != nil {
 		return nil, fmt.Errorf("libxl configuration: %w", err)
 	}
 	b := c.Build
