@@ -27,3 +27,9 @@ recipe() {
 	[ $# -eq 0 ] || shift
 	{ printf '%s\n' "${text[@]}"; [ $# -eq 0 ] || cat "$@"; } | sha256sum | cut -c1-12
 }
+
+# blank_truth FILE: an empty disk for a guest's own record of what happened.
+blank_truth() {
+	truncate -s 32M "$1"
+	mke2fs -q -F -t ext4 -b 4096 -m 0 -O ^has_journal -L truth "$1" >/dev/null
+}

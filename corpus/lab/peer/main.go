@@ -1,7 +1,12 @@
-// Command peer is everyone a guest of the lab talks to: a web server with
-// updates to download, a name server, a TLS server, the far end of a reverse
-// shell and a sink for large transfers. It writes what it saw of each
-// conversation as one JSON line, the network half of the ground truth.
+// Command peer is everyone a guest of the lab talks to: a web server with an
+// update to download, a name server, a TLS server, a sink for large
+// transfers, and the intruder at the far end of a reverse shell. It writes
+// what it saw of each conversation as one JSON line, the network half of the
+// ground truth.
+//
+//	peer [-listen ADDRESS] [-dropper FILE] [-control SOCKET]
+//	peer -ask 'get URL'    make a running peer ask a guest's web server
+//	peer -ask 'play FILE'  make it type FILE's lines into the reverse shell
 package main
 
 import (
@@ -17,48 +22,62 @@ import (
 )
 
 func main() {
-	address := flag.String("listen", "10.9.9.2", "address to serve on")
-	payload := flag.String("dropper", "", "program served as /update.bin")
+	var o options
+	flag.StringVar(&o.address, "listen", "10.9.9.2", "address to serve on")
+	flag.StringVar(&o.dropper, "dropper", "/lab/dropper", "program served as /update.bin")
+	flag.StringVar(&o.control, "control", "/run/peer.sock", "socket that takes requests of -ask")
+	question := flag.String("ask", "", "ask a running peer instead of being one")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *address, *payload, newJournal(os.Stdout)); err != nil {
+	var err error
+	if *question != "" {
+		err = ask(o.control, *question, os.Stdout)
+	} else {
+		err = run(ctx, o, newJournal(os.Stdout))
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "peer:", err)
 		os.Exit(1)
 	}
 }
 
-// run serves on address until ctx ends. The ports are those a guest expects.
-func run(ctx context.Context, address, payload string, j *journal) error {
+type options struct{ address, dropper, control string }
+
+// run serves until ctx ends. The ports are those a guest expects.
+func run(ctx context.Context, o options, j *journal) error {
+	intruder := &shell{j: j}
 	services := []struct {
-		port  int
-		serve func(context.Context, net.Listener) error
+		network, address string
+		serve            func(context.Context, net.Listener) error
 	}{
-		{80, web{payload, j}.serve},
-		{443, secure{j}.serve},
-		{4444, shell{j}.serve},
-		{9000, sink{j}.serve},
+		{"tcp4", net.JoinHostPort(o.address, "80"), web{o.dropper, j}.serve},
+		{"tcp4", net.JoinHostPort(o.address, "443"), secure{j}.serve},
+		{"tcp4", net.JoinHostPort(o.address, "4444"), intruder.serve},
+		{"tcp4", net.JoinHostPort(o.address, "9000"), sink{j}.serve},
+		{"unix", o.control, control{intruder, j}.serve},
 	}
 	var group sync.WaitGroup
 	errs := make(chan error, len(services)+1)
 	start := func(f func() error) {
-		group.Add(1)
-		go func() {
-			defer group.Done()
+		group.Go(func() {
 			if err := f(); err != nil && ctx.Err() == nil {
 				errs <- err
 			}
-		}()
+		})
+	}
+	if err := os.Remove(o.control); err != nil && !os.IsNotExist(err) {
+		return err
 	}
 	for _, s := range services {
-		l, err := net.Listen("tcp4", net.JoinHostPort(address, fmt.Sprint(s.port)))
+		l, err := net.Listen(s.network, s.address)
 		if err != nil {
 			return err
 		}
 		context.AfterFunc(ctx, func() { l.Close() })
 		start(func() error { return s.serve(ctx, l) })
 	}
-	dns, err := net.ListenPacket("udp4", net.JoinHostPort(address, "53"))
+	dns, err := net.ListenPacket("udp4", net.JoinHostPort(o.address, "53"))
 	if err != nil {
 		return err
 	}

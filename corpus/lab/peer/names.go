@@ -6,6 +6,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/xentape/xentape/corpus/lab/truth"
 )
 
 // names is a name server for one made-up zone: every A question is answered
@@ -32,7 +34,7 @@ func (n names) serve(c net.PacketConn) error {
 		if err != nil {
 			return err
 		}
-		n.j.add(conversation{
+		n.j.add(truth.Conversation{
 			Time: time.Now(), Service: "dns", Proto: "udp",
 			Guest: from.String(), Peer: local.String(),
 			Received: int64(size), Sent: int64(sent), Detail: question,

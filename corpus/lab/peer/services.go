@@ -86,26 +86,6 @@ func selfSigned(name string) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: private}, err
 }
 
-// shell is the far end of a reverse shell: it sends the lines of a short
-// interactive session, then stays silent with the connection open, as an
-// intruder who has left the desk does.
-type shell struct{ j *journal }
-
-var session = []string{"id", "uname -r", "cat /etc/hostname", "ls /srv/www"}
-
-func (s shell) serve(ctx context.Context, l net.Listener) error {
-	return accept(ctx, l, func(raw net.Conn) {
-		c := count(raw)
-		s.j.add(c.conversation("shell", "opened"))
-		for _, line := range session {
-			fmt.Fprintln(c, line)
-			time.Sleep(time.Second)
-		}
-		n, _ := io.Copy(io.Discard, c)
-		s.j.add(c.conversation("shell", fmt.Sprintf("closed after %d lines sent, %d bytes of answers after the last", len(session), n)))
-	})
-}
-
 // sink swallows what it is sent, to the end.
 type sink struct{ j *journal }
 
