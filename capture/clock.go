@@ -111,21 +111,42 @@ func (c *Clock) Monotonic(realtime int64) (mono int64, uncertainty uint32) {
 	if last.Time == 0 {
 		return c.Now(), math.MaxUint32
 	}
-	a := &last
-	if prev.Time != 0 && realtime < last.Realtime {
-		a = &prev
-		if !last.Stepped && realtime > prev.Realtime {
-			return interpolate(&prev, &last, realtime)
-		}
+	if last.Stepped && prev.Time != 0 {
+		return acrossStep(&prev, &last, realtime)
 	}
-	mono = realtime - offset(a)
+	if prev.Time == 0 || realtime >= last.Realtime {
+		return extrapolate(&last, realtime)
+	}
+	if realtime <= prev.Realtime {
+		return extrapolate(&prev, realtime)
+	}
+	return interpolate(&prev, &last, realtime)
+}
+
+// extrapolate places a wall clock reading by one anchor: the clocks may have
+// drifted apart by 500 ppm of the distance.
+func extrapolate(a *format.Anchor, realtime int64) (int64, uint32) {
+	mono := realtime - offset(a)
 	far := absDiff(mono, a.Time)
-	width := int64(a.Bracket) + far/1e6*maxSlew + far%1e6*maxSlew/1e6
-	if last.Stepped && prev.Time != 0 && mono >= prev.Time-int64(prev.Bracket) {
-		// The stamp may be of before or after the step: both readings must lie within.
-		width += absDiff(offset(&last), offset(&prev))
+	return mono, clampUint32(int64(a.Bracket) + far/1e6*maxSlew + far%1e6*maxSlew/1e6)
+}
+
+// acrossStep places a wall clock reading when the clock was set between the two
+// anchors: it may be of before or of after. A reading that makes sense only one way
+// is taken that way; else both must lie within the uncertainty.
+func acrossStep(prev, last *format.Anchor, realtime int64) (int64, uint32) {
+	before, wide := extrapolate(prev, realtime)
+	after, narrow := extrapolate(last, realtime)
+	early := before <= last.Time
+	late := after >= prev.Time
+	switch {
+	case early && !late:
+		return before, wide
+	case late && !early:
+		return after, narrow
 	}
-	return mono, clampUint32(width)
+	mid := before/2 + after/2
+	return mid, clampUint32(absDiff(before, after)/2 + 1 + int64(max(wide, narrow)))
 }
 
 // interpolate places a wall clock reading between two anchors without a step
