@@ -5,40 +5,276 @@ import (
 	"strings"
 )
 
-// content is what a shard keeps of the inside of its connections.
-type content struct{}
-
-// app is the application side of one connection: what is said in it.
-type app struct{}
-
-// DNS, TLS, HTTP, SSH and QUIC are what was said in a connection.
-type (
-	DNS  struct{}
-	TLS  struct{}
-	HTTP struct{}
-	SSH  struct{}
-	QUIC struct{}
-	File struct{}
+// Bounds of what is buffered to follow the content of streams.
+const (
+	maxHeld     = 8 << 20 // bytes above holes, per shard
+	prefixBytes = 2048    // of each direction, kept until the protocol is known
+	maxServices = 16
 )
 
-func (s *shard) attach(c *conn) {}
+// content is what a shard found inside its connections.
+type content struct {
+	held     int
+	expected map[expectation]string
+	dns      []*DNS
+	http     []*HTTP
+	tls      []*TLS
+	ssh      []*SSH
+	quic     []*QUIC
+	files    []*File
+}
 
-func (a *app) datagram(c *conn, isOrig bool, payload []byte) {}
-func (a *app) finish(c *conn)                                {}
-func (a *app) describe(r *Conn)                              {}
+// A parser follows one application protocol in one TCP connection. Bytes of
+// each direction come in order; a hole is announced before the bytes after it.
+type parser interface {
+	// data returns false when the protocol is not what it was taken for, or
+	// nothing more is to be learned; the parser is then done.
+	data(c *conn, isOrig bool, b []byte) bool
+	gap(c *conn, isOrig bool, n uint64) bool
+	eof(c *conn, isOrig bool)
+	finish(c *conn) // the connection is over
+}
 
-func (c *conn) contentNext(isOrig bool, data []byte)              {}
-func (c *conn) contentAbove(isOrig bool, seq uint64, data []byte) {}
-func (c *conn) contentFill(isOrig bool, from, to uint64)          {}
-func (c *conn) contentGap(isOrig bool, n uint64)                  {}
-func (c *conn) contentStop(isOrig bool)                           {}
-func (c *conn) contentEOF(isOrig bool)                            {}
-func (c *conn) contentFlip()                                      {}
+// app is the application side of one connection.
+type app struct {
+	dir     [2]direction
+	parsers []parser
+	open    bool // the protocol is still to be found
+	dns     []*DNS
+	http    []*HTTP
+	tls     *TLS
+	ssh     *SSH
+	quic    *QUIC
+	udp     udpParser
+}
+
+// direction is the content side of one half of a TCP stream.
+type direction struct {
+	prefix []byte // first bytes, until the protocol is known
+	lost   bool   // the first bytes are incomplete
+	held   []held // bytes above a hole, by position
+}
+
+type held struct {
+	seq  uint64
+	data []byte
+}
+
+// attach gives a new connection its application side.
+func (s *shard) attach(c *conn) {
+	c.app = &app{open: c.tcp != nil}
+	if c.tcp == nil {
+		c.app.udp = s.udpParser(c)
+		return
+	}
+	if name := s.content.expects(c); name != "" {
+		c.app.open = false
+		c.app.parsers = []parser{&announced{service: name}}
+	}
+}
+
+// contentNext delivers the next bytes of a direction.
+func (c *conn) contentNext(isOrig bool, b []byte) {
+	a := c.app
+	if a == nil || len(b) == 0 {
+		return
+	}
+	if !a.open && len(a.parsers) == 0 {
+		return
+	}
+	a.each(func(p parser) bool { return p.data(c, isOrig, b) })
+	if a.open {
+		a.identify(c, isOrig, b)
+	}
+}
+
+// each calls f for the parsers there are, dropping those that return false.
+// Parsers may add others while they run.
+func (a *app) each(f func(parser) bool) {
+	for i := 0; i < len(a.parsers); {
+		p := a.parsers[i]
+		if f(p) {
+			i++
+			continue
+		}
+		if j := slices.Index(a.parsers, p); j >= 0 {
+			a.parsers = slices.Delete(a.parsers, j, j+1)
+		}
+	}
+}
+
+// identify looks for the protocol in the first bytes of the stream.
+func (a *app) identify(c *conn, isOrig bool, b []byte) {
+	d := &a.dir[side(isOrig)]
+	if len(d.prefix) < prefixBytes {
+		d.prefix = append(d.prefix, b[:min(len(b), prefixBytes-len(d.prefix))]...)
+	} else {
+		d.lost = true
+	}
+	found := identify(c, a.dir[0].prefix, a.dir[1].prefix)
+	if found == nil {
+		if len(a.dir[0].prefix) >= prefixBytes && len(a.dir[1].prefix) >= prefixBytes ||
+			d.lost && len(a.dir[side(!isOrig)].prefix) > 0 {
+			a.settle()
+		}
+		return
+	}
+	first, second := a.dir[0].prefix, a.dir[1].prefix
+	over := len(b) - min(len(b), prefixBytes)
+	a.settle()
+	a.start(c, found, first, second)
+	// Bytes of this call that the prefix had no room for.
+	if over > 0 && len(a.parsers) > 0 && !d.lost {
+		rest := b[len(b)-over:]
+		a.each(func(p parser) bool { return p.data(c, isOrig, rest) })
+	}
+}
+
+// settle ends the search.
+func (a *app) settle() {
+	a.open = false
+	a.dir[0].prefix, a.dir[1].prefix = nil, nil
+}
+
+// start runs a new parser over what was said before it was chosen.
+func (a *app) start(c *conn, p parser, orig, resp []byte) {
+	a.parsers = append(a.parsers, p)
+	ok := true
+	if len(orig) > 0 {
+		ok = p.data(c, true, orig)
+	}
+	if ok && len(resp) > 0 {
+		ok = p.data(c, false, resp)
+	}
+	if !ok {
+		a.parsers = slices.DeleteFunc(a.parsers, func(q parser) bool { return q == p })
+	}
+}
+
+// reopen starts the search anew from here: what follows in this connection is
+// another protocol (after CONNECT, STARTTLS).
+func (a *app) reopen() { a.open = true }
+
+// contentAbove keeps bytes that arrived above a hole, while there is room.
+func (c *conn) contentAbove(isOrig bool, seq uint64, b []byte) {
+	a := c.app
+	if a == nil || !a.open && len(a.parsers) == 0 || c.shard.content.held+len(b) > maxHeld {
+		return
+	}
+	c.shard.content.held += len(b)
+	d := &a.dir[side(isOrig)]
+	i, _ := slices.BinarySearchFunc(d.held, seq, func(h held, s uint64) int {
+		if h.seq < s {
+			return -1
+		}
+		return 1
+	})
+	d.held = slices.Insert(d.held, i, held{seq, slices.Clone(b)})
+}
+
+// contentFill delivers the kept bytes between two positions.
+func (c *conn) contentFill(isOrig bool, from, to uint64) {
+	a := c.app
+	if a == nil {
+		return
+	}
+	d := &a.dir[side(isOrig)]
+	for len(d.held) > 0 && d.held[0].seq < to {
+		h := d.held[0]
+		d.held = d.held[1:]
+		c.shard.content.held -= len(h.data)
+		end := h.seq + uint64(len(h.data))
+		if end <= from {
+			continue
+		}
+		if h.seq > from { // there was no room for these
+			c.contentGap(isOrig, h.seq-from)
+			from = h.seq
+		}
+		b := h.data[from-h.seq:]
+		if end > to {
+			b = b[:len(b)-int(end-to)]
+		}
+		from += uint64(len(b))
+		c.contentNext(isOrig, b)
+	}
+	if len(d.held) == 0 {
+		d.held = nil
+	}
+	if from < to {
+		c.contentGap(isOrig, to-from)
+	}
+}
+
+// contentGap says that n bytes of a direction are missing.
+func (c *conn) contentGap(isOrig bool, n uint64) {
+	a := c.app
+	if a == nil {
+		return
+	}
+	a.each(func(p parser) bool { return p.gap(c, isOrig, n) })
+	if a.open {
+		a.dir[side(isOrig)].lost = true
+		if len(a.dir[side(isOrig)].prefix) > 0 {
+			a.settle()
+		}
+	}
+}
+
+// contentStop gives up following a direction.
+func (c *conn) contentStop(isOrig bool) {
+	if a := c.app; a != nil {
+		c.shard.stats.Unparsed++
+		c.release(isOrig)
+		a.settle()
+		a.each(func(p parser) bool { return p.gap(c, isOrig, 1<<62) })
+		a.each(func(p parser) bool { p.finish(c); return false })
+	}
+}
+
+func (c *conn) release(isOrig bool) {
+	d := &c.app.dir[side(isOrig)]
+	for _, h := range d.held {
+		c.shard.content.held -= len(h.data)
+	}
+	d.held = nil
+}
+
+func (c *conn) contentEOF(isOrig bool) {
+	if a := c.app; a != nil {
+		a.each(func(p parser) bool { p.eof(c, isOrig); return true })
+	}
+}
+
+func (c *conn) contentFlip() {
+	if a := c.app; a != nil {
+		a.dir[0], a.dir[1] = a.dir[1], a.dir[0]
+	}
+}
+
+// finish ends the content of a connection.
+func (a *app) finish(c *conn) {
+	c.release(true)
+	c.release(false)
+	a.settle()
+	a.each(func(p parser) bool { p.finish(c); return false })
+	if a.udp != nil {
+		a.udp.finish(c)
+	}
+}
+
+func (a *app) describe(r *Conn) {
+	r.DNS, r.HTTP, r.TLS, r.SSH, r.QUIC = a.dns, a.http, a.tls, a.ssh, a.quic
+}
 
 // addService notes an application protocol that was confirmed.
 func (c *conn) addService(name string) {
-	if !slices.Contains(c.services, name) {
+	if len(c.services) < maxServices && !slices.Contains(c.services, name) {
 		c.services = append(c.services, name)
+	}
+	switch name {
+	case "ssh", "ftp":
+		c.inactivity = inactivityLogin
 	}
 }
 
@@ -47,3 +283,33 @@ func (c *conn) dropService(name string) {
 }
 
 func (c *conn) service() string { return strings.Join(c.services, ",") }
+
+// enabled reports whether a protocol is looked for.
+func (c *conn) enabled(name string) bool { return c.ports.enabled[name] }
+
+// Header is what records of content have in common with their connection.
+type Header struct {
+	TS  Seconds `json:"ts"` // wall clock
+	UID string  `json:"uid"`
+	ID
+	FirstRecord uint64 `json:"first_record"` // packet records it was read from: the first and the last
+	LastRecord  uint64 `json:"last_record"`
+	at          int64  // ns of the tape
+}
+
+// header starts a record of content at the current packet.
+func (c *conn) header() Header {
+	h := Header{UID: c.uid(), ID: c.id(), at: c.last, FirstRecord: c.lastRec, LastRecord: c.lastRec}
+	if c.current != nil {
+		h.at = c.current.now
+	}
+	return h
+}
+
+// now is the time of the packet being processed, ns of the tape.
+func (c *conn) now() int64 {
+	if c.current != nil {
+		return c.current.now
+	}
+	return c.last
+}

@@ -194,3 +194,38 @@ func WriteConnLog(w io.Writer, conns iter.Seq[*Conn]) error {
 	}
 	return l.w.Flush()
 }
+
+// strSet writes a string field that is set; empty is "(empty)".
+func (l *zeekLog) strSet(s *string) {
+	switch {
+	case s == nil:
+		l.unset()
+	case *s == "":
+		l.sep()
+		l.line = append(l.line, "(empty)"...)
+	default:
+		l.str(*s)
+	}
+}
+
+func (l *zeekLog) optNumber(n *uint16) {
+	if n == nil {
+		l.unset()
+		return
+	}
+	l.count(uint64(*n))
+}
+
+func (l *zeekLog) intervals(v []Seconds) {
+	if v == nil {
+		l.unset()
+		return
+	}
+	l.sep()
+	for i, s := range v {
+		if i > 0 {
+			l.line = append(l.line, ',')
+		}
+		l.line = s.append(l.line)
+	}
+}

@@ -1,0 +1,139 @@
+package network
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
+)
+
+// BlockSize is the unit of File.Blocks, bytes: that of disk blocks on a tape.
+const BlockSize = 4096
+
+// maxBlocks bounds the block hashes kept of one file (1 GiB of content).
+const maxBlocks = 262144
+
+// A File is content carried by a connection, under the names of Zeek's
+// files.log. Content codings (gzip) are undone: it is what the receiver keeps.
+type File struct {
+	Header
+	FUID         string  `json:"fuid"`
+	Source       string  `json:"source"`
+	MIMEType     string  `json:"mime_type,omitempty"` // by its first bytes
+	Filename     string  `json:"filename,omitempty"`  // as the sender called it
+	URL          string  `json:"url,omitempty"`
+	Duration     Seconds `json:"duration"`
+	IsOrig       bool    `json:"is_orig"` // sent by the originator
+	SeenBytes    uint64  `json:"seen_bytes"`
+	TotalBytes   *uint64 `json:"total_bytes,omitempty"` // as announced
+	MissingBytes uint64  `json:"missing_bytes"`
+	SHA256       string  `json:"sha256,omitempty"` // unset when bytes are missing or the end was not seen
+	Encoding     string  `json:"encoding,omitempty"`
+	Complete     bool    `json:"complete"`
+
+	// Blocks are the SHA-256 of each whole block of BlockSize bytes from the
+	// beginning, and of the rest filled up with zeros as a file system stores
+	// it. A block with missing bytes is the zero hash. Only the first maxBlocks.
+	Blocks [][32]byte `json:"-"`
+}
+
+// fileSink takes the bytes of one file.
+type fileSink struct {
+	*File
+	emit   func(f *File, offset uint64, data []byte)
+	whole  hash.Hash
+	block  []byte
+	broken bool // the current block has a hole
+	offset uint64
+	first  []byte // for the type
+}
+
+// sniffBytes is how many first bytes tell the type.
+const sniffBytes = 512
+
+func (c *conn) newFile(isOrig bool, source string) *fileSink {
+	f := &File{Header: c.header(), Source: source, IsOrig: isOrig}
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], c.lastRec)
+	binary.BigEndian.PutUint32(b[8:], uint32(len(c.shard.content.files)))
+	f.FUID = "F" + digest62(append(b[:], f.UID...))
+	c.shard.content.files = append(c.shard.content.files, f)
+	return &fileSink{File: f, emit: c.shard.opt.FileContent, whole: sha256.New()}
+}
+
+func (s *fileSink) write(c *conn, b []byte) {
+	s.LastRecord = c.lastRec
+	s.Duration = Seconds((c.now()/1000 - s.at/1000) * 1000)
+	if s.emit != nil && len(b) > 0 {
+		s.emit(s.File, s.offset, b)
+	}
+	if n := sniffBytes - len(s.first); n > 0 && s.MissingBytes == 0 {
+		s.first = append(s.first, b[:min(n, len(b))]...)
+	}
+	s.whole.Write(b)
+	s.SeenBytes += uint64(len(b))
+	s.offset += uint64(len(b))
+	for len(b) > 0 && len(s.Blocks) < maxBlocks {
+		if len(s.block) == 0 && len(b) >= BlockSize {
+			s.addBlock(b[:BlockSize])
+			b = b[BlockSize:]
+			continue
+		}
+		n := min(BlockSize-len(s.block), len(b))
+		s.block = append(s.block, b[:n]...)
+		b = b[n:]
+		if len(s.block) == BlockSize {
+			s.addBlock(s.block)
+			s.block = s.block[:0]
+		}
+	}
+}
+
+func (s *fileSink) addBlock(b []byte) {
+	if s.broken {
+		s.Blocks = append(s.Blocks, [32]byte{})
+		s.broken = false
+		return
+	}
+	s.Blocks = append(s.Blocks, sha256.Sum256(b))
+}
+
+// gap skips n missing bytes.
+func (s *fileSink) gap(n uint64) {
+	s.MissingBytes += n
+	s.offset += n
+	for n > 0 && len(s.Blocks) < maxBlocks {
+		step := min(n, uint64(BlockSize-len(s.block)))
+		s.broken = true
+		if len(s.block)+int(step) == BlockSize {
+			s.addBlock(nil)
+			s.block = s.block[:0]
+		} else {
+			s.block = append(s.block, make([]byte, step)...)
+		}
+		n -= step
+	}
+}
+
+// close ends the file.
+func (s *fileSink) close(complete bool) {
+	s.Complete = complete && s.MissingBytes == 0
+	if s.Complete {
+		s.SHA256 = hexString(s.whole.Sum(nil))
+	}
+	if len(s.block) > 0 && len(s.Blocks) < maxBlocks && complete {
+		s.addBlock(append(s.block, make([]byte, BlockSize-len(s.block))...))
+	}
+	s.MIMEType = sniff(s.first)
+	s.first, s.block = nil, nil
+	if s.emit != nil {
+		s.emit(s.File, s.offset, nil)
+	}
+}
+
+func hexString(b []byte) string {
+	out := make([]byte, 0, 2*len(b))
+	for _, c := range b {
+		out = append(out, hexDigits[c>>4], hexDigits[c&15])
+	}
+	return string(out)
+}
