@@ -16,6 +16,7 @@ const (
 type content struct {
 	held     int
 	expected map[expectation]string
+	certs    certs
 	dns      []*DNS
 	http     []*HTTP
 	tls      []*TLS

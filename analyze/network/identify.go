@@ -16,6 +16,10 @@ func identify(c *conn, orig, resp []byte) parser {
 		return &dnsParser{}
 	case c.enabled("http") && (httpRequest(orig) || bytes.HasPrefix(resp, []byte("HTTP/"))):
 		return newHTTP(c)
+	case c.enabled("ssl") && (tlsHello(orig, 1) || tlsHello(resp, 2)):
+		return &tlsParser{}
+	case c.enabled("ssh") && (sshBanner(orig) || sshBanner(resp) || c.respPort == 22 && len(resp) > 0 && !binaryStart(resp)):
+		return &sshParser{}
 	}
 	return nil
 }
@@ -45,6 +49,22 @@ func httpRequest(b []byte) bool {
 	_, _, version, ok := http.RequestLine(bytes.TrimSuffix(line, []byte("\r")))
 	return ok && version != ""
 }
+
+// tlsHello reports whether a stream begins with a TLS record that holds a
+// handshake message of the given type, after an alert perhaps.
+func tlsHello(b []byte, typ byte) bool {
+	if len(b) >= 7 && b[0] == 21 && b[1] == 3 && b[2] < 4 {
+		b = b[7:]
+	}
+	return len(b) >= 11 && b[0] == 22 && b[1] == 3 && b[2] < 4 && b[5] == typ && (b[9] == 3 || b[9] == 0x7f)
+}
+
+func sshBanner(b []byte) bool {
+	return len(b) >= 6 && bytes.EqualFold(b[:4], []byte("SSH-")) && (b[4] == '1' || b[4] == '2')
+}
+
+// binaryStart: a server may send lines of text before its version.
+func binaryStart(b []byte) bool { return b[0] < 0x20 && b[0] != '\r' && b[0] != '\n' || b[0] >= 0x80 }
 
 // An expectation is a connection announced inside another one: FTP's data, a
 // file offered over IRC. Between the same two hosts it is in the same shard.

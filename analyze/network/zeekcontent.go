@@ -78,3 +78,69 @@ func WriteHTTPLog(w io.Writer, records iter.Seq[*HTTP]) error {
 	}
 	return l.w.Flush()
 }
+
+// WriteSSLLog writes ssl.log, with the fingerprints as its last fields.
+func WriteSSLLog(w io.Writer, records iter.Seq[*TLS]) error {
+	l := newZeekLog(w, "ssl", append(idColumns[:6:6],
+		"version:string", "cipher:string", "curve:string", "server_name:string", "resumed:bool",
+		"last_alert:string", "next_protocol:string", "established:bool", "ssl_history:string",
+		"cert_chain_fps:vector[string]", "client_cert_chain_fps:vector[string]", "subject:string",
+		"issuer:string", "sni_matches_cert:bool", "ja3:string", "ja3s:string", "ja4:string"))
+	for r := range records {
+		l.id(r.TS, r.UID, &r.ID)
+		l.str(r.Version)
+		l.str(r.Cipher)
+		l.str(r.Curve)
+		l.str(r.ServerName)
+		l.bool(r.Resumed)
+		l.str(r.LastAlert)
+		l.str(r.NextProtocol)
+		l.bool(r.Established)
+		l.strSet(&r.History)
+		l.set(r.CertChainFPs)
+		l.set(r.ClientCertChainFPs)
+		l.str(r.Subject)
+		l.str(r.Issuer)
+		l.optBool(r.SNIMatchesCert)
+		l.str(r.JA3)
+		l.str(r.JA3S)
+		l.str(r.JA4)
+		l.end()
+	}
+	return l.w.Flush()
+}
+
+func (l *zeekLog) optBool(b *bool) {
+	if b == nil {
+		l.unset()
+		return
+	}
+	l.bool(*b)
+}
+
+// WriteSSHLog writes ssh.log, with HASSH as its last fields.
+func WriteSSHLog(w io.Writer, records iter.Seq[*SSH]) error {
+	l := newZeekLog(w, "ssh", append(idColumns[:6:6],
+		"version:count", "auth_success:bool", "auth_attempts:count", "direction:enum", "client:string",
+		"server:string", "cipher_alg:string", "mac_alg:string", "compression_alg:string", "kex_alg:string",
+		"host_key_alg:string", "host_key_fingerprint:string", "hassh:string", "hasshServer:string"))
+	for r := range records {
+		l.id(r.TS, r.UID, &r.ID)
+		l.optCount(r.Version)
+		l.optBool(r.AuthSuccess)
+		l.count(r.AuthAttempts)
+		l.str(r.Direction)
+		l.str(r.Client)
+		l.str(r.Server)
+		l.str(r.CipherAlg)
+		l.str(r.MACAlg)
+		l.str(r.CompressionAlg)
+		l.str(r.KexAlg)
+		l.str(r.HostKeyAlg)
+		l.str(r.HostKeyFingerprint)
+		l.str(r.HASSH)
+		l.str(r.HASSHServer)
+		l.end()
+	}
+	return l.w.Flush()
+}

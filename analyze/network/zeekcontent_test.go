@@ -20,12 +20,13 @@ const contentGate = 0.90
 var contentLogs = map[string]func(w io.Writer, a *Analyzer) error{
 	"dns":  func(w io.Writer, a *Analyzer) error { return WriteDNSLog(w, a.DNS()) },
 	"http": func(w io.Writer, a *Analyzer) error { return WriteHTTPLog(w, a.HTTP()) },
+	"ssl":  func(w io.Writer, a *Analyzer) error { return WriteSSLLog(w, a.TLS()) },
+	"ssh":  func(w io.Writer, a *Analyzer) error { return WriteSSHLog(w, a.SSH()) },
 }
 
 var contentIgnored = []string{
 	"ts", "uid", "auth", "addl", "original_query", "password",
 	"client_header_names", "server_header_names", "validation_status", "subject", "issuer",
-	"sni_matches_cert",
 }
 
 func TestZeekContentLogs(t *testing.T) {
@@ -86,6 +87,9 @@ func compareRows(fields []string, want, got []map[string]string) (n, equal int, 
 			}
 			n++
 			a, b := w[f], g[f]
+			if f == "host_key_fingerprint" && len(b) > len(a) {
+				b = b[:len(a)] // Zeek cuts it short
+			}
 			if strings.HasSuffix(f, "_fuids") { // made up: only their number counts
 				a, b = fmt.Sprint(strings.Count(a, ",")), fmt.Sprint(strings.Count(b, ","))
 			}

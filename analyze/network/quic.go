@@ -1,0 +1,4 @@
+package network
+
+// QUIC is a QUIC connection.
+type QUIC struct{ Header }
