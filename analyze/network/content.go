@@ -38,15 +38,16 @@ type parser interface {
 
 // app is the application side of one connection.
 type app struct {
-	dir     [2]direction
-	parsers []parser
-	open    bool // the protocol is still to be found
-	dns     []*DNS
-	http    []*HTTP
-	tls     *TLS
-	ssh     *SSH
-	quic    *QUIC
-	udp     udpParser
+	dir      [2]direction
+	parsers  []parser
+	open     bool // the protocol is still to be found
+	dns      []*DNS
+	http     []*HTTP
+	tls      *TLS
+	ssh      *SSH
+	quic     *QUIC
+	udp      udpParser
+	udpTries int
 }
 
 // direction is the content side of one half of a TCP stream.

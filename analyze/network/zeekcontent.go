@@ -144,3 +144,23 @@ func WriteSSHLog(w io.Writer, records iter.Seq[*SSH]) error {
 	}
 	return l.w.Flush()
 }
+
+// WriteQUICLog writes quic.log, with the fingerprint as its last field.
+func WriteQUICLog(w io.Writer, records iter.Seq[*QUIC]) error {
+	l := newZeekLog(w, "quic", append(idColumns[:6:6],
+		"version:string", "client_initial_dcid:string", "client_scid:string", "server_scid:string",
+		"server_name:string", "client_protocol:string", "history:string", "ja4:string"))
+	for r := range records {
+		l.id(r.TS, r.UID, &r.ID)
+		l.str(r.Version)
+		l.strSet(r.ClientInitialDCID)
+		l.strSet(r.ClientSCID)
+		l.strSet(r.ServerSCID)
+		l.str(r.ServerName)
+		l.str(r.ClientProtocol)
+		l.str(r.History)
+		l.str(r.JA4)
+		l.end()
+	}
+	return l.w.Flush()
+}
