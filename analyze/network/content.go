@@ -41,6 +41,7 @@ type app struct {
 	dir      [2]direction
 	parsers  []parser
 	open     bool // the protocol is still to be found
+	respond  bool // the responder spoke first
 	dns      []*DNS
 	http     []*HTTP
 	tls      *TLS
@@ -84,8 +85,9 @@ func (c *conn) contentNext(isOrig bool, b []byte) {
 	if !a.open && len(a.parsers) == 0 {
 		return
 	}
+	searching := a.open // a parser may reopen the search for the bytes after these
 	a.each(func(p parser) bool { return p.data(c, isOrig, b) })
-	if a.open {
+	if searching && a.open {
 		a.identify(c, isOrig, b)
 	}
 }
@@ -108,6 +110,9 @@ func (a *app) each(f func(parser) bool) {
 // identify looks for the protocol in the first bytes of the stream.
 func (a *app) identify(c *conn, isOrig bool, b []byte) {
 	d := &a.dir[side(isOrig)]
+	if len(a.dir[0].prefix) == 0 && len(a.dir[1].prefix) == 0 {
+		a.respond = !isOrig
+	}
 	if len(d.prefix) < prefixBytes {
 		d.prefix = append(d.prefix, b[:min(len(b), prefixBytes-len(d.prefix))]...)
 	} else {
@@ -141,12 +146,16 @@ func (a *app) settle() {
 // start runs a new parser over what was said before it was chosen.
 func (a *app) start(c *conn, p parser, orig, resp []byte) {
 	a.parsers = append(a.parsers, p)
-	ok := true
-	if len(orig) > 0 {
-		ok = p.data(c, true, orig)
+	said := [2][]byte{orig, resp}
+	first := 0
+	if a.respond {
+		first = 1
 	}
-	if ok && len(resp) > 0 {
-		ok = p.data(c, false, resp)
+	ok := true
+	for _, i := range [2]int{first, 1 - first} {
+		if ok && len(said[i]) > 0 {
+			ok = p.data(c, i == 0, said[i])
+		}
 	}
 	if !ok {
 		a.parsers = slices.DeleteFunc(a.parsers, func(q parser) bool { return q == p })

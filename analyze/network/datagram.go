@@ -40,7 +40,7 @@ func (a *app) datagram(c *conn, isOrig bool, b []byte) {
 // identifyDatagram chooses a parser by content (Zeek's dpd.sig) and port.
 func identifyDatagram(c *conn, b []byte) udpParser {
 	switch {
-	case c.enabled("quic") && quicStart(b):
+	case c.enabled("quic") && (quicStart(b) || c.respPort == 443 && quicLong(b)):
 		return &quicParser{}
 	case c.enabled("dhcp") && len(b) >= 240 && string(b[236:240]) == "\x63\x82\x53\x63":
 		return &simple{service: "dhcp"}
@@ -77,6 +77,9 @@ func quicStart(b []byte) bool {
 	}
 	return false
 }
+
+// quicLong: a long header of any version.
+func quicLong(b []byte) bool { return len(b) >= 7 && b[0]&0xc0 == 0xc0 && b[5] <= 20 }
 
 // ntp: a version and mode that exist, and a size a packet of that mode has.
 func ntp(b []byte) bool {

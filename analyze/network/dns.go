@@ -44,9 +44,6 @@ type dnsParser struct {
 
 func (p *dnsParser) datagram(c *conn, isOrig bool, b []byte) { p.message(c, isOrig, b) }
 
-// maxDNSMessage bounds a message over TCP.
-const maxDNSMessage = 65535 + 2
-
 // data cuts a TCP stream into messages (RFC 1035 §4.2.2).
 func (p *dnsParser) data(c *conn, isOrig bool, b []byte) bool {
 	i := side(isOrig)

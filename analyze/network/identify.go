@@ -2,6 +2,9 @@ package network
 
 import (
 	"bytes"
+	"encoding/binary"
+	"slices"
+	"strings"
 
 	"github.com/xentape/xentape/analyze/internal/http"
 	"github.com/xentape/xentape/analyze/internal/packet"
@@ -21,7 +24,83 @@ func identify(c *conn, orig, resp []byte) parser {
 	case c.enabled("ssh") && (sshBanner(orig) || sshBanner(resp) || c.respPort == 22 && len(resp) > 0 && !binaryStart(resp)):
 		return &sshParser{}
 	}
+	if p := identifyText(c, orig, resp); p != nil {
+		return p
+	}
+	return identifyBinary(c, orig, resp)
+}
+
+// identifyText knows the protocols of lines, by port or by how both begin.
+func identifyText(c *conn, orig, resp []byte) parser {
+	first, _ := command(string(orig[:min(len(orig), 64)]))
+	first = strings.TrimRight(first, "\r\n")
+	switch {
+	case c.enabled("ftp") && (c.respPort == 21 || c.respPort == 2811) && (replies(resp, "220", "120") || len(resp) == 0 && slices.Contains(ftpCommands, first)):
+		return &dialog{rules: ftp{}}
+	case c.enabled("smtp") && (c.respPort == 25 || c.respPort == 587) && replies(resp, "220", "554"),
+		c.enabled("smtp") && (first == "EHLO" || first == "HELO") && replies(resp, "220", ""):
+		return &dialog{rules: smtp{}}
+	case c.enabled("ftp") && first == "USER" && replies(resp, "220", "120"):
+		return &dialog{rules: ftp{}}
+	case c.enabled("pop3") && bytes.HasPrefix(resp, []byte("+OK")) && slices.Contains([]string{"USER", "APOP", "CAPA", "AUTH", "STLS"}, first):
+		return &dialog{rules: pop3{}}
+	case c.enabled("imap") && bytes.HasPrefix(resp, []byte("* OK")):
+		return &dialog{rules: imap{}}
+	case c.enabled("xmpp") && bytes.Contains(orig[:min(len(orig), 512)], []byte("<stream:stream")):
+		return &xmpp{}
+	case c.enabled("irc") && (c.respPort >= 6666 && c.respPort <= 6669 || bytes.Contains(orig, []byte("NICK ")) && bytes.Contains(orig, []byte("USER "))) &&
+		slices.Contains(ircCommands, first):
+		return &dialog{rules: irc{}}
+	case c.enabled("rfb") && bytes.HasPrefix(resp, []byte("RFB 00")) && bytes.HasPrefix(orig, []byte("RFB 00")):
+		return &announced{service: "rfb"}
+	case c.enabled("redis") && c.respPort == 6379 && len(orig) > 3 && orig[0] == '*' && len(resp) > 0 && bytes.IndexByte([]byte("+-:$*"), resp[0]) >= 0:
+		return &announced{service: "redis"}
+	}
 	return nil
+}
+
+// replies reports whether a stream begins with one of two reply codes.
+func replies(b []byte, one, other string) bool {
+	return len(b) >= 3 && (string(b[:3]) == one || string(b[:3]) == other)
+}
+
+// identifyBinary knows protocols of framed messages.
+func identifyBinary(c *conn, orig, resp []byte) parser {
+	any := orig
+	if len(any) == 0 {
+		any = resp
+	}
+	if len(any) < 8 {
+		return nil
+	}
+	switch {
+	case c.enabled("ldap") && any[0] == 0x30 && ldapMessage(any) && (c.respPort == 389 || c.respPort == 3268 || len(orig) > 0 && ldapOp(orig) == 0x60 && len(resp) > 0):
+		return newLDAP()
+	case c.enabled("smb") && smb(any):
+		return newSMB()
+	case c.enabled("dce_rpc") && dceRPC(any):
+		return newDCERPC()
+	case c.enabled("krb") && len(any) > 12 && kerberosTCP(any):
+		return newKerberos()
+	case c.enabled("modbus") && c.respPort == 502 && binary.BigEndian.Uint16(any[2:]) == 0 && any[4] == 0:
+		return newModbus()
+	case c.enabled("mysql") && (c.respPort == 3306 || c.respPort == 1434) && len(resp) >= 5 && resp[3] == 0 && (resp[4] == 9 || resp[4] == 10):
+		return newMySQL()
+	case c.enabled("rdp") && len(orig) >= 11 && orig[0] == 3 && orig[5] == 0xe0 && len(resp) >= 11 && resp[0] == 3 && resp[5] == 0xd0:
+		return &announced{service: "rdp"}
+	case c.enabled("socks") && c.respPort == 1080 && len(resp) >= 2 && (orig[0] == 5 && resp[0] == 5 || orig[0] == 4 && resp[0] == 0):
+		return &announced{service: "socks"}
+	}
+	return nil
+}
+
+// kerberosTCP: a length, then a Kerberos message of that length.
+func kerberosTCP(b []byte) bool {
+	switch b[4] {
+	case 0x6a, 0x6b, 0x6c, 0x6d, 0x7e:
+		return berSize(b[4:]) == int(binary.BigEndian.Uint32(b))
+	}
+	return false
 }
 
 // httpMethods are the methods registered, and those of older extensions.

@@ -32,7 +32,6 @@ const maxDiscards = 100
 type quicParser struct {
 	rec      *QUIC
 	tls      handshake
-	dcid     []byte // that the Initial keys come from
 	keyed    bool
 	keys     [2]*quic.Keys
 	crypto   [2]quic.Stream

@@ -58,6 +58,9 @@ func (p *sshParser) data(c *conn, isOrig bool, b []byte) bool {
 	if !s.banner && !p.version(c, s, isOrig) {
 		return true
 	}
+	if v := p.rec.Version; v != nil && *v == 1 {
+		return p.version1(c, s, isOrig)
+	}
 	for !s.encrypted {
 		m, n, err := ssh.Packet(s.buf)
 		if err != nil {
@@ -78,6 +81,22 @@ func (p *sshParser) data(c *conn, isOrig bool, b []byte) bool {
 		return p.sealed(c, isOrig, rest)
 	}
 	return true
+}
+
+// version1 waits for the client's session key message of SSH 1 (number 3), after
+// which all is encrypted.
+func (p *sshParser) version1(c *conn, s *sshSide, isOrig bool) bool {
+	if len(s.buf) < 5 {
+		return true
+	}
+	pad := 8 - int(s.buf[3]%8)
+	if isOrig && len(s.buf) > 4+pad && s.buf[4+pad] == 3 {
+		c.addService("ssh")
+		p.finish(c)
+		return false
+	}
+	s.bad, s.buf = true, nil
+	return !p.side[0].bad || !p.side[1].bad
 }
 
 // version reads the identification line; false means that it is not there yet.

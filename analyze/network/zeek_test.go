@@ -161,7 +161,7 @@ func unmatched(fields []string, want, got []map[string]string) (missing, extra [
 }
 
 // zeekConnGate is the share of conn.log rows that must be equal in every field.
-const zeekConnGate = 0.60
+const zeekConnGate = 0.95
 
 func TestZeekConnLogs(t *testing.T) {
 	open := zeekFiles(t)

@@ -21,6 +21,7 @@ var contentLogs = map[string]func(w io.Writer, a *Analyzer) error{
 	"dns":  func(w io.Writer, a *Analyzer) error { return WriteDNSLog(w, a.DNS()) },
 	"http": func(w io.Writer, a *Analyzer) error { return WriteHTTPLog(w, a.HTTP()) },
 	"ssl":  func(w io.Writer, a *Analyzer) error { return WriteSSLLog(w, a.TLS()) },
+	"quic": func(w io.Writer, a *Analyzer) error { return WriteQUICLog(w, a.QUIC()) },
 	"ssh":  func(w io.Writer, a *Analyzer) error { return WriteSSHLog(w, a.SSH()) },
 }
 

@@ -47,20 +47,6 @@ var netbiosOpcodeNames = map[uint16]string{
 	8: "netbios-refresh",
 }
 
-// algorithmNames: DNSSEC algorithms.
-var algorithmNames = map[uint16]string{
-	0: "reserved0", 1: "RSA_MD5", 2: "Diffie_Hellman", 3: "DSA_SHA1", 4: "Elliptic_Curve",
-	5: "RSA_SHA1", 6: "DSA_NSEC3_SHA1", 7: "RSA_SHA1_NSEC3_SHA1", 8: "RSA_SHA256",
-	10: "RSA_SHA512", 12: "GOST_R_34_10_2001", 13: "ECDSA_curveP256withSHA256",
-	14: "ECDSA_curveP384withSHA384", 15: "Ed25519", 16: "Ed448", 252: "Indirect",
-	253: "PrivateDNS", 254: "PrivateOID", 255: "reserved255",
-}
-
-// digestNames: DS digests.
-var digestNames = map[uint16]string{
-	0: "reserved0", 1: "SHA1", 2: "SHA256", 3: "GOST_R_34_11_94", 4: "SHA384",
-}
-
 func named(m map[uint16]string, n uint16, prefix string) string {
 	if s, ok := m[n]; ok {
 		return s

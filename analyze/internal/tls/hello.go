@@ -43,6 +43,7 @@ const (
 	extPreSharedKey      = 41
 	extSupportedVersions = 43
 	extKeyShare          = 51
+	extKeyShareDraft     = 40 // before draft 23 of TLS 1.3
 )
 
 // ErrMalformed is returned for a message whose lengths do not add up.
@@ -217,7 +218,7 @@ func ParseServerHello(b []byte) (*ServerHello, error) {
 		case extALPN:
 			list := reader{b: body.vec16()}
 			h.ALPN = string(list.vec8())
-		case extKeyShare:
+		case extKeyShare, extKeyShareDraft:
 			h.Group = body.u16()
 		case extPreSharedKey:
 			h.PSK = true
