@@ -26,8 +26,8 @@ type ref struct {
 }
 
 // replayLog lays the log tree over the trees, as a mount after a crash would
-// (btrfs_recover_log_trees). Attributes of parents that the log does not hold
-// stay as committed; the next commit brings them.
+// (btrfs_recover_log_trees). Attributes of parents that the log does not hold,
+// sizes apart, stay as committed; the next commit brings them.
 func (v *Volume) replayLog() error {
 	v.logged = nil
 	if v.sb.log.addr == 0 {
@@ -83,6 +83,13 @@ func (v *Volume) replayTree(space uint64, r root) error {
 	}
 	for _, l := range v.logged {
 		l.finish(v)
+		if l.attr.Type == fs.TypeDir {
+			// A directory's size is kept by its entries, each twice: once by hash.
+			l.attr.Size = 0
+			for _, d := range l.names {
+				l.attr.Size += 2 * uint64(len(d.Name))
+			}
+		}
 	}
 	return err
 }

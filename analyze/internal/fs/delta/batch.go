@@ -16,7 +16,7 @@ import (
 type State struct {
 	Attr    fs.Attr // zero for a free inode
 	Xattrs  []fs.Xattr
-	Names   []fs.Dirent // of a directory
+	Names   []fs.Dirent // in a directory; or of a file, where names are kept with it
 	Extents []fs.Extent // of a file
 	// Unknown: part of it could not be read, so that what is missing here may exist.
 	Unknown bool
@@ -49,6 +49,13 @@ func (b *Batch) Before(id fs.ID) bool {
 	}
 	b.before[id] = b.src.State(id)
 	return true
+}
+
+// Absent records that id did not exist, unless Before recorded otherwise.
+func (b *Batch) Absent(id fs.ID) {
+	if _, ok := b.before[id]; !ok {
+		b.before[id] = State{}
+	}
 }
 
 // Old returns the state recorded by Before.
@@ -166,18 +173,18 @@ func sameXattrs(a, b []fs.Xattr) bool {
 	return slices.EqualFunc(a, b, func(x, y fs.Xattr) bool { return x.Name == y.Name && string(x.Value) == string(y.Value) })
 }
 
-// diffNames compares two listings of one directory.
+// diffNames compares two listings: of one directory, or of one file's names.
 func diffNames(old, now []fs.Dirent) (gone, come []fs.Dirent) {
 	type entry struct {
-		name  string
-		child fs.ID
+		parent, child fs.ID
+		name          string
 	}
 	left := make(map[entry]int, len(old))
 	for _, d := range old {
-		left[entry{d.Name, d.Child}]++
+		left[entry{d.Parent, d.Child, d.Name}]++
 	}
 	for _, d := range now {
-		e := entry{d.Name, d.Child}
+		e := entry{d.Parent, d.Child, d.Name}
 		if left[e] > 0 {
 			left[e]--
 			continue
@@ -185,7 +192,7 @@ func diffNames(old, now []fs.Dirent) (gone, come []fs.Dirent) {
 		come = append(come, d)
 	}
 	for _, d := range old {
-		e := entry{d.Name, d.Child}
+		e := entry{d.Parent, d.Child, d.Name}
 		if left[e] > 0 {
 			left[e]--
 			gone = append(gone, d)

@@ -1,0 +1,180 @@
+package ntfs
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+)
+
+// maxAttrList is the largest attribute list Windows makes.
+const maxAttrList = 256 << 10
+
+// stream is the content of one data attribute.
+type stream struct {
+	name     string // "" is the file itself
+	resident bool
+	value    []byte
+	runs     []run
+	size     uint64 // bytes
+	valid    uint64 // bytes written; the rest reads as zeros
+	flags    uint16
+	unit     uint64 // clusters per compression unit, 0 = not compressed
+}
+
+// file is a file record with its extensions.
+type file struct {
+	*record
+	names    []fileName
+	std      []byte // $STANDARD_INFORMATION
+	streams  []*stream
+	indexLen uint64 // bytes of a directory index outside the record, as ntfs-3g reports a directory's size
+	root     []byte // $INDEX_ROOT of $I30
+	index    []run  // $INDEX_ALLOCATION of $I30
+	reparse  []byte
+}
+
+func (f *file) stream(name string) *stream {
+	for _, s := range f.streams {
+		if s.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// file reads file num. fs.ErrNotFound: the record is free, or an extension of
+// another. What could be read is returned beside an error.
+func (v *Volume) file(num uint64) (*file, error) {
+	r, err := v.record(num)
+	if err != nil {
+		return nil, err
+	}
+	if !r.inUse() || r.base.record() != 0 {
+		return nil, fmt.Errorf("file record %d: %w", num, fs.ErrNotFound)
+	}
+	f := &file{record: r}
+	attrs, err := v.extended(r)
+	return f, errors.Join(err, f.assemble(v, attrs))
+}
+
+// extended gathers the attributes of r and of the extension records that its
+// attribute list names.
+func (v *Volume) extended(r *record) ([]attribute, error) {
+	attrs := slices.Clone(r.attrs)
+	k := slices.IndexFunc(attrs, func(a attribute) bool { return a.typ == attrList })
+	if k < 0 {
+		return attrs, nil
+	}
+	list := attrs[k].value
+	if !attrs[k].resident {
+		if attrs[k].dataSize > maxAttrList {
+			return attrs, fmt.Errorf("file record %d: attribute list of %d bytes: %w", r.num, attrs[k].dataSize, fs.ErrCorrupt)
+		}
+		runs, err := decodeRuns(nil, attrs[k].runs, 0, v.clusters())
+		if err != nil {
+			return attrs, fmt.Errorf("file record %d: attribute list: %w", r.num, err)
+		}
+		list = make([]byte, attrs[k].dataSize)
+		if err := v.readRuns(runs, list, 0); err != nil {
+			return attrs, fmt.Errorf("file record %d: attribute list: %w", r.num, err)
+		}
+	}
+	seen := map[uint64]bool{r.num: true}
+	var first error
+	for len(list) >= 26 {
+		n := int(le.Uint16(list[4:]))
+		if n < 26 || n > len(list) {
+			return attrs, fmt.Errorf("file record %d: attribute list entry of %d bytes: %w", r.num, n, fs.ErrCorrupt)
+		}
+		ref := reference(le.Uint64(list[16:]))
+		list = list[n:]
+		if seen[ref.record()] {
+			continue
+		}
+		seen[ref.record()] = true
+		x, err := v.record(ref.record())
+		if err == nil && (!x.inUse() || x.base.record() != r.num || x.seq != ref.seq()) {
+			err = fmt.Errorf("file record %d: extension %d is not its own: %w", r.num, ref.record(), fs.ErrCorrupt)
+		}
+		if err != nil {
+			if first == nil {
+				first = err
+			}
+			continue
+		}
+		attrs = append(attrs, x.attrs...)
+	}
+	return attrs, first
+}
+
+// assemble sorts attributes into what they say; runs of one attribute may be
+// spread over several.
+func (f *file) assemble(v *Volume, attrs []attribute) error {
+	slices.SortStableFunc(attrs, func(a, b attribute) int {
+		switch {
+		case a.lowVCN < b.lowVCN:
+			return -1
+		case a.lowVCN > b.lowVCN:
+			return 1
+		}
+		return 0
+	})
+	var first error
+	note := func(err error) {
+		if err != nil && first == nil {
+			first = fmt.Errorf("file record %d: %w", f.num, err)
+		}
+	}
+	for _, a := range attrs {
+		switch {
+		case a.typ == attrStandard && a.resident:
+			f.std = a.value
+		case a.typ == attrName && a.resident:
+			n, err := parseName(a.value)
+			note(err)
+			if err == nil && n.kind != nameDOS {
+				f.names = append(f.names, n)
+			}
+		case a.typ == attrData:
+			note(f.addData(v, a))
+		case a.typ == attrIndexRoot && a.name == "$I30" && a.resident:
+			f.root = a.value
+		case a.typ == attrIndexAlloc && a.name == "$I30" && !a.resident:
+			if a.lowVCN == 0 {
+				f.indexLen = a.dataSize
+			}
+			var err error
+			f.index, err = decodeRuns(f.index, a.runs, a.lowVCN, v.clusters())
+			note(err)
+		case a.typ == attrReparse && a.resident:
+			f.reparse = a.value
+		}
+	}
+	return first
+}
+
+func (f *file) addData(v *Volume, a attribute) error {
+	s := f.stream(a.name)
+	if s == nil {
+		if len(f.streams) >= 1<<12 {
+			return fmt.Errorf("more than %d streams: %w", 1<<12, fs.ErrCorrupt)
+		}
+		s = &stream{name: a.name}
+		f.streams = append(f.streams, s)
+	}
+	if a.resident {
+		s.resident, s.value, s.size, s.valid, s.flags = true, a.value, a.dataSize, a.dataSize, a.flags
+		return nil
+	}
+	if a.lowVCN == 0 {
+		s.size, s.valid, s.flags = a.dataSize, a.initializedSz, a.flags
+		if a.flags&flagCompressed != 0 && a.unit > 0 {
+			s.unit = 1 << a.unit
+		}
+	}
+	var err error
+	s.runs, err = decodeRuns(s.runs, a.runs, a.lowVCN, v.clusters())
+	return err
+}

@@ -1,0 +1,160 @@
+package ntfs
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+	"github.com/xentape/xentape/analyze/internal/fs/blockmap"
+	"github.com/xentape/xentape/analyze/internal/fs/delta"
+)
+
+// ntfs follows one volume.
+type ntfs struct {
+	dev     fs.Device
+	vol     *Volume
+	owners  blockmap.Map
+	pending blockmap.Pending
+	units   map[fs.ID]uint64 // bytes of a compression unit, for compressed files
+	batch   *delta.Batch
+	files   map[uint64]bool // records in batch
+	now     fs.Stamp
+}
+
+// Open looks for an NTFS boot sector at the start of dev.
+func Open(dev fs.Device, _ fs.Options) (fs.Filesystem, error) {
+	v, err := OpenVolume(dev)
+	if errors.Is(err, ErrNotNTFS) {
+		return nil, fs.ErrNotFound
+	}
+	if err != nil && v == nil {
+		return nil, err
+	}
+	n := &ntfs{dev: dev, vol: v, units: map[fs.ID]uint64{}, batch: delta.New(v), files: map[uint64]bool{}}
+	return n, err
+}
+
+// Identify says what the boot sector announces; fs.ErrNotFound when it is not of
+// an NTFS.
+func Identify(dev fs.Device) (fs.Info, error) {
+	b := make([]byte, bootSize)
+	if _, err := dev.ReadAt(b, 0); err != nil {
+		return fs.Info{}, fs.ErrNotFound
+	}
+	boot, err := ParseBoot(b)
+	if errors.Is(err, ErrNotNTFS) {
+		return fs.Info{}, fs.ErrNotFound
+	}
+	if err != nil {
+		return fs.Info{}, err
+	}
+	return boot.info(), nil
+}
+
+func (o *Boot) info() fs.Info {
+	return fs.Info{
+		Type: "ntfs", UUID: fmt.Sprintf("%016X", o.Serial), BlockSize: o.Cluster, Size: o.Size,
+		Root: id(rootRecord, ""),
+	}
+}
+
+// Info implements fs.Filesystem.
+func (n *ntfs) Info() fs.Info {
+	i := n.vol.boot.info()
+	if r, err := n.vol.record(3); err == nil { // $Volume
+		for _, a := range r.attrs {
+			if a.typ == attrVolumeName && a.resident {
+				i.Label = utf16le(a.value)
+			}
+		}
+	}
+	return i
+}
+
+// Crawl implements fs.Filesystem.
+func (n *ntfs) Crawl(v fs.Visitor) error {
+	n.owners, n.units = blockmap.Map{}, map[fs.ID]uint64{}
+	vol := n.vol
+	for num := uint64(0); num < vol.records(); num++ {
+		f, err := vol.file(num)
+		if err != nil && !(f == nil && errors.Is(err, fs.ErrNotFound)) {
+			v.Problem(fs.Problem{Kind: problemKind(err), ID: id(num, ""), Text: err.Error()})
+		}
+		if f == nil || f.internal() {
+			continue
+		}
+		n.visit(v, f, f.stream(""))
+		for _, s := range f.streams {
+			if s.name != "" {
+				n.visit(v, f, s)
+			}
+		}
+		if f.reparse != nil && len(f.reparse) >= 4 && le.Uint32(f.reparse) == reparseWOF {
+			v.Problem(fs.Problem{Kind: fs.ProblemUnsupported, ID: id(num, ""), Text: "content compressed by the overlay filter is not read"})
+		}
+	}
+	return nil
+}
+
+func (n *ntfs) visit(v fs.Visitor, f *file, s *stream) {
+	a := f.attr(s)
+	v.Inode(a)
+	for _, d := range n.vol.entries(f, a, s) {
+		v.Link(d)
+	}
+	if s == nil || a.Type != fs.TypeFile {
+		return
+	}
+	n.note(a.ID, s)
+	for _, e := range n.vol.extents(s) {
+		if e.State != fs.ExtentInline {
+			n.owners.Add(owner(a.ID, e))
+		}
+	}
+}
+
+// note remembers that a file is compressed: a write changes a whole unit of it.
+func (n *ntfs) note(d fs.ID, s *stream) {
+	if s != nil && s.unit > 0 {
+		n.units[d] = s.unit * n.vol.boot.Cluster
+	} else {
+		delete(n.units, d)
+	}
+}
+
+func owner(d fs.ID, e fs.Extent) blockmap.Owner {
+	return blockmap.Owner{ID: d, Physical: e.Physical, Logical: e.Logical, Length: e.Length}
+}
+
+// Stat implements fs.Filesystem.
+func (n *ntfs) Stat(d fs.ID) (fs.Attr, error) {
+	f, s, err := n.vol.find(d)
+	if f == nil {
+		return fs.Attr{}, err
+	}
+	return f.attr(s), err
+}
+
+// Xattrs implements fs.Filesystem. Streams are files of their own here.
+func (n *ntfs) Xattrs(d fs.ID) ([]fs.Xattr, error) {
+	_, _, err := n.vol.find(d)
+	return nil, err
+}
+
+// Content implements fs.Filesystem.
+func (n *ntfs) Content(d fs.ID) (fs.Content, error) {
+	f, s, err := n.vol.find(d)
+	if err != nil {
+		return nil, err
+	}
+	if f.attr(s).Type != fs.TypeFile {
+		return nil, fmt.Errorf("file record %d is not a regular file", d.Num)
+	}
+	if len(f.reparse) >= 4 && le.Uint32(f.reparse) == reparseWOF && d.Space == 0 {
+		return nil, fmt.Errorf("file record %d: compressed by the overlay filter: %w", d.Num, fs.ErrUnsupported)
+	}
+	if s == nil {
+		return fs.NewInline(0, nil), nil
+	}
+	return n.vol.content(n.dev, s), nil
+}

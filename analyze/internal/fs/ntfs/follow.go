@@ -1,0 +1,177 @@
+package ntfs
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+	"github.com/xentape/xentape/analyze/internal/fs/blockmap"
+	"github.com/xentape/xentape/analyze/internal/fs/delta"
+)
+
+// Prepare implements fs.Filesystem.
+func (n *ntfs) Prepare(w *fs.Write, s fs.Sink) {
+	n.owners.Find(w.Off, w.Len, func(o blockmap.Owner) { s.Touch(o.ID) })
+	n.vol.overlapping(w.Off, w.Len, func(num uint64) {
+		old, err := n.vol.raw(num)
+		if err == nil && w.Op == fs.OpWrite && n.unchanged(num, old, w) {
+			return
+		}
+		for _, d := range n.remember(num) {
+			if st, ok := n.batch.Old(d); ok && st.Attr.Type == fs.TypeFile {
+				s.Touch(d)
+			}
+		}
+	})
+}
+
+// unchanged reports whether w repeats what record num already is.
+func (n *ntfs) unchanged(num uint64, old []byte, w *fs.Write) bool {
+	at := uint64(0)
+	same := true
+	c, rs := n.vol.boot.Cluster, uint64(n.vol.boot.RecordSize)
+	for _, r := range n.vol.mft {
+		lo, hi := max(num*rs, r.vcn*c), min((num+1)*rs, (r.vcn+r.count)*c)
+		if lo >= hi || r.sparse {
+			continue
+		}
+		at = r.lcn*c + lo - r.vcn*c
+		a, b := max(at, w.Off), min(at+hi-lo, w.Off+w.Len)
+		if a < b {
+			o := lo - num*rs + a - at
+			same = same && bytes.Equal(old[o:o+b-a], w.Data[a-w.Off:b-w.Off])
+		}
+	}
+	return same
+}
+
+// remember records the present state of the file that record num is part of, and
+// of its streams.
+func (n *ntfs) remember(num uint64) []fs.ID {
+	r, err := n.vol.record(num)
+	if err == nil && r.base.record() != 0 {
+		num = r.base.record()
+	}
+	n.files[num] = true
+	ids := []fs.ID{id(num, "")}
+	if f, _ := n.vol.file(num); f != nil {
+		for _, s := range f.streams {
+			if s.name != "" {
+				ids = append(ids, id(num, s.name))
+			}
+		}
+	}
+	for _, d := range ids {
+		n.batch.Before(d)
+	}
+	return ids
+}
+
+// Apply implements fs.Filesystem.
+func (n *ntfs) Apply(w *fs.Write, s fs.Sink) {
+	meta, mft := false, false
+	n.vol.overlapping(w.Off, w.Len, func(num uint64) {
+		meta = true
+		mft = mft || num == 0
+		if n.files[num] || len(n.files) > 0 {
+			n.batch.At(w.Stamp)
+		}
+		if r, err := n.vol.record(num); err == nil && r.base.record() != 0 && !n.files[r.base.record()] {
+			// An extension is of no effect before its base record lists it, so that
+			// the file is still as it was.
+			n.remember(num)
+		}
+	})
+	n.now = w.Stamp
+	if mft {
+		if err := n.vol.locate(); err != nil {
+			s.Problem(fs.Problem{Kind: problemKind(err), At: w.Stamp, Text: err.Error()})
+		}
+	}
+	if !meta {
+		n.data(w)
+	}
+}
+
+// data files what was written under the files it belongs to, or for later.
+func (n *ntfs) data(w *fs.Write) {
+	if w.Op == fs.OpDiscard {
+		n.pending.Take(w.Off, w.Len)
+		return
+	}
+	var owned []fs.Range
+	n.owners.Find(w.Off, w.Len, func(o blockmap.Owner) {
+		a, b := max(w.Off, o.Physical), min(w.Off+w.Len, o.Physical+o.Length)
+		owned = append(owned, fs.Range{Off: a, Len: b - a})
+		n.wrote(o.ID, o.Overlap(w.Off, w.Len), w.Stamp, w.Stamp)
+	})
+	slices.SortFunc(owned, func(a, b fs.Range) int { return int(int64(a.Off) - int64(b.Off)) })
+	at := w.Off
+	for _, r := range owned {
+		if r.Off > at {
+			n.pending.Add(at, r.Off-at, w.Stamp)
+		}
+		at = max(at, r.Off+r.Len)
+	}
+	if at < w.Off+w.Len {
+		n.pending.Add(at, w.Off+w.Len-at, w.Stamp)
+	}
+}
+
+// wrote adds a range of a file, whole units of a compressed one.
+func (n *ntfs) wrote(d fs.ID, r fs.Range, first, last fs.Stamp) {
+	if u := n.units[d]; u > 0 && r.Len > 0 {
+		end := (r.Off + r.Len + u - 1) / u * u
+		r.Off = r.Off / u * u
+		r.Len = end - r.Off
+	}
+	n.batch.Wrote(d, r, first, last)
+}
+
+// Settle implements fs.Filesystem: what was written since the last time is told.
+func (n *ntfs) Settle(at fs.Stamp, s fs.Sink) {
+	if n.batch.Empty() {
+		return
+	}
+	for _, num := range slices.Sorted(maps.Keys(n.files)) {
+		f, _ := n.vol.file(num)
+		if f == nil {
+			continue
+		}
+		for _, st := range f.streams {
+			d := id(num, st.name)
+			n.batch.Absent(d) // a stream that was not there when the record was first written
+			n.note(d, st)
+		}
+	}
+	clear(n.files)
+	tx := &fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime}
+	if n.batch.Build(tx, n.moved) {
+		s.Commit(tx)
+	}
+}
+
+// moved brings the block index up to date and claims data that was written
+// before its owner was known.
+func (n *ntfs) moved(c delta.Change) {
+	old, now := c.Old.Extents, c.New.Extents
+	for len(old) > 0 && len(now) > 0 && old[0] == now[0] {
+		old, now = old[1:], now[1:]
+	}
+	for _, e := range old {
+		if e.State != fs.ExtentInline {
+			n.owners.Remove(owner(c.ID, e))
+		}
+	}
+	for _, e := range now {
+		if e.State == fs.ExtentInline {
+			n.batch.Wrote(c.ID, fs.Range{Off: e.Logical, Len: e.Length}, n.now, n.now)
+			continue
+		}
+		n.owners.Add(owner(c.ID, e))
+		for _, r := range n.pending.Take(e.Physical, e.Length) {
+			n.wrote(c.ID, fs.Range{Off: e.Logical + r.Off - e.Physical, Len: r.Len}, r.First, r.Last)
+		}
+	}
+}
