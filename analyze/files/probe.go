@@ -7,6 +7,7 @@ import (
 	"github.com/xentape/xentape/analyze/internal/fs"
 	"github.com/xentape/xentape/analyze/internal/fs/btrfs"
 	"github.com/xentape/xentape/analyze/internal/fs/ext4"
+	"github.com/xentape/xentape/analyze/internal/fs/ntfs"
 	"github.com/xentape/xentape/analyze/internal/fs/xfs"
 )
 
@@ -23,6 +24,7 @@ func readers() []reader {
 		{ext4.Open, ext4.Identify},
 		{xfs.Open, xfs.Identify},
 		{btrfs.Open, btrfs.Identify},
+		{ntfs.Open, ntfs.Identify},
 	}
 }
 
