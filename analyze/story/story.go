@@ -81,17 +81,20 @@ type Story struct {
 	Items []Item
 	// Owners has, for each connection of the input, the process that held it, or
 	// nil; Writers likewise for each file event.
-	Owners  []*Owner
-	Writers []*Owner
-	in      *Input
-	j       *joiner
+	Owners   []*Owner
+	Writers  []*Owner
+	in       *Input
+	position map[identity]int
 }
+
+// Input is what the story was told of.
+func (s *Story) Input() *Input { return s.in }
 
 // Tell joins the input and draws conclusions by the rules given, besides those of
 // the analyzers themselves.
 func Tell(in *Input, rules []*sigma.Rule) *Story {
 	j := join(in)
-	s := &Story{Owners: j.owners, Writers: j.writers, in: in, j: j}
+	s := &Story{Owners: j.owners, Writers: j.writers, in: in, position: positions(in.Processes)}
 	j.snapshots(s)
 	j.processes(s, rules)
 	j.connections(s, rules)
