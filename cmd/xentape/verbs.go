@@ -6,6 +6,9 @@ import "github.com/spf13/cobra"
 func verbs(t *terminal) []*cobra.Command {
 	return []*cobra.Command{
 		newInfoCommand(t),
+		newVerifyCommand(t),
+		newSalvageCommand(t),
+		newProveCommand(t),
 		newPsCommand(t),
 		newFilesCommand(t),
 		newCatCommand(t),

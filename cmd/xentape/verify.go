@@ -1,0 +1,195 @@
+package main
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xentape/xentape/format"
+)
+
+// trustFlags name the signers a user believes.
+type trustFlags struct{ signers []string }
+
+func (f *trustFlags) register(c *cobra.Command) {
+	c.Flags().StringArrayVar(&f.signers, "signer", nil, "Ed25519 public `key` (hex) that must have begun the signatures (repeatable)")
+}
+
+func (f *trustFlags) keys() ([][]byte, error) {
+	var keys [][]byte
+	for _, s := range f.signers {
+		k, err := hex.DecodeString(s)
+		if err != nil || len(k) != 32 {
+			return nil, usagef("--signer %q: want 64 hexadecimal digits", s)
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
+}
+
+func newVerifyCommand(t *terminal) *cobra.Command {
+	var keys keyFlags
+	var trust trustFlags
+	var asJSON, unfinished bool
+	c := &cobra.Command{
+		Use:     "verify TAPE...",
+		GroupID: "tape",
+		Short:   "Is every byte accounted for: chain, signatures, sequence, gaps",
+		Long: `verify reads every byte. It needs no key: sealed content is checked from outside;
+with --identity it is checked from inside too. Without --signer a signature shows
+that nothing was changed since it was made, not who made it.` + "\n" + exitStatusHelp,
+		Example: "  xentape verify incident.xtape\n  xentape verify --signer 7d5a… --json *.xtape",
+		Args:    nargs(1, -1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			ids, err := keys.load()
+			if err != nil {
+				return err
+			}
+			trusted, err := trust.keys()
+			if err != nil {
+				return err
+			}
+			bad := 0
+			for _, path := range args {
+				t.progress("verifying %s", path)
+				rep, err := verifyFile(path, format.VerifyOptions{Identities: ids, TrustedKeys: trusted})
+				t.clearProgress()
+				if err != nil {
+					return fmt.Errorf("%s: %w", path, err)
+				}
+				ok := rep.OK && (rep.Sealed || unfinished)
+				if asJSON {
+					err = t.line(struct {
+						Tape string `json:"tape"`
+						*format.VerifyReport
+					}{path, rep})
+				} else {
+					printVerify(t, path, rep, ok)
+				}
+				if err != nil {
+					return err
+				}
+				if !ok {
+					bad++
+				}
+			}
+			if bad > 0 {
+				return &exitError{code: exitVerification, err: fmt.Errorf("%d of %d tapes do not verify", bad, len(args))}
+			}
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object a tape")
+	c.Flags().BoolVar(&unfinished, "unfinished", false, "do not fail a tape only because it is not sealed")
+	trust.register(c)
+	keys.register(c)
+	return c
+}
+
+func verifyFile(path string, o format.VerifyOptions) (*format.VerifyReport, error) {
+	f, size, err := openSized(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return format.Verify(f, size, o)
+}
+
+func openSized(path string) (*os.File, int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, st.Size(), nil
+}
+
+func printVerify(t *terminal, path string, r *format.VerifyReport, ok bool) {
+	verdict := t.style(styleGood, "ok")
+	if !ok {
+		verdict = t.style(styleAlert, "NOT OK")
+	}
+	t.printf("%s: %s\n", printable(path), verdict)
+	state := "sealed"
+	if !r.Sealed {
+		state = "not sealed: the recording was cut off or goes on"
+	}
+	t.printf("  %s; %d chunks, %d records, last number %d\n", state, r.Chunks, r.Records, r.LastSeq)
+	t.printf("  tree of %d leaves, root %s\n", r.TreeSize, r.Root)
+	t.printf("  %d tree heads, signature %s, covering %d chunks\n", len(r.Checkpoints), r.Signature, r.SignedChunks)
+	if r.Unread > 0 {
+		t.printf("  %d chunks are sealed and were checked from outside (--identity looks inside)\n", r.Unread)
+	}
+	t.printf("  %d gaps recorded, %d losses recorded by salvage\n", r.Gaps, len(r.Losses))
+	for i := range r.Damage {
+		t.printf("  %s %s\n", t.style(styleAlert, "damage"), printable(r.Damage[i].Error()))
+	}
+}
+
+func newSalvageCommand(t *terminal) *cobra.Command {
+	var keys keyFlags
+	var out string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "salvage TAPE -o OUT",
+		GroupID: "tape",
+		Short:   "Rewrite what survives of a damaged or unfinished tape",
+		Long: `salvage copies every chunk that holds, byte for byte, so that signatures made before
+the damage still hold; what is lost stands on the new tape as gap records. The new
+tape verifies.` + "\n" + exitStatusHelp,
+		Example: "  xentape salvage damaged.xtape -o saved.xtape && xentape verify saved.xtape",
+		Args:    nargs(1, 1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			ids, err := keys.load()
+			if err != nil {
+				return err
+			}
+			src, size, err := openSized(args[0])
+			if err != nil {
+				return err
+			}
+			defer src.Close()
+			var rep *format.SalvageReport
+			err = writeFile(t, out, func(f *os.File) ([]string, error) {
+				var err error
+				rep, err = format.Salvage(f, src, size, format.SalvageOptions{Identities: ids})
+				return nil, err
+			})
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			if asJSON {
+				err = t.line(rep)
+			} else {
+				t.printf("%s: %d chunks and %d records saved; %d chunks and %d records lost, %d pages; %d gap records written\n",
+					out, rep.Chunks, rep.Records, rep.LostChunks, rep.LostRecords, rep.LostPages, rep.Gaps)
+			}
+			if err == nil && rep.LostChunks > 0 {
+				return incomplete
+			}
+			return err
+		},
+	}
+	c.Flags().StringVarP(&out, "output", "o", "", "the `tape` to write")
+	c.Flags().BoolVar(&asJSON, "json", false, "the report as one JSON object")
+	keys.register(c)
+	return c
+}
+
+// hint adds what to do next to errors that need it.
+func hint(err error) error {
+	if errors.Is(err, format.ErrNotTape) {
+		return fmt.Errorf("%w; recordings of other tools are read by ps, files and conns, or made a tape by import", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "no identity") {
+		return fmt.Errorf("%w: give the age identity with --identity", err)
+	}
+	return err
+}
