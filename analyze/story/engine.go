@@ -326,3 +326,13 @@ func bootTime(in *Input) int64 {
 	}
 	return hi
 }
+
+// FileEvents lists the changes on all disks, disk by disk, in the order in which
+// they became known.
+func (e *Engine) FileEvents() []files.Event {
+	var all []files.Event
+	for _, id := range e.order {
+		all = append(all, e.disks[id].events...)
+	}
+	return all
+}
