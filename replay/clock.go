@@ -25,8 +25,21 @@ func NewClock(anchors []format.Anchor, start int64) *Clock {
 	return &Clock{anchors: as, start: start}
 }
 
+// known: an imported recording may have an anchor that knows no wall clock.
+func (c *Clock) known() bool { return len(c.anchors) > 0 && c.anchors[0].Realtime != 0 }
+
 // Start is the tape time of the first record.
 func (c *Clock) Start() int64 { return c.start }
+
+// WallOffset is what to add to tape times near the start to get wall-clock time;
+// 0 when the tape has no anchor.
+func (c *Clock) WallOffset() int64 {
+	ns, ok := c.Realtime(c.start)
+	if !ok {
+		return 0
+	}
+	return ns - c.start
+}
 
 // Realtime returns the wall-clock time, ns since 1970 UTC, of tape time t. ok is
 // false when the tape has no anchor.
@@ -34,7 +47,7 @@ func (c *Clock) Start() int64 { return c.start }
 // Between two anchors it interpolates, unless the wall clock was set in between:
 // then the anchor before t holds, as the clock ran on from it.
 func (c *Clock) Realtime(t int64) (ns int64, ok bool) {
-	if len(c.anchors) == 0 {
+	if !c.known() {
 		return 0, false
 	}
 	i := sort.Search(len(c.anchors), func(i int) bool { return c.anchors[i].Time > t })
@@ -55,7 +68,7 @@ func (c *Clock) Realtime(t int64) (ns int64, ok bool) {
 // Tape is the inverse of Realtime: the tape time of wall-clock time ns. Where
 // the wall clock was set back and a time came twice, the first is meant.
 func (c *Clock) Tape(ns int64) (t int64, ok bool) {
-	if len(c.anchors) == 0 {
+	if !c.known() {
 		return 0, false
 	}
 	best := c.anchors[0]

@@ -54,7 +54,7 @@ type disk struct {
 // NewEngine prepares the analysis of a tape.
 func NewEngine(t *replay.Tape, o Options) *Engine {
 	e := &Engine{tape: t, o: o, procs: process.New(process.Options{Symbols: o.Symbols}), disks: map[format.StreamID]*disk{}, names: map[format.StreamID]string{}, next: 1}
-	e.net = network.New(network.Options{Content: true, IgnoreChecksums: o.IgnoreChecksums})
+	e.net = network.New(network.Options{Content: true, IgnoreChecksums: o.IgnoreChecksums, RealtimeOffset: t.Clock().WallOffset()})
 	return e
 }
 

@@ -334,7 +334,23 @@ func (a *analysis) logs(context.Context) error {
 	if !a.wants("network", "zeek") || !a.has("network") {
 		return nil
 	}
-	return a.file("conn.log", func(w io.Writer) error { return network.WriteConnLog(w, a.engine.Network().Conns()) })
+	n := a.engine.Network()
+	for _, l := range []struct {
+		name string
+		fill func(io.Writer) error
+	}{
+		{"conn.log", func(w io.Writer) error { return network.WriteConnLog(w, n.Conns()) }},
+		{"dns.log", func(w io.Writer) error { return network.WriteDNSLog(w, n.DNS()) }},
+		{"http.log", func(w io.Writer) error { return network.WriteHTTPLog(w, n.HTTP()) }},
+		{"ssl.log", func(w io.Writer) error { return network.WriteSSLLog(w, n.TLS()) }},
+		{"ssh.log", func(w io.Writer) error { return network.WriteSSHLog(w, n.SSH()) }},
+		{"quic.log", func(w io.Writer) error { return network.WriteQUICLog(w, n.QUIC()) }},
+	} {
+		if err := a.file(l.name, l.fill); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // packets writes the packets with, in the comment, the process that held their

@@ -46,8 +46,7 @@ connection in Zeek's terms, with what DNS, HTTP, TLS, SSH and QUIC show.` + "\n"
 }
 
 func runConns(ctx context.Context, t *terminal, o *connsOptions, path string) error {
-	a := network.New(network.Options{Content: true, IgnoreChecksums: o.noChecksums, Workers: o.workers})
-	complete, err := feedPackets(ctx, t, o, path, a)
+	a, complete, err := feedPackets(ctx, t, o, path)
 	if err != nil {
 		return err
 	}
@@ -76,30 +75,34 @@ func runConns(ctx context.Context, t *terminal, o *connsOptions, path string) er
 	return nil
 }
 
-// feedPackets gives the analyzer the packets of a tape or a capture file.
-// complete is false when some could not be read; that has been said.
-func feedPackets(ctx context.Context, t *terminal, o *connsOptions, path string, a *network.Analyzer) (complete bool, err error) {
+// feedPackets gives an analyzer the packets of a tape or a capture file. complete
+// is false when some could not be read; that has been said.
+func feedPackets(ctx context.Context, t *terminal, o *connsOptions, path string) (a *network.Analyzer, complete bool, err error) {
+	no := network.Options{Content: true, IgnoreChecksums: o.noChecksums, Workers: o.workers}
 	head, size, err := peek(path)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
 	if !isTape(head) {
-		return feedCapture(ctx, t, path, size, a)
+		a = network.New(no)
+		complete, err = feedCapture(ctx, t, path, size, a)
+		return a, complete, err
 	}
 	tape, err := o.openTape(path)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
 	defer tape.Close()
 	if len(tape.Streams(format.StreamNetwork)) == 0 {
-		return false, fmt.Errorf("%s: the tape holds no network stream, so nothing can be said of connections", path)
+		return nil, false, fmt.Errorf("%s: the tape holds no network stream, so nothing can be said of connections", path)
 	}
-	complete = true
+	no.RealtimeOffset = tape.Clock().WallOffset()
+	a, complete = network.New(no), true
 	q := format.Query{Kinds: []format.StreamKind{format.StreamNetwork, format.StreamTape}}
 	n := 0
 	for r, err := range tape.Reader().Records(q) {
 		if n++; n%65536 == 0 && ctx.Err() != nil {
-			return false, ctx.Err()
+			return nil, false, ctx.Err()
 		}
 		if err != nil {
 			t.warnf("%s: %v", path, err)
@@ -107,10 +110,10 @@ func feedPackets(ctx context.Context, t *terminal, o *connsOptions, path string,
 			continue
 		}
 		if err := a.Feed(r); err != nil {
-			return false, err
+			return nil, false, err
 		}
 	}
-	return complete, nil
+	return a, complete, nil
 }
 
 func feedCapture(ctx context.Context, t *terminal, path string, size int64, a *network.Analyzer) (complete bool, err error) {
@@ -168,6 +171,29 @@ func printConn(t *terminal, c *network.Conn) {
 	}
 	t.printf("%-23s %-5s %-43s %-8s %-6s %10s %10s%s\n", when, c.Proto,
 		hostPort(c.OrigH.String(), c.OrigP)+" → "+hostPort(c.RespH.String(), c.RespP), orDash(c.Service), c.ConnState, out, back, mark)
+	if said := printable(strings.Join(connDetail(c), ", ")); said != "" {
+		t.printf("%s%s\n", strings.Repeat(" ", 30), t.style(styleDim, clip(said, max(40, t.width-30))))
+	}
+}
+
+// connDetail is what was said inside the connection, in a few words each.
+func connDetail(c *network.Conn) []string {
+	var d []string
+	for _, q := range c.DNS {
+		if q.Query != nil {
+			d = append(d, q.QTypeName+" "+*q.Query)
+		}
+	}
+	for _, h := range c.HTTP {
+		d = append(d, h.Method+" "+h.Host+h.URI)
+	}
+	if c.TLS != nil && c.TLS.ServerName != "" {
+		d = append(d, "TLS to "+c.TLS.ServerName)
+	}
+	if c.QUIC != nil && c.QUIC.ServerName != "" {
+		d = append(d, "QUIC to "+c.QUIC.ServerName)
+	}
+	return d
 }
 
 func hostPort(h string, p uint16) string {
