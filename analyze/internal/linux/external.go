@@ -124,7 +124,7 @@ func (k *Kernel) findTypes(x *external) error {
 // ownBTF reads the type information every kernel with CONFIG_DEBUG_INFO_BTF
 // maps, between two symbols of its linker script.
 func (k *Kernel) ownBTF() error {
-	k.Preload("__start_BTF", "__stop_BTF")
+
 	lo, ok1 := k.Symbol("__start_BTF")
 	hi, ok2 := k.Symbol("__stop_BTF")
 	if !ok1 || !ok2 {

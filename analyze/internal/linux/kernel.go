@@ -45,7 +45,6 @@ type Kernel struct {
 	known    map[string]uint64 // symbols asked for so far; 0 = there is none
 	isf      *types.ISF
 	slide    uint64 // to add to ISF addresses
-	root     root
 }
 
 // root is a way into the kernel's address space.
@@ -69,7 +68,7 @@ func Open(src replay.Memory, o Options) (*Kernel, error) {
 			failed = append(failed, err)
 			continue
 		}
-		k := &Kernel{Mem: mem, Space: paging.New(mem, r.at, r.levels), Info: r.info, root: r, known: map[string]uint64{}}
+		k := &Kernel{Mem: mem, Space: paging.New(mem, r.at, r.levels), Info: r.info, known: map[string]uint64{}}
 		k.step("page tables", "%s: root %#x, %d levels", r.from, r.at, r.levels)
 		if err := k.assemble(o); err != nil {
 			var no *Mismatch
@@ -97,10 +96,35 @@ func (k *Kernel) assemble(o Options) error {
 	if err := k.findSymbols(external); err != nil {
 		return err
 	}
+	k.Preload("linux_banner", "init_top_pgt", "swapper_pg_dir", "init_task", "__start_BTF", "__stop_BTF")
+	k.settleRoot()
 	if err := k.findTypes(external); err != nil {
 		return err
 	}
 	return k.checkInitTask()
+}
+
+// settleRoot moves from a process's page tables, which end with it, to the
+// kernel's own, when these were not what VMCOREINFO gave.
+func (k *Kernel) settleRoot() {
+	for _, name := range []string{"init_top_pgt", "swapper_pg_dir"} {
+		a, ok := k.Symbol(name)
+		if !ok {
+			continue
+		}
+		pa, err := k.Space.Translate(a)
+		if err != nil || pa == k.Space.Root() {
+			return
+		}
+		own := paging.New(k.Mem, pa, k.Space.Levels())
+		was, err1 := k.Space.Translate(k.known["linux_banner"])
+		is, err2 := own.Translate(k.known["linux_banner"])
+		if err1 == nil && err2 == nil && was == is {
+			k.Space = own
+			k.step("page tables", "%s: root %#x, where linux_banner is the same", name, pa)
+		}
+		return
+	}
 }
 
 // checkInitTask ends the chain: the first task, found by symbol and read by
@@ -174,7 +198,10 @@ func (k *Kernel) Preload(names ...string) {
 	if k.isf != nil {
 		for n := range want {
 			if a, ok := k.isf.Symbol(n); ok && k.known[n] == 0 {
-				k.known[n] = a + k.slide
+				if a >= kernelMap { // per-CPU symbols, until 6.14, are offsets and do not move
+					a += k.slide
+				}
+				k.known[n] = a
 			}
 		}
 	}

@@ -16,7 +16,7 @@ const bannerStart = "Linux version "
 const (
 	kernelMapSize = 1 << 30
 	maxImage      = 160 << 20
-	maxHole       = 16 << 20
+	maxHole       = 32 << 20
 	probeStep     = 2 << 20 // CONFIG_PHYSICAL_ALIGN of every distribution
 )
 

@@ -1,0 +1,138 @@
+package process_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xentape/xentape/analyze/internal/linux"
+	"github.com/xentape/xentape/analyze/internal/linux/imagetest"
+	"github.com/xentape/xentape/analyze/process"
+)
+
+// replaceAll changes every occurrence of a text in memory.
+func replaceAll(t *testing.T, s *imagetest.Sparse, old, by string) {
+	n := 0
+	for _, p := range s.Frames {
+		n += bytes.Count(p[:], []byte(old))
+		copy(p[:], bytes.ReplaceAll(p[:], []byte(old), []byte(by)))
+	}
+	require.Equal(t, len(old), len(by))
+	require.NotZero(t, n, old)
+}
+
+// controlRegisters are vCPU registers as Xen records them, with only what leads
+// to page tables.
+func controlRegisters(root uint64, la57 bool) []byte {
+	b := make([]byte, 5168)
+	binary.LittleEndian.PutUint64(b[4984+3*8:], root)
+	if la57 {
+		binary.LittleEndian.PutUint64(b[4984+4*8:], 1<<12)
+	}
+	return b
+}
+
+// kernelRoot is the top page table of an image, from how it was found.
+func kernelRoot(t *testing.T, m *imagetest.Sparse) uint64 {
+	k, err := linux.Open(m, linux.Options{})
+	require.NoError(t, err)
+	return k.Space.Root()
+}
+
+// Each way to the symbols, when the ones before it are closed, gives the same
+// processes.
+func TestOtherWaysToSymbols(t *testing.T) {
+	for _, f := range fixtures {
+		images, truths := fixture(t, f.name)
+		root := kernelRoot(t, images[0])
+		la57 := strings.HasSuffix(f.name, "la57")
+		for name, way := range map[string]struct {
+			change func(*testing.T, *imagetest.Sparse)
+			says   string
+		}{
+			"kallsyms not in VMCOREINFO": {func(t *testing.T, s *imagetest.Sparse) {
+				replaceAll(t, s, "SYMBOL(kallsyms_names)", "SYMBOL(-other-------_)")
+			}, "kallsyms by structure"},
+			"no VMCOREINFO, vCPU registers": {func(t *testing.T, s *imagetest.Sparse) {
+				replaceAll(t, s, "OSRELEASE=", "osrelease=")
+				s.Blobs = map[string][]byte{"xen/vcpu/0": controlRegisters(root, la57)}
+			}, "xen/vcpu/0 CR3"},
+			"no VMCOREINFO, no registers": {func(t *testing.T, s *imagetest.Sparse) {
+				replaceAll(t, s, "OSRELEASE=", "osrelease=")
+			}, "page table by shape"},
+		} {
+			t.Run(f.name+"/"+name, func(t *testing.T) {
+				s := images[0].Clone()
+				way.change(t, s)
+				a := process.New(process.Options{})
+				require.NoError(t, a.Feed(s))
+				requireEqual(t, truths[0], a.At(1))
+				require.Empty(t, a.Findings())
+				said := ""
+				for _, x := range a.Summary().Symbols {
+					said += x.Name + ": " + x.From + "\n"
+				}
+				require.Contains(t, said, way.says)
+				t.Log(said)
+			})
+		}
+	}
+}
+
+// guestBTF is the type information in a guest's memory, as a file would hold it.
+func guestBTF(t *testing.T, s *imagetest.Sparse) []byte {
+	k, err := linux.Open(s, linux.Options{})
+	require.NoError(t, err)
+	lo, _ := k.Symbol("__start_BTF")
+	hi, _ := k.Symbol("__stop_BTF")
+	b := make([]byte, hi-lo)
+	_, err = k.Space.Read(lo, b)
+	require.NoError(t, err)
+	return b
+}
+
+func TestSymbolFile(t *testing.T) {
+	images, truths := fixture(t, "deb12-6.1")
+	other, _ := fixture(t, "sid-7.2-la57")
+	own, foreign := guestBTF(t, images[0]), guestBTF(t, other[0])
+
+	// The guest's own type information made unusable: only a file helps.
+	without := images[0].Clone()
+	replaceAll(t, without, string(own[:24]), strings.Repeat("\x00", 24))
+	require.Error(t, process.New(process.Options{}).Feed(without))
+
+	a := process.New(process.Options{Symbols: own})
+	require.NoError(t, a.Feed(without))
+	requireEqual(t, truths[0], a.At(1))
+
+	var no *linux.Mismatch
+	require.ErrorAs(t, process.New(process.Options{Symbols: foreign}).Feed(without), &no)
+	require.ErrorAs(t, process.New(process.Options{Symbols: foreign}).Feed(images[0].Clone()), &no)
+	require.ErrorContains(t, process.New(process.Options{Symbols: []byte("PK\x03\x04")}).Feed(without), "symbol file")
+}
+
+// The ISF file of the kernel gives the same answers, and is refused for another.
+func TestISF(t *testing.T) {
+	isf, err := os.ReadFile(recording(t, "deb12-6.1.isf.json"))
+	require.NoError(t, err)
+	images, truths := fixture(t, "deb12-6.1")
+	a := process.New(process.Options{Symbols: isf})
+	require.NoError(t, a.Feed(images[0].Clone()))
+	requireEqual(t, truths[0], a.At(1))
+
+	other, _ := fixture(t, "sid-7.2-la57")
+	var no *linux.Mismatch
+	require.ErrorAs(t, process.New(process.Options{Symbols: isf}).Feed(other[0].Clone()), &no)
+
+	// A kernel built without kallsyms: the file's addresses, moved by KASLR.
+	blind := images[0].Clone()
+	replaceAll(t, blind, "SYMBOL(kallsyms_names)", "SYMBOL(-other-------_)")
+	replaceAll(t, blind, "0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00", "0\x001\x002\x003\x004\x005\x006\x007\x008\x00x\x00")
+	a = process.New(process.Options{Symbols: isf})
+	require.NoError(t, a.Feed(blind))
+	requireEqual(t, truths[0], a.At(1))
+}
