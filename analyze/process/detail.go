@@ -40,7 +40,7 @@ func (p *Process) evidence(object string, va, pa uint64) {
 }
 
 func (p *Process) incomplete(what string, err error) {
-	if err != nil {
+	if err != nil && len(p.Incomplete) < maxProblems {
 		p.Incomplete = append(p.Incomplete, what+": "+err.Error())
 	}
 }
@@ -136,7 +136,9 @@ func (l *lister) region(m *objects.Memory, r objects.Region) (Map, error) {
 	x.Perms = string(perms)
 	if r.File != 0 {
 		f, err := l.file(r.File)
-		x.Path, x.FileID = f.Path, fileID(f)
+		if f != nil {
+			x.Path, x.FileID = f.path, f.id
+		}
 		return x, err
 	}
 	x.Exec = r.Flags&objects.RegionExec != 0
@@ -151,16 +153,23 @@ func (l *lister) region(m *objects.Memory, r objects.Region) (Map, error) {
 	return x, nil
 }
 
+// mapped is a file behind regions.
+type mapped struct {
+	path string
+	id   *FileID
+}
+
 // file reads an open file description; many regions share one.
-func (l *lister) file(addr uint64) (objects.File, error) {
-	if f, ok := l.open[addr]; ok {
+func (l *lister) file(addr uint64) (*mapped, error) {
+	if f := l.open[addr]; f != nil {
 		return f, nil
 	}
 	f, err := l.v.File(addr)
-	if err == nil {
-		l.open[addr] = f
+	if err != nil {
+		return nil, err
 	}
-	return f, err
+	l.open[addr] = &mapped{f.Path, fileID(f)}
+	return l.open[addr], nil
 }
 
 func (l *lister) files(p *Process, t *objects.Task) {

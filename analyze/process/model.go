@@ -115,8 +115,8 @@ func (m *model) merge(s *snapshot, p *Process) {
 	id := m.identify(p)
 	if old := m.byID[id]; old != nil {
 		p.FirstSnapshot, p.FirstSeen = old.FirstSnapshot, old.FirstSeen
-		p.Changes = slices.Clone(old.Changes)
-		p.Changes = append(p.Changes, differences(s.number, old, p)...)
+		p.Changes = append(slices.Clip(old.Changes), differences(s.number, old, p)...)
+		p.share(old)
 	}
 	m.byID[id] = p
 }

@@ -34,9 +34,20 @@ type mismatch struct {
 	links   []Evidence
 }
 
+// maxProblems bounds what is said of one snapshot: a torn or hostile image can
+// fail everywhere, and after some the rest adds nothing.
+const maxProblems = 100
+
 func (s *snapshot) problem(what string, err error) bool {
 	if err == nil {
 		return false
+	}
+	switch n := len(s.problems); {
+	case n == maxProblems:
+		s.problems = append(s.problems, Problem{Snapshot: s.number, What: "further problems", Reason: fmt.Sprintf("only the first %d are named", maxProblems)})
+		return true
+	case n > maxProblems:
+		return true
 	}
 	s.problems = append(s.problems, Problem{Snapshot: s.number, What: what, Reason: err.Error()})
 	return true
@@ -60,15 +71,22 @@ type lister struct {
 	scanner *objects.Scanner
 	scanErr error
 	at      map[uint64]*entry
-	open    map[uint64]objects.File
+	open    map[uint64]*mapped
 	broken  map[View]bool // views that could not be read to their end
 	residue []objects.Task
 }
+
+// maxTasks bounds the processes of one snapshot.
+const maxTasks = 1 << 17
 
 // see notes that a view led to a task structure.
 func (l *lister) see(addr uint64, by View) *entry {
 	e := l.at[addr]
 	if e == nil {
+		if len(l.at) >= maxTasks {
+			l.attempt(by, string(by), objects.ErrTooMuch)
+			return &entry{err: objects.ErrTooMuch, views: map[View]bool{}}
+		}
 		e = &entry{views: map[View]bool{}}
 		e.task, e.err = l.v.Task(addr)
 		l.at[addr] = e

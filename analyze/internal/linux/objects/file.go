@@ -68,6 +68,9 @@ func (v *View) fileAt(slot uint64, fd int) (File, error) {
 
 // File reads the open file description at addr.
 func (v *View) File(addr uint64) (File, error) {
+	if err := v.charge(costFile); err != nil {
+		return File{}, err
+	}
 	o := v.K.At(addr, "file")
 	f := File{Addr: addr, Flags: uint32(o.Uint("f_flags")), Pos: o.Int("f_pos")}
 	inode := o.Ptr("f_inode")

@@ -21,13 +21,14 @@ type Memory struct {
 	StackStart, VDSO, Exe uint64 // Exe: struct file
 	space                 *paging.Space
 	o                     linux.Object
+	v                     *View
 }
 
 // Memory reads the address space of a task that has one.
 func (v *View) Memory(t *Task) (*Memory, error) {
 	o := v.K.At(t.MM, "mm_struct")
 	m := &Memory{
-		Addr: t.MM, o: o, ArgStart: o.Uint("arg_start"), ArgEnd: o.Uint("arg_end"), EnvStart: o.Uint("env_start"), EnvEnd: o.Uint("env_end"),
+		Addr: t.MM, o: o, v: v, ArgStart: o.Uint("arg_start"), ArgEnd: o.Uint("arg_end"), EnvStart: o.Uint("env_start"), EnvEnd: o.Uint("env_end"),
 		BrkStart: o.Uint("start_brk"), Brk: o.Uint("brk"), StackStart: o.Uint("start_stack"), Exe: o.Ptr("exe_file"),
 	}
 	if o.Has("context.vdso") {
@@ -87,6 +88,9 @@ func (m *Memory) area(from, to uint64) ([]byte, error) {
 	n := to - from
 	if n > maxArea {
 		n = maxArea
+	}
+	if m.v.text -= int(n); m.v.text < 0 {
+		return nil, fmt.Errorf("more than %d bytes of arguments in all: %w", maxText, ErrTooMuch)
 	}
 	b := make([]byte, n)
 	got, err := m.space.Read(from, b)
@@ -152,6 +156,9 @@ func (v *View) Regions(m *Memory, visit func(Region)) error {
 }
 
 func (v *View) region(addr uint64) (Region, error) {
+	if err := v.charge(costRegion); err != nil {
+		return Region{}, err
+	}
 	o := v.K.At(addr, "vm_area_struct")
 	r := Region{Addr: addr, Start: o.Uint("vm_start"), End: o.Uint("vm_end"), Flags: o.Uint("vm_flags"), File: o.Ptr("vm_file")}
 	if r.File != 0 {

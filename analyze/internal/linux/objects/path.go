@@ -55,6 +55,9 @@ func (v *View) path(dentry, mnt uint64) (string, error) {
 		if depth > maxDepth {
 			return "", fmt.Errorf("path of dentry %#x: more than %d components", dentry, maxDepth)
 		}
+		if err := v.step(); err != nil {
+			return "", err
+		}
 		if up := d.Ptr("d_parent"); d.Addr == m.Ptr("mnt.mnt_root") || up == d.Addr {
 			parent := m.Ptr("mnt_parent")
 			if parent == m.Addr {

@@ -42,6 +42,9 @@ type Task struct {
 
 // Task reads the task_struct at addr.
 func (v *View) Task(addr uint64) (Task, error) {
+	if err := v.charge(costTask); err != nil {
+		return Task{Addr: addr}, err
+	}
 	o := v.K.At(addr, "task_struct")
 	t := Task{
 		Addr: addr, Phys: v.Locate(addr),

@@ -14,8 +14,9 @@ import (
 // Limits of what is walked, well above what a kernel of the sizes recorded can
 // hold; a hostile image ends there and says so.
 const (
-	maxRing  = 1 << 20 // members of one list
-	maxSteps = 1 << 25 // list members, slots and entries of one snapshot
+	maxRing  = 1 << 20  // members of one list
+	maxSteps = 1 << 24  // list members, slots and entries of one snapshot
+	maxText  = 64 << 20 // bytes of arguments and environments of one snapshot
 )
 
 // ErrTooMuch says that a walk was given up because of its length.
@@ -25,6 +26,7 @@ var ErrTooMuch = errors.New("more objects than any real kernel has: walk given u
 type View struct {
 	K     *linux.Kernel
 	steps int
+	text  int
 	paths map[pathKey]string
 	fs    map[uint64]superBlock
 	cgrps map[uint64]string
@@ -32,11 +34,21 @@ type View struct {
 
 // NewView returns a view of the snapshot k was last given.
 func NewView(k *linux.Kernel) *View {
-	return &View{K: k, steps: maxSteps, paths: map[pathKey]string{}, fs: map[uint64]superBlock{}, cgrps: map[uint64]string{}}
+	return &View{K: k, steps: maxSteps, text: maxText, paths: map[pathKey]string{}, fs: map[uint64]superBlock{}, cgrps: map[uint64]string{}}
 }
 
-func (v *View) step() error {
-	if v.steps--; v.steps < 0 {
+func (v *View) step() error { return v.charge(1) }
+
+// What reading one costs, in steps: in proportion to what is then kept of it.
+const (
+	costTask   = 16
+	costFile   = 16
+	costRegion = 8
+)
+
+// charge takes from what one snapshot may cost.
+func (v *View) charge(n int) error {
+	if v.steps -= n; v.steps < 0 {
 		return ErrTooMuch
 	}
 	return nil
