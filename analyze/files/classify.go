@@ -45,13 +45,18 @@ func (c *classifier) entries() {
 	t := c.v.names
 	removed := make([]gone, 0, len(c.tx.Removed))
 	for _, d := range c.tx.Removed {
+		if t.entries[d.Parent][d.Name] != d.Child {
+			delete(c.v.leaving, key(d))
+			continue // its going was foreseen, or it never was
+		}
 		removed = append(removed, gone{Dirent: d, path: t.at(d)})
 		c.named[d.Parent], c.named[d.Child] = true, true
 	}
-	for _, d := range c.tx.Removed {
-		t.remove(d)
+	for i := range removed {
+		t.remove(removed[i].Dirent)
 	}
-	for _, d := range c.tx.Added {
+	added := slices.DeleteFunc(slices.Clone(c.tx.Added), func(d fs.Dirent) bool { return t.entries[d.Parent][d.Name] == d.Child })
+	for _, d := range added {
 		t.add(d)
 		c.named[d.Parent], c.named[d.Child] = true, true
 	}
@@ -60,7 +65,7 @@ func (c *classifier) entries() {
 		by[removed[i].Child] = append(by[removed[i].Child], &removed[i])
 	}
 	first := map[fs.ID]bool{}
-	for _, d := range c.tx.Added {
+	for _, d := range added {
 		c.came(d, by[d.Child], first)
 	}
 	last := map[fs.ID]int{}
@@ -92,9 +97,11 @@ func (c *classifier) came(d fs.Dirent, removed []*gone, first map[fs.ID]bool) {
 	if !fresh(change) {
 		if r := pair(d, removed); r != nil {
 			r.paired = true
-			e := c.event(OpRename, path, attr)
-			e.OldPath = r.path
-			c.add(e)
+			c.renamed(r.path, path, attr)
+			return
+		}
+		if old, ok := c.other(d, attr); ok {
+			c.renamed(old, path, attr)
 			return
 		}
 	}
@@ -110,6 +117,42 @@ func (c *classifier) came(d fs.Dirent, removed []*gone, first map[fs.ID]bool) {
 		delete(v.orphans, d.Child)
 		c.add(e)
 	}
+}
+
+func (c *classifier) renamed(from, to string, attr fs.Attr) {
+	e := c.event(OpRename, to, attr)
+	e.OldPath = from
+	c.add(e)
+}
+
+// other finds the other half of a rename that reaches the disk in two parts, as
+// it can without a journal: a name that went before, or a directory's old name,
+// which must still go because a directory has only one.
+func (c *classifier) other(d fs.Dirent, a fs.Attr) (string, bool) {
+	v := c.v
+	if path, ok := v.moving[d.Child]; ok {
+		delete(v.moving, d.Child)
+		return path, true
+	}
+	names := v.names.of[d.Child]
+	if v.info.Journaled || !a.Live || len(names) < 2 || a.Type != fs.TypeDir {
+		return "", false
+	}
+	for _, p := range names {
+		if p.parent != d.Parent || p.name != d.Name {
+			old := fs.Dirent{Parent: p.parent, Name: p.name, Child: d.Child}
+			path := v.names.at(old)
+			v.names.remove(old)
+			v.leaving[old] = path
+			return path, true
+		}
+	}
+	return "", false
+}
+
+func key(d fs.Dirent) fs.Dirent {
+	d.Type = fs.TypeUnknown
+	return d
 }
 
 // born gives a file its birth in the transaction that brings its first name.
@@ -175,6 +218,11 @@ func (c *classifier) went(r *gone, last bool) {
 			op = OpRmdir
 		}
 	}
+	_, replaced := v.names.entries[r.Parent][r.Name]
+	if op == OpUnlink && !v.info.Journaled && !dead && !replaced && len(v.names.of[r.Child]) == 0 && attr.Links > 0 {
+		v.moving[r.Child] = r.path
+		return
+	}
 	e := c.event(op, r.path, attr)
 	if b := v.before[r.Child]; b != nil && op == OpDelete {
 		e.SHA256Old, e.EntropyOld, e.MagicOld = b.sha, b.entropyOf(), b.magic
@@ -193,12 +241,23 @@ func (c *classifier) orphans() {
 	for i := range c.tx.Inodes {
 		change := &c.tx.Inodes[i]
 		path, ok := c.v.orphans[change.ID]
-		if !ok || !ended(change) {
+		moved, moving := c.v.moving[change.ID]
+		if !ok && !moving || !ended(change) {
 			continue
 		}
 		delete(c.v.orphans, change.ID)
-		e := c.event(OpDelete, path, change.Old)
-		e.Notes = append(e.Notes, "unlinked earlier; freed now")
+		delete(c.v.moving, change.ID)
+		if moving {
+			path = moved
+		}
+		op := OpDelete
+		if change.Old.Type == fs.TypeDir {
+			op = OpRmdir
+		}
+		e := c.event(op, path, change.Old)
+		if ok {
+			e.Notes = append(e.Notes, "unlinked earlier; freed now")
+		}
 		if b := c.v.before[change.ID]; b != nil {
 			e.SHA256Old = b.sha
 		}

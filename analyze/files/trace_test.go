@@ -292,6 +292,9 @@ func TestMoreTraces(t *testing.T) {
 	require.NotEmpty(t, dirs)
 	for _, log := range dirs {
 		dir := filepath.Dir(log)
-		t.Run(filepath.Base(dir), func(t *testing.T) { replayTrace(t, dir, Options{Hash: true}) })
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			_, events := replayTrace(t, dir, Options{Hash: true})
+			dump(t, events)
+		})
 	}
 }

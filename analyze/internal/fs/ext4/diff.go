@@ -65,6 +65,9 @@ func (f *FS) diff(old *view, t *txn, s fs.Sink) *fs.Tx {
 	d.freed()
 	tx := d.report(nums)
 	for _, p := range d.problems {
+		if !f.journaled() && p.Kind == fs.ProblemCorrupt {
+			continue // without a journal what an inode points to may arrive after it
+		}
 		p.At, p.Tx = t.last, t.number
 		s.Problem(p)
 	}
@@ -293,11 +296,19 @@ func (d *differ) directory(c *change) {
 }
 
 func (d *differ) entries(v *view, dir *inode, b uint64, into map[direntKey]entryCount) {
-	es, err := v.blockEntries(dir, b)
+	raw, err := v.block(b)
 	if err != nil {
-		d.problems = append(d.problems, problemOf(err, dir.num))
+		d.problems = append(d.problems, problemOf(fmt.Errorf("directory %d: %w", dir.num, err), dir.num))
+		return
 	}
-	count(into, dir.num, es)
+	es, ok := v.parseDir(raw, nil)
+	if !ok || !v.checkDirBlock(dir, raw) {
+		d.problems = append(d.problems, problemOf(fmt.Errorf("directory %d, block %d: broken or wrong checksum: %w", dir.num, b, fs.ErrCorrupt), dir.num))
+		if !v.journaled() {
+			return // not written yet: what lies there is of the block's last owner
+		}
+	}
+	count(into, dir.num, dir.names(es))
 }
 
 func count(into map[direntKey]entryCount, dir uint32, es []entry) {

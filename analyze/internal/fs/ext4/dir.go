@@ -2,7 +2,6 @@ package ext4
 
 import (
 	"encoding/base64"
-	"fmt"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 )
@@ -68,19 +67,6 @@ func (i *inode) names(es []entry) []entry {
 		es[k].name = "<encrypted:" + base64.RawURLEncoding.EncodeToString([]byte(es[k].name)) + ">"
 	}
 	return es
-}
-
-// blockEntries reads directory block n.
-func (v *view) blockEntries(dir *inode, n uint64) ([]entry, error) {
-	b, err := v.block(n)
-	if err != nil {
-		return nil, err
-	}
-	es, ok := v.parseDir(b, nil)
-	if !ok {
-		return dir.names(es), fmt.Errorf("directory %d, block %d: rec_len: %w", dir.num, n, fs.ErrCorrupt)
-	}
-	return dir.names(es), nil
 }
 
 // checkDirBlock verifies the checksum in the tail of a leaf block; true when it
