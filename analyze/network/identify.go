@@ -32,8 +32,8 @@ func identify(c *conn, orig, resp []byte) parser {
 
 // identifyText knows the protocols of lines, by port or by how both begin.
 func identifyText(c *conn, orig, resp []byte) parser {
-	first, _ := command(string(orig[:min(len(orig), 64)]))
-	first = strings.TrimRight(first, "\r\n")
+	line, _, _ := strings.Cut(string(orig[:min(len(orig), 64)]), "\n")
+	first, _ := command(strings.TrimRight(line, "\r"))
 	switch {
 	case c.enabled("ftp") && (c.respPort == 21 || c.respPort == 2811) && (replies(resp, "220", "120") || len(resp) == 0 && slices.Contains(ftpCommands, first)):
 		return &dialog{rules: ftp{}}
@@ -66,29 +66,29 @@ func replies(b []byte, one, other string) bool {
 
 // identifyBinary knows protocols of framed messages.
 func identifyBinary(c *conn, orig, resp []byte) parser {
-	any := orig
-	if len(any) == 0 {
-		any = resp
+	said := orig
+	if len(said) == 0 {
+		said = resp
 	}
-	if len(any) < 8 {
+	if len(said) < 8 {
 		return nil
 	}
 	switch {
-	case c.enabled("ldap") && any[0] == 0x30 && ldapMessage(any) && (c.respPort == 389 || c.respPort == 3268 || len(orig) > 0 && ldapOp(orig) == 0x60 && len(resp) > 0):
+	case c.enabled("ldap") && said[0] == 0x30 && ldapMessage(said) && (c.respPort == 389 || c.respPort == 3268 || len(orig) > 0 && ldapOp(orig) == 0x60 && len(resp) > 0):
 		return newLDAP()
-	case c.enabled("smb") && smb(any):
+	case c.enabled("smb") && smb(said):
 		return newSMB()
-	case c.enabled("dce_rpc") && dceRPC(any):
+	case c.enabled("dce_rpc") && dceRPC(said):
 		return newDCERPC()
-	case c.enabled("krb") && len(any) > 12 && kerberosTCP(any):
+	case c.enabled("krb") && len(said) > 12 && kerberosTCP(said):
 		return newKerberos()
-	case c.enabled("modbus") && c.respPort == 502 && binary.BigEndian.Uint16(any[2:]) == 0 && any[4] == 0:
+	case c.enabled("modbus") && c.respPort == 502 && binary.BigEndian.Uint16(said[2:]) == 0 && said[4] == 0:
 		return newModbus()
 	case c.enabled("mysql") && (c.respPort == 3306 || c.respPort == 1434) && len(resp) >= 5 && resp[3] == 0 && (resp[4] == 9 || resp[4] == 10):
 		return newMySQL()
 	case c.enabled("rdp") && len(orig) >= 11 && orig[0] == 3 && orig[5] == 0xe0 && len(resp) >= 11 && resp[0] == 3 && resp[5] == 0xd0:
 		return &announced{service: "rdp"}
-	case c.enabled("socks") && c.respPort == 1080 && len(resp) >= 2 && (orig[0] == 5 && resp[0] == 5 || orig[0] == 4 && resp[0] == 0):
+	case c.enabled("socks") && c.respPort == 1080 && len(orig) > 0 && len(resp) >= 2 && (orig[0] == 5 && resp[0] == 5 || orig[0] == 4 && resp[0] == 0):
 		return &announced{service: "socks"}
 	}
 	return nil
