@@ -65,7 +65,7 @@ func TestMutatedImages(t *testing.T) {
 		}
 	}
 	only := slices.Sorted(maps.Keys(at))
-	rounds := uint64(25)
+	rounds := uint64(10)
 	if s := os.Getenv("XENTAPE_ROUNDS"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 32)
 		require.NoError(t, err)

@@ -80,7 +80,7 @@ func (s *Struct) resolve(path string) *Field {
 			f = &Field{Offset: f.Offset + i*f.Elem.Size, Type: *f.Elem}
 			continue
 		}
-		if f.Struct == nil {
+		if f.Struct == nil || name == "" {
 			return nil
 		}
 		m, bit := f.Struct.find(name, 0, 0)
