@@ -103,11 +103,11 @@ func (r *Reader) nameMissing() {
 }
 
 func (r *Reader) missing(from, to uint64, start, end int64) {
-	if to-from >= 1<<32 {
-		r.damage = append(r.damage, &Damage{Kind: DamageMissing, Offset: start, Chunk: from, Chunks: to - from + 1, Detail: "chunk numbers leap"})
+	if (from == to && r.noted[from]) || r.accounts(from, to-from+1) {
 		return
 	}
-	if (from == to && r.noted[from]) || r.accounts(from, to-from+1) {
+	if to-from >= 1<<32 {
+		r.damage = append(r.damage, &Damage{Kind: DamageMissing, Offset: start, Chunk: from, Chunks: to - from + 1, Detail: "chunk numbers leap"})
 		return
 	}
 	var d *Damage

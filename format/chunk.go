@@ -29,6 +29,7 @@ const (
 	MaxAttachment = 256 << 20
 
 	maxMeta   = 1<<15 - 1
+	maxNumber = 1 << 62 // of chunks: one more is always a number
 	maxStored = MaxChunk + 1<<10 // a sealed chunk stored uncompressed, and its tag
 )
 
@@ -153,8 +154,8 @@ func parseChunkHead(b []byte) (chunkHead, error) {
 	if h.Stored > maxStored || h.Size > MaxChunk {
 		return h, fmt.Errorf("body of %d bytes, %d uncompressed: more than the format allows", h.Stored, h.Size)
 	}
-	if h.Number == 0 {
-		return h, errors.New("chunk number 0")
+	if h.Number == 0 || h.Number > maxNumber {
+		return h, fmt.Errorf("chunk number %d: out of range", h.Number)
 	}
 	return h, nil
 }

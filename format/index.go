@@ -87,8 +87,8 @@ func parseIndex(b []byte, tape [16]byte) (*index, error) {
 		if len(e.Head.Meta) > maxMeta {
 			d.fail("meta", errors.New("too long"))
 		}
-		if d.err == nil && e.Head.Number == 0 {
-			d.fail("number", errors.New("chunk number 0"))
+		if d.err == nil && (e.Head.Number == 0 || e.Head.Number > maxNumber) {
+			d.fail("number", errors.New("out of range"))
 		}
 	}
 	if d.err != nil {
@@ -127,5 +127,8 @@ func parseFooter(b []byte) (footer, error) {
 		LastSeq: binary.LittleEndian.Uint64(b[8:]), Size: binary.LittleEndian.Uint64(b[16:]),
 	}
 	copy(f.Root[:], b[24:])
+	if f.LastSeq > maxSeq {
+		return f, fmt.Errorf("footer: last sequence number %d: out of range", f.LastSeq)
+	}
 	return f, nil
 }

@@ -42,6 +42,9 @@ type streamCount struct {
 	Gaps  uint64
 }
 
+// maxSeq bounds sequence numbers: one more is always a number.
+const maxSeq = 1 << 62
+
 // maxLane bounds the kinds of stream, and with them the chunks that a reader
 // who joins the lanes holds open.
 const maxLane StreamKind = 15
@@ -100,8 +103,8 @@ func parseRecordsMeta(b []byte) (*recordsMeta, error) {
 	if d.err == nil && m.Lane > maxLane {
 		d.fail("lane", fmt.Errorf("%d is more than %d", m.Lane, maxLane))
 	}
-	if d.err == nil && m.LastSeq < m.FirstSeq {
-		d.fail("last sequence", errors.New("overflows"))
+	if d.err == nil && (m.LastSeq < m.FirstSeq || m.LastSeq > maxSeq || m.Settled > maxSeq) {
+		d.fail("sequence", fmt.Errorf("%d to %d, settled %d: out of range", m.FirstSeq, m.LastSeq, m.Settled))
 	}
 	if d.err == nil && m.MaxTime < m.MinTime {
 		d.fail("last time", errors.New("overflows"))

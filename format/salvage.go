@@ -170,12 +170,20 @@ func (s *salvager) keep(chunks []*chunkInfo) {
 // be told, or wrong signature.
 func (s *salvager) dropCheckpoints(chunks []*chunkInfo) []*chunkInfo {
 	v := &VerifyReport{}
+	s.a.lossy = true
+	var l loss
+	last := uint64(0)
+	for _, c := range chunks {
+		l.Chunks = append(l.Chunks, s.lostBetween(last, c.head.Number)...)
+		last = c.head.Number
+	}
+	s.r.losses = []*loss{&l}
 	log, whole := s.a.treeLog(chunks)
 	sizes := map[uint64]bool{}
 	for _, c := range s.a.checkpoints {
 		sizes[c.cp.size] = true
 	}
-	v.checkpoints(s.r, s.a, log, log.roots(sizes), whole, nil)
+	v.checkpoints(s.r, s.a, log, log.roots(sizes), whole, last+1, nil)
 	bad := map[uint64]bool{}
 	for _, c := range v.Checkpoints {
 		bad[c.Chunk] = strings.HasPrefix(c.State, "bad")
@@ -313,42 +321,51 @@ func (s *salvager) copy(c *chunkInfo) error {
 	s.report.Chunks++
 	if c.head.Type == chunkRecords {
 		s.report.Records += c.rec.Count
-		s.seq = max(s.seq, c.rec.LastSeq)
+		s.seq = max(s.seq, c.rec.LastSeq, c.rec.Settled)
 		s.time = max(s.time, c.rec.MaxTime)
 	}
 	return s.em.failed()
 }
 
-// lose lists the numbers from the last one written up to next as lost, with
-// their hashes where they are known.
+// lose lists the numbers from the last one written up to next as lost.
 func (s *salvager) lose(next uint64) {
-	for n := s.number + 1; n < next; {
+	for _, g := range s.lostBetween(s.number, next) {
+		s.loss.Chunks = append(s.loss.Chunks, g)
+		s.report.LostChunks += g.Count
+		if g.Leaves == nil {
+			s.em.tree.add([32]byte{})
+		}
+		for _, h := range g.Leaves {
+			s.em.tree.add(h)
+		}
+	}
+}
+
+// lostBetween lists the numbers between last and next as runs of which either
+// all hashes are known or none.
+func (s *salvager) lostBetween(last, next uint64) []lostChunks {
+	var out []lostChunks
+	for n := last + 1; n < next; {
+		g := lostChunks{First: n}
 		h, known := s.leafOf(n)
 		if !known {
 			end := next
 			for k := range s.knownFrom(n) {
 				end = min(end, k)
 			}
-			s.loss.Chunks = append(s.loss.Chunks, lostChunks{First: n, Count: end - n})
-			s.em.tree.add([32]byte{})
-			s.report.LostChunks += end - n
-			n = end
+			g.Count, n = end-n, end
+			out = append(out, g)
 			continue
 		}
-		g := lostChunks{First: n, Count: 1, Leaves: [][32]byte{h}}
-		for n++; n < next; n++ {
-			if h, known = s.leafOf(n); !known {
-				break
-			}
+		for known && n < next {
 			g.Leaves = append(g.Leaves, h)
 			g.Count++
+			n++
+			h, known = s.leafOf(n)
 		}
-		for _, h := range g.Leaves {
-			s.em.tree.add(h)
-		}
-		s.loss.Chunks = append(s.loss.Chunks, g)
-		s.report.LostChunks += g.Count
+		out = append(out, g)
 	}
+	return out
 }
 
 func (s *salvager) leafOf(n uint64) ([32]byte, bool) {

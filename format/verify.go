@@ -190,10 +190,19 @@ func (v *VerifyReport) tree(r *Reader, a *auditor, trusted [][]byte) {
 	if f := r.footer; f != nil && whole && (f.Size != v.TreeSize || f.Root != root) {
 		r.note(r.chunks[len(r.chunks)-1], DamageFooter, errors.New("root of the Merkle log is not that of the chunks"))
 	}
-	v.checkpoints(r, a, log, roots, whole, trusted)
+	lossAt := uint64(0)
+	for _, c := range r.chunks {
+		if c.head.Type == chunkLoss {
+			lossAt = c.head.Number
+		}
+	}
+	v.checkpoints(r, a, log, roots, whole, lossAt, trusted)
 }
 
-func (v *VerifyReport) checkpoints(r *Reader, a *auditor, log *treeLog, roots map[uint64][32]byte, whole bool, trusted [][]byte) {
+// checkpoints checks tree heads and the line of their signatures. lossAt is the
+// number of the loss chunk: heads before it are of the tape as it was recorded.
+
+func (v *VerifyReport) checkpoints(r *Reader, a *auditor, log *treeLog, roots map[uint64][32]byte, whole bool, lossAt uint64, trusted [][]byte) {
 	key, state := r.header.Signer, SignatureNone
 	if key != nil {
 		state = SignatureValid
@@ -205,12 +214,6 @@ func (v *VerifyReport) checkpoints(r *Reader, a *auditor, log *treeLog, roots ma
 		}
 	} else if len(trusted) > 0 {
 		state = SignatureBad
-	}
-	lossAt := uint64(0)
-	for _, c := range r.chunks {
-		if c.head.Type == chunkLoss {
-			lossAt = c.head.Number
-		}
 	}
 	crossed := false
 	for _, c := range a.checkpoints {
@@ -245,7 +248,9 @@ func (v *VerifyReport) checkpoints(r *Reader, a *auditor, log *treeLog, roots ma
 			next, _, ok := c.link(r.tape, key)
 			switch {
 			case !ok && key != nil && a.lossy:
-				rep.State = "unlinked"
+				if rep.State != "bad root" {
+					rep.State = "unlinked"
+				}
 				if state == SignatureValid {
 					state = SignatureUnlinked
 				} else {
@@ -318,7 +323,7 @@ func (v *VerifyReport) sequence(r *Reader) {
 		}
 		next = max(next, e.seq+1)
 	}
-	if f := r.footer; f != nil && f.LastSeq != next-1 && !r.lostRange(next, f.LastSeq) && !r.hasDamage() {
+	if f := r.footer; f != nil && (f.LastSeq < next-1 || !r.lostRange(next, f.LastSeq)) && !r.hasDamage() {
 		r.note(r.chunks[len(r.chunks)-1], DamageFooter, fmt.Errorf("%d records are on the tape, it says %d", next-1, f.LastSeq))
 	}
 }
