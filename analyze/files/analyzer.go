@@ -124,7 +124,6 @@ func (a *Analyzer) Finish() error {
 		}
 		v.finish()
 	}
-	a.findings.finish()
 	return nil
 }
 

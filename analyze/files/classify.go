@@ -80,6 +80,43 @@ func (c *classifier) entries() {
 		}
 	}
 	c.orphans()
+	c.replacements(removed)
+}
+
+// replacements ties a new inode at a path to the one it displaced: the way most
+// programs change a file is to write another and rename it into place.
+func (c *classifier) replacements(removed []gone) {
+	old := map[string]fs.ID{}
+	for i := range removed {
+		if r := &removed[i]; !r.paired {
+			old[r.path] = r.Child
+		}
+	}
+	for i := range c.out {
+		e := &c.out[i]
+		id, ok := old[e.Path]
+		if !ok || e.Op != OpCreate && e.Op != OpRename && e.Op != OpLink {
+			continue
+		}
+		e.ReplacedInode = id.Num
+		if b := c.v.before[id]; b != nil && c.v.a.o.Hash && e.Type == "file" {
+			c.against(e, b)
+		}
+	}
+}
+
+// against compares the file now at a path with the content displaced from it.
+func (c *classifier) against(e *Event, b *before) {
+	attr, err := c.v.fs.Stat(e.id)
+	if err != nil || attr.Type != fs.TypeFile {
+		return
+	}
+	now := c.v.read(e.id, attr)
+	e.SHA256Old, e.EntropyOld, e.MagicOld = b.sha, b.entropyOf(), b.magic
+	e.SHA256New, e.MagicNew = now.sha, now.magic
+	if b.text != nil && now.text != nil {
+		e.Diff = unified(e.Path, b.text, now.text)
+	}
 }
 
 func (c *classifier) came(d fs.Dirent, removed []*gone, first map[fs.ID]bool) {

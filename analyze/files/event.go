@@ -122,11 +122,14 @@ type Event struct {
 	TimeUpper Time   `json:"time_upper"`
 	TimeBasis string `json:"time_basis"`
 
-	FirstRecord uint64   `json:"first_record"` // the tape records that show it
-	LastRecord  uint64   `json:"last_record"`
-	Observed    Time     `json:"observed"` // when the last of them was recorded
-	Transaction uint64   `json:"transaction,omitempty"`
-	Notes       []string `json:"notes,omitempty"`
+	FirstRecord uint64 `json:"first_record"` // the tape records that show it
+	LastRecord  uint64 `json:"last_record"`
+	Observed    Time   `json:"observed"` // when the last of them was recorded
+	Transaction uint64 `json:"transaction,omitempty"`
+	// ReplacedInode had this path before, in the same transaction: old hash and
+	// diff are against its content.
+	ReplacedInode uint64   `json:"replaced_inode,omitempty"`
+	Notes         []string `json:"notes,omitempty"`
 
 	id    fs.ID
 	vol   *volumeState

@@ -1,12 +1,15 @@
 package files
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 )
 
-// Finding is something an examiner would want to see first.
+// Finding is something an examiner would want to see first. It says what was
+// seen and why that matters, never who did it.
 type Finding struct {
 	Kind     string   `json:"kind"`
 	Severity string   `json:"severity"` // "high", "medium", "low"
@@ -14,36 +17,132 @@ type Finding struct {
 	Volume   string   `json:"volume,omitempty"`
 	Path     string   `json:"path,omitempty"`
 	Inode    uint64   `json:"inode,omitempty"`
-	Time     Time     `json:"time"`
+	Time     Time     `json:"time"`  // lower end of the first event's interval
+	Until    Time     `json:"until"` // upper end of the last one's
 	Reasons  []string `json:"reasons"`
-	Records  []uint64 `json:"records"` // sequence numbers of the evidence
+	Paths    []string `json:"paths,omitempty"` // of a finding about many files, the first of them
+	Count    int      `json:"count,omitempty"` // how many files
+	Records  []uint64 `json:"records"`         // sequence numbers of tape records that show it
 }
+
+// The kinds of finding.
+const (
+	FindSetuid      = "setuid"                  // a set-user-id or set-group-id program appeared
+	FindStomp       = "time-stomp"              // timestamps set to before the file existed
+	FindLog         = "log-tampering"           // a log shortened, rewritten or removed
+	FindRansom      = "mass-encryption"         // many files turned into noise
+	FindShred       = "overwrite-before-delete" // content destroyed, then the file
+	FindPersistence = "persistence"             // a place that makes code run again was changed
+	FindAccount     = "account-change"          // user database changed
+	FindBinary      = "system-binary-changed"
+	FindDropper     = "short-lived-executable"
+	FindHidden      = "executable-in-odd-place"
+	FindTamper      = "tamper-below-filesystem"
+	FindTransient   = "transient-entries"
+)
+
+// limits on what the finder remembers.
+const (
+	maxFindings  = 10000
+	maxEvidence  = 64
+	maxRemember  = 8192
+	ransomWindow = int64(60e9) // ns
+	ransomFiles  = 8
+	shortLife    = int64(300e9)
+)
 
 // finder watches the events go by.
 type finder struct {
-	a    *Analyzer
-	list []Finding
+	a      *Analyzer
+	list   []*Finding
+	recent map[fileKey]*life
+	order  []fileKey
+	waves  map[string]*wave // by volume
 }
 
-func newFinder(a *Analyzer) *finder { return &finder{a: a} }
+type fileKey struct {
+	volume string
+	id     fs.ID
+	gen    uint64
+}
 
-func (f *finder) see(*Event) {}
+// life is what is remembered of a file for as long as it may matter.
+type life struct {
+	born       Time
+	executable bool
+	overwrites int // in place, of most of it
+	records    []uint64
+}
 
-func (f *finder) finish() {}
+func newFinder(a *Analyzer) *finder {
+	return &finder{a: a, recent: map[fileKey]*life{}, waves: map[string]*wave{}}
+}
+
+// Findings lists what has been found so far, by time.
+func (a *Analyzer) Findings() []Finding {
+	out := make([]Finding, 0, len(a.findings.list))
+	for _, f := range a.findings.list {
+		g := *f
+		slices.Sort(g.Records)
+		g.Records = slices.Compact(g.Records)
+		out = append(out, g)
+	}
+	slices.SortStableFunc(out, func(a, b Finding) int { return cmp.Compare(a.Time, b.Time) })
+	return out
+}
+
+func (f *finder) add(g *Finding) {
+	if len(f.list) < maxFindings {
+		f.list = append(f.list, g)
+	}
+}
+
+// about starts a finding on one event.
+func (f *finder) about(e *Event, kind, severity string, reasons ...string) {
+	f.add(&Finding{Kind: kind, Severity: severity, Disk: e.Disk, Volume: e.Volume, Path: e.Path, Inode: e.Inode,
+		Time: e.TimeLower, Until: e.TimeUpper, Reasons: reasons, Records: []uint64{e.FirstRecord, e.LastRecord}})
+}
+
+// see takes the next event.
+func (f *finder) see(e *Event) {
+	l := f.life(e)
+	f.permissions(e)
+	f.times(e)
+	f.logs(e)
+	f.places(e)
+	f.lives(e, l)
+	f.encryption(e)
+}
+
+func (f *finder) life(e *Event) *life {
+	k := fileKey{e.Volume, e.id, e.Generation}
+	l := f.recent[k]
+	if l == nil {
+		if len(f.recent) >= maxRemember {
+			delete(f.recent, f.order[0])
+			f.order = f.order[1:]
+		}
+		l = &life{born: Unknown}
+		f.recent[k] = l
+		f.order = append(f.order, k)
+	}
+	if len(l.records) < maxEvidence {
+		l.records = append(l.records, e.FirstRecord, e.LastRecord)
+	}
+	return l
+}
 
 func (f *finder) tamper(v *volumeState, p Problem, at fs.Stamp) {
-	f.list = append(f.list, Finding{Kind: "tamper-below-filesystem", Severity: "high", Disk: f.a.o.Disk, Volume: v.def.Name,
-		Path: p.Path, Inode: p.Inode, Time: f.a.clock.wall(at.Time), Reasons: []string{p.Text}, Records: []uint64{at.Seq}})
+	wall := f.a.clock.wall(at.Time)
+	f.add(&Finding{Kind: FindTamper, Severity: "high", Disk: f.a.o.Disk, Volume: v.def.Name, Path: p.Path, Inode: p.Inode,
+		Time: wall, Until: wall, Reasons: []string{p.Text}, Records: []uint64{at.Seq}})
 }
 
 // transient: a directory was modified and holds what it held before: names came
 // and went between two commits.
 func (f *finder) transient(v *volumeState, change *fs.InodeChange, tx *fs.Tx) {
 	path := v.names.path(change.ID)
-	f.list = append(f.list, Finding{Kind: "transient-entries", Severity: "low", Disk: f.a.o.Disk, Volume: v.def.Name,
-		Path: path, Inode: change.ID.Num, Time: Time(change.New.MTime), Records: []uint64{tx.First.Seq, tx.Last.Seq},
-		Reasons: []string{fmt.Sprintf("%s was modified but lists the same names: files were made and removed between two commits and never reached the disk", path)}})
+	f.add(&Finding{Kind: FindTransient, Severity: "low", Disk: f.a.o.Disk, Volume: v.def.Name, Path: path, Inode: change.ID.Num,
+		Time: Time(change.New.MTime), Until: Time(change.New.MTime + tick), Records: []uint64{tx.First.Seq, tx.Last.Seq},
+		Reasons: []string{fmt.Sprintf("%s was modified but lists the same names: something was made and removed between two commits and never reached the disk; memory may still hold it", path)}})
 }
-
-// Findings lists what has been found so far, in the order of its evidence.
-func (a *Analyzer) Findings() []Finding { return append([]Finding(nil), a.findings.list...) }

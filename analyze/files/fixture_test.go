@@ -169,3 +169,26 @@ func TestDeterministic(t *testing.T) {
 	require.NotZero(t, runs[0].Len())
 	require.Equal(t, runs[0].String(), runs[1].String())
 }
+
+// TestFindingsOfTheIntrusion: what the workload does is found, with its reasons,
+// and nothing else is.
+func TestFindingsOfTheIntrusion(t *testing.T) {
+	a, _ := replayTrace(t, unpack(t, "ext4"), Options{Hash: true})
+	got := map[string][]string{}
+	for _, f := range a.Findings() {
+		require.NotEmpty(t, f.Records, f.Kind)
+		require.NotEmpty(t, f.Reasons, f.Kind)
+		got[f.Kind] = append(got[f.Kind], f.Path)
+	}
+	require.Equal(t, map[string][]string{
+		FindAccount:     {"/etc/passwd"},
+		FindSetuid:      {"/usr/bin/sudo", "/usr/bin/.bd"},
+		FindStomp:       {"/usr/bin/.bd"},
+		FindDropper:     {"/tmp/.y"},
+		FindHidden:      {"/tmp/.y", "/usr/bin/.bd"},
+		FindPersistence: {"/etc/cron.d/upd"},
+		FindLog:         {"/var/log/auth.log"},
+		FindRansom:      {""},
+		FindTransient:   {"/tmp"},
+	}, got)
+}

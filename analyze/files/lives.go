@@ -1,0 +1,90 @@
+package files
+
+import (
+	"fmt"
+	"path"
+	"strings"
+)
+
+// noisy is the entropy above which bytes look compressed or encrypted, for a
+// sample of n bytes: few bytes cannot show more than log2(n).
+func noisy(entropy float64, n uint64) bool {
+	switch {
+	case n < 256:
+		return false
+	case n < 1024:
+		return entropy > 7.0
+	case n < 4096:
+		return entropy > 7.5
+	}
+	return entropy > 7.8
+}
+
+func written(e *Event) uint64 {
+	var n uint64
+	for _, r := range e.Ranges {
+		n += r.Len
+	}
+	return n
+}
+
+// lives follows files from birth to death: programs that exist for moments, and
+// content destroyed before the file is.
+func (f *finder) lives(e *Event, l *life) {
+	if e.Type != "file" {
+		return
+	}
+	exec := e.Mode.Bits&0o111 != 0 || e.MagicNew == "elf" || e.MagicNew == "script" || e.MagicNew == "pe"
+	switch e.Op {
+	case OpCreate:
+		l.born = e.TimeLower
+	case OpWrite:
+		if e.SHA256Old != "" && e.Size != nil && written(e)*2 >= *e.Size && e.EntropyNew != nil && overwritten(e) {
+			l.overwrites++
+		}
+	case OpDelete:
+		f.died(e, l)
+		return
+	}
+	if exec && !l.executable {
+		l.executable = true
+		if odd := oddPlace(e.Path); odd != "" {
+			f.about(e, FindHidden, "medium", odd)
+		}
+	}
+}
+
+// overwritten: what was written hides what was there, noise or one value.
+func overwritten(e *Event) bool {
+	return noisy(*e.EntropyNew, written(e)) || *e.EntropyNew == 0
+}
+
+func (f *finder) died(e *Event, l *life) {
+	if l.executable && l.born.Known() && e.TimeUpper.Known() && int64(e.TimeUpper-l.born) <= shortLife {
+		g := &Finding{Kind: FindDropper, Severity: "high", Disk: e.Disk, Volume: e.Volume, Path: e.Path, Inode: e.Inode,
+			Time: l.born, Until: e.TimeUpper, Records: append([]uint64{e.FirstRecord, e.LastRecord}, l.records...)}
+		g.Reasons = []string{fmt.Sprintf("executable existed for %v", e.TimeLower.Go().Sub(l.born.Go()).Round(1e6))}
+		if e.SHA256Old != "" {
+			g.Reasons = append(g.Reasons, "sha256 "+e.SHA256Old)
+		}
+		f.add(g)
+	}
+	if l.overwrites > 1 {
+		f.add(&Finding{Kind: FindShred, Severity: "high", Disk: e.Disk, Volume: e.Volume, Path: e.Path, Inode: e.Inode,
+			Time: e.TimeLower, Until: e.TimeUpper, Records: append([]uint64{e.FirstRecord, e.LastRecord}, l.records...),
+			Reasons: []string{fmt.Sprintf("overwritten %d times in place, then deleted: its first content is the sha256_old of the first of these writes", l.overwrites)}})
+	}
+}
+
+// oddPlace says why a program should not be there; "" when it may.
+func oddPlace(p string) string {
+	for _, dir := range []string{"/tmp/", "/var/tmp/", "/dev/shm/", "/run/shm/", "/var/www/"} {
+		if strings.HasPrefix(p, dir) {
+			return "executable in " + strings.TrimSuffix(dir, "/")
+		}
+	}
+	if strings.HasPrefix(path.Base(p), ".") && (systemPlace(p) || strings.HasPrefix(p, "/usr/local/")) {
+		return "executable with a hidden name among system programs"
+	}
+	return ""
+}

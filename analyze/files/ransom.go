@@ -1,0 +1,127 @@
+package files
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+)
+
+// wave is a run of files of one volume turning into noise, each within a minute
+// of the one before.
+type wave struct {
+	finding *Finding
+	last    Time
+	files   map[string]string // path to how
+	ways    map[string]int
+	exts    map[string]int
+	records []uint64
+	first   Time
+	// noise that appeared beside an original: by the original's path
+	beside map[string]uint64
+}
+
+func (f *finder) wave(e *Event) *wave {
+	w := f.waves[e.Volume]
+	if w == nil || e.TimeLower.Known() && w.last.Known() && int64(e.TimeLower-w.last) > ransomWindow {
+		w = &wave{files: map[string]string{}, ways: map[string]int{}, exts: map[string]int{}, beside: map[string]uint64{}, first: e.TimeLower, last: Unknown}
+		f.waves[e.Volume] = w
+	}
+	return w
+}
+
+// encryption recognises three ways of turning a file into noise: a new noisy
+// file beside the original, which is then deleted; overwriting in place; and
+// overwriting followed by a new extension. Entropy is that of the ranges
+// written, so that encrypting only parts does not hide it; what was noise before
+// does not count.
+func (f *finder) encryption(e *Event) {
+	if e.Type != "file" {
+		return
+	}
+	w := f.wave(e)
+	switch e.Op {
+	case OpWrite:
+		if e.EntropyNew == nil || !noisy(*e.EntropyNew, written(e)) {
+			return
+		}
+		switch {
+		case e.SHA256Old == "" && e.SizeOld == nil:
+			if len(w.beside) < maxRemember {
+				w.beside[strings.TrimSuffix(e.Path, path.Ext(e.Path))] = e.LastRecord
+			}
+		case e.EntropyOld != nil && *e.EntropyOld < 7 && e.SHA256Old != e.SHA256New:
+			how := "overwritten in place"
+			if e.Size != nil && written(e)*2 < *e.Size {
+				how = "overwritten in part"
+			}
+			w.count(f, e, e.Path, how)
+		}
+	case OpDelete:
+		if rec, ok := w.beside[e.Path]; ok {
+			w.records = append(w.records, rec)
+			w.count(f, e, e.Path, "replaced by a noisy copy")
+			delete(w.beside, e.Path)
+		}
+	case OpRename:
+		if _, ok := w.files[e.OldPath]; ok && path.Ext(e.OldPath) != path.Ext(e.Path) {
+			w.exts[path.Ext(e.Path)]++
+			w.ways["given a new extension"]++
+			w.update()
+		} else if stem := strings.TrimSuffix(e.Path, path.Ext(e.Path)); stem == e.OldPath || stem == strings.TrimSuffix(e.OldPath, path.Ext(e.OldPath)) {
+			w.exts[path.Ext(e.Path)]++
+		}
+	}
+}
+
+func (w *wave) count(f *finder, e *Event, p, how string) {
+	if _, again := w.files[p]; again {
+		return
+	}
+	if len(w.files) < maxRemember {
+		w.files[p] = how
+	}
+	w.ways[how]++
+	w.last = e.TimeLower
+	if len(w.files) == 1 {
+		w.first = e.TimeLower
+	}
+	if len(w.records) < maxEvidence {
+		w.records = append(w.records, e.FirstRecord, e.LastRecord)
+	}
+	if w.finding == nil && len(w.files) >= ransomFiles {
+		w.finding = &Finding{Kind: FindRansom, Severity: "high", Disk: e.Disk, Volume: e.Volume}
+		f.add(w.finding)
+		for q := range w.files {
+			w.finding.Paths = append(w.finding.Paths, q)
+		}
+		slices.Sort(w.finding.Paths)
+	} else if w.finding != nil && len(w.finding.Paths) < maxEvidence {
+		w.finding.Paths = append(w.finding.Paths, p)
+	}
+	if w.finding != nil {
+		w.finding.Until = e.TimeUpper
+	}
+	w.update()
+}
+
+// update rewrites the finding with what is known by now.
+func (w *wave) update() {
+	g := w.finding
+	if g == nil {
+		return
+	}
+	g.Time, g.Count, g.Records = w.first, len(w.files), append([]uint64(nil), w.records...)
+	g.Reasons = nil
+	for _, how := range keys(w.ways) {
+		g.Reasons = append(g.Reasons, fmt.Sprintf("%d files %s", w.ways[how], how))
+	}
+	for _, ext := range keys(w.exts) {
+		if w.exts[ext] >= ransomFiles/2 {
+			g.Reasons = append(g.Reasons, fmt.Sprintf("%d files now end in %q", w.exts[ext], ext))
+		}
+	}
+}
+
+func keys(m map[string]int) []string { return slices.Sorted(maps.Keys(m)) }
