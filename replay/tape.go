@@ -67,6 +67,24 @@ func (t *Tape) Close() error {
 	return t.closer.Close()
 }
 
+// Refresh takes notice of what a recorder has added since the tape was opened. It
+// may not run beside other uses of the tape.
+func (t *Tape) Refresh() error {
+	f, ok := t.closer.(*os.File)
+	if !ok {
+		return errors.New("tape does not grow: it is no file")
+	}
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := t.r.Refresh(st.Size()); err != nil {
+		return err
+	}
+	t.clock = NewClock(t.r.Anchors(), t.r.Header().Start.Time)
+	return nil
+}
+
 // Reader gives the container itself.
 func (t *Tape) Reader() *format.Reader { return t.r }
 

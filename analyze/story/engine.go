@@ -36,6 +36,7 @@ type Engine struct {
 	next      uint64
 	transfers []Transfer
 	problems  []Problem
+	live      bool // the tape grows: packets are read again at each telling
 }
 
 // Problem is something that could not be looked at.
@@ -54,15 +55,55 @@ type disk struct {
 // NewEngine prepares the analysis of a tape.
 func NewEngine(t *replay.Tape, o Options) *Engine {
 	e := &Engine{tape: t, o: o, procs: process.New(process.Options{Symbols: o.Symbols}), disks: map[format.StreamID]*disk{}, names: map[format.StreamID]string{}, next: 1}
-	e.net = network.New(network.Options{Content: true, IgnoreChecksums: o.IgnoreChecksums, RealtimeOffset: t.Clock().WallOffset()})
+	e.net = e.newNetwork()
 	return e
 }
 
-// Run analyzes what is on the tape and not analyzed yet, and returns the story as
-// far as it goes. progress, if not nil, is called now and then with the number of
-// the record reached.
+// Run analyzes the tape and returns its story. progress, if not nil, is called
+// now and then with the number of the record reached.
 func (e *Engine) Run(progress func(seq uint64)) (*Story, error) {
+	if err := e.advance(progress); err != nil {
+		return nil, err
+	}
+	return e.tell(true)
+}
+
+// Follow analyzes what has come to a growing tape since the last call and tells
+// the story as far as it goes. final says that nothing more will come: then it is
+// the story that Run tells of the whole tape. An Engine either follows or runs.
+//
+// Processes and files are carried on from call to call; the connections, whose
+// records end only with them, are made again of all packets so far.
+func (e *Engine) Follow(final bool) (*Story, error) {
+	e.live = true
+	if err := e.advance(nil); err != nil {
+		return nil, err
+	}
+	e.net = e.newNetwork()
+	q := format.Query{Kinds: []format.StreamKind{format.StreamNetwork, format.StreamTape}, ToSeq: e.next - 1}
+	if q.ToSeq > 0 {
+		for r, err := range e.tape.Reader().Records(q) {
+			if err != nil {
+				continue // advance has told of it
+			}
+			if err := e.net.Feed(r); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return e.tell(final)
+}
+
+func (e *Engine) newNetwork() *network.Analyzer {
+	return network.New(network.Options{Content: true, IgnoreChecksums: e.o.IgnoreChecksums, RealtimeOffset: e.tape.Clock().WallOffset()})
+}
+
+// advance feeds the records that have not been fed.
+func (e *Engine) advance(progress func(seq uint64)) error {
 	q := format.Query{FromSeq: e.next, ToSeq: e.tape.Reader().Settled()}
+	if q.ToSeq < q.FromSeq {
+		return nil
+	}
 	n := 0
 	for r, err := range e.tape.Reader().Records(q) {
 		if n++; n%4096 == 0 && progress != nil {
@@ -73,11 +114,11 @@ func (e *Engine) Run(progress func(seq uint64)) (*Story, error) {
 			continue
 		}
 		if err := e.feed(r); err != nil {
-			return nil, err
+			return err
 		}
 		e.next = r.Header().Seq + 1
 	}
-	return e.tell()
+	return nil
 }
 
 func (e *Engine) problem(stream string, err error) {
@@ -96,6 +137,11 @@ func (e *Engine) Network() *network.Analyzer { return e.net }
 
 func (e *Engine) feed(r format.Record) error {
 	h := r.Header()
+	if !e.live {
+		if err := e.net.Feed(r); err != nil {
+			return err
+		}
+	}
 	switch r := r.(type) {
 	case *format.StreamDef:
 		e.names[r.ID] = r.Name
@@ -104,18 +150,16 @@ func (e *Engine) feed(r format.Record) error {
 				return err
 			}
 		}
-		return e.net.Feed(r)
+		return nil
 	case *format.Anchor:
 		for _, id := range e.order {
 			if err := e.disks[id].a.Feed(r); err != nil {
 				return err
 			}
 		}
-		return e.net.Feed(r)
+		return nil
 	case *format.SnapshotEnd:
 		return e.snapshot(r)
-	case *format.Packet:
-		return e.net.Feed(r)
 	}
 	if d := e.disks[h.Stream]; d != nil {
 		if h.Time <= d.from && d.from != 0 {
@@ -123,7 +167,7 @@ func (e *Engine) feed(r format.Record) error {
 		}
 		return d.a.Feed(r)
 	}
-	return e.net.Feed(r)
+	return nil
 }
 
 func (e *Engine) addDisk(def *format.StreamDef) error {
@@ -173,9 +217,8 @@ func (e *Engine) snapshot(end *format.SnapshotEnd) error {
 	return nil
 }
 
-// tell makes the story of what has been fed. The network analyzer is finished by
-// it, so a growing tape is told by a new engine's packets; see Watch.
-func (e *Engine) tell() (*Story, error) {
+// tell makes the story of what has been fed.
+func (e *Engine) tell(final bool) (*Story, error) {
 	if err := e.net.Finish(); err != nil {
 		return nil, err
 	}
@@ -187,14 +230,16 @@ func (e *Engine) tell() (*Story, error) {
 	in.Transfers = e.transferred()
 	for _, id := range e.order {
 		d := e.disks[id]
-		if err := d.a.Finish(); err != nil {
-			return nil, err
+		if final {
+			if err := d.a.Finish(); err != nil {
+				return nil, err
+			}
 		}
 		for i := range d.events {
 			in.Files = append(in.Files, fileEventOf(&d.events[i]))
 		}
 		for _, p := range d.a.Problems() {
-			if p.Kind != "tamper" {
+			if p.Kind != "tamper" && final {
 				e.problem(d.name, errors.New(p.Text))
 			}
 		}

@@ -45,6 +45,8 @@ type identity struct {
 	task  process.Address
 }
 
+func (i identity) String() string { return fmt.Sprintf("%d %d %#x", i.pid, i.start, uint64(i.task)) }
+
 func identify(p *process.Process) identity { return identity{p.PID, p.StartTime, p.TaskAddress} }
 
 func newOwner(p *process.Process, g Grade, ev ...Evidence) *Owner {

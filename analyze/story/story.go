@@ -1,6 +1,8 @@
 package story
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"path"
 	"sort"
@@ -27,6 +29,9 @@ const (
 
 // Item is one line of the story.
 type Item struct {
+	// ID names the item across tellings of a growing tape: a later line with the
+	// same id says more of the same thing and replaces it.
+	ID        string     `json:"id"`
 	Time      string     `json:"time"`                 // RFC 3339, UTC; the lower bound where it is an interval
 	TimeUpper string     `json:"time_upper,omitempty"` // the upper bound
 	TimeBasis string     `json:"time_basis,omitempty"` // what the time rests on: "packet", "boottime", "snapshot", or the file analyzer's basis
@@ -41,7 +46,8 @@ type Item struct {
 	Conn      *ConnRef   `json:"conn,omitempty"`
 	Evidence  []Evidence `json:"evidence"`
 
-	at    int64 // ns since 1970, for order
+	key   string // what makes it this item
+	at    int64  // ns since 1970, for order
 	upper int64
 	rank  int
 	proc  identity
@@ -128,6 +134,8 @@ const (
 )
 
 func (s *Story) add(it Item) {
+	sum := sha256.Sum256([]byte(string(it.Kind) + "\x00" + it.Rule + "\x00" + it.key))
+	it.ID = hex.EncodeToString(sum[:8])
 	it.Time = rfc3339(it.at)
 	if it.upper > it.at {
 		it.TimeUpper = rfc3339(it.upper)
@@ -145,7 +153,7 @@ func (j *joiner) snapshots(s *Story) {
 		if n.Paused {
 			how = "with the guest paused"
 		}
-		s.add(Item{at: n.Realtime, rank: rankSnapshot, Kind: KindSnapshot, TimeBasis: "snapshot",
+		s.add(Item{key: fmt.Sprint(n.Number), at: n.Realtime, rank: rankSnapshot, Kind: KindSnapshot, TimeBasis: "snapshot",
 			Summary:  fmt.Sprintf("memory snapshot #%d, %s: %d processes", n.Number, how, len(n.Processes)),
 			Evidence: []Evidence{{Stream: "memory", Records: []uint64{n.First, n.Last}}}})
 	}
@@ -188,10 +196,10 @@ func (j *joiner) processes(s *Story, rules []*sigma.Rule) {
 		parent := j.parent(p)
 		at, upper, basis := j.started(p)
 		if !p.KernelThread {
-			s.add(Item{at: at, upper: upper, TimeBasis: basis, rank: rankProcess, Kind: KindProcess, Process: newOwner(p, Exact), proc: identify(p),
+			s.add(Item{key: identify(p).String(), at: at, upper: upper, TimeBasis: basis, rank: rankProcess, Kind: KindProcess, Process: newOwner(p, Exact), proc: identify(p),
 				Summary: processSummary(p, parent), Evidence: j.processEvidence(p, p.FirstSnapshot)})
 			if n := j.snapshot(p.ExitSnapshot); n != nil {
-				s.add(Item{at: n.Realtime, rank: rankExit, Kind: KindExit, TimeBasis: "snapshot", Process: newOwner(p, Exact), proc: identify(p),
+				s.add(Item{key: identify(p).String(), at: n.Realtime, rank: rankExit, Kind: KindExit, TimeBasis: "snapshot", Process: newOwner(p, Exact), proc: identify(p),
 					Summary:  fmt.Sprintf("%s (%d) is gone by snapshot #%d", name(p), p.PID, n.Number),
 					Evidence: []Evidence{{Stream: "memory", Records: []uint64{n.First, n.Last}}}})
 			}
@@ -201,6 +209,7 @@ func (j *joiner) processes(s *Story, rules []*sigma.Rule) {
 			if r.Category == "process_creation" && r.Match(e) {
 				ev := j.processEvidence(p, p.Snapshot)
 				it := finding(r, fmt.Sprintf("%s (%d)", describe(p), p.PID), ev)
+				it.key = identify(p).String()
 				it.at, it.upper, it.TimeBasis = at, upper, basis
 				it.Process, it.proc = newOwner(p, Exact), identify(p)
 				s.add(it)
@@ -263,12 +272,13 @@ func (j *joiner) connections(s *Story, rules []*sigma.Rule) {
 			ev = append(ev, o.Evidence...)
 		}
 		ref := j.connRef(c)
-		s.add(Item{at: at, upper: upper, TimeBasis: "packet", rank: rankConn, Kind: KindConnection, Process: o, Conn: ref, proc: ownerKey(o), conns: []int{i},
+		s.add(Item{key: c.UID, at: at, upper: upper, TimeBasis: "packet", rank: rankConn, Kind: KindConnection, Process: o, Conn: ref, proc: ownerKey(o), conns: []int{i},
 			Summary: connSummary(c, ref, o), Evidence: ev})
 		e := j.connEvent(i)
 		for _, r := range rules {
 			if r.Category == "network_connection" && r.Match(e) {
 				it := finding(r, connText(ref), ev)
+				it.key = c.UID
 				it.at, it.upper, it.TimeBasis, it.Process, it.Conn, it.proc, it.conns = at, upper, "packet", o, ref, ownerKey(o), []int{i}
 				s.add(it)
 			}
@@ -368,18 +378,24 @@ func (j *joiner) files(s *Story, rules []*sigma.Rule) {
 			ev = append(ev, Evidence{Stream: orDefault(j.in.Conns[c].Stream, "network"), Records: records(t.First, t.Last),
 				Detail: fmt.Sprintf("connection %s carried the same %d bytes, sha256 %s", t.UID, t.Size, t.SHA256)})
 		}
-		it := Item{at: f.Lower, upper: f.Upper, TimeBasis: f.Basis, rank: rankFile, Kind: KindFile, Process: o, File: ref, proc: ownerKey(o), files: []int{i}, conns: conns,
+		it := Item{key: f.key(), at: f.Lower, upper: f.Upper, TimeBasis: f.Basis, rank: rankFile, Kind: KindFile, Process: o, File: ref, proc: ownerKey(o), files: []int{i}, conns: conns,
 			Summary: fileSummary(f, ref, o), Evidence: ev}
 		s.add(it)
 		e := j.fileEvent(i)
 		for _, r := range rules {
 			if r.Category == "file_event" && r.Match(e) {
 				fi := finding(r, fileText(f), ev)
+				fi.key = f.key()
 				fi.at, fi.upper, fi.TimeBasis, fi.Process, fi.File, fi.proc, fi.files, fi.conns = f.Lower, f.Upper, f.Basis, o, ref, ownerKey(o), []int{i}, conns
 				s.add(fi)
 			}
 		}
 	}
+}
+
+// key tells file events apart: two of one record differ in what or where.
+func (f *FileEvent) key() string {
+	return fmt.Sprint(f.Disk, f.First, f.Last, f.Op, f.Inode, f.OldPath, "\x00", f.Path)
 }
 
 func fileText(f *FileEvent) string {
@@ -409,7 +425,7 @@ func fileSummary(f *FileEvent, r *FileRef, o *Owner) string {
 func (j *joiner) oddities(s *Story) {
 	for i := range j.in.Oddities {
 		o := &j.in.Oddities[i]
-		it := Item{at: o.At, rank: rankFinding, Kind: KindFinding, Severity: o.Severity, Rule: o.Rule, Summary: o.Summary, Why: o.Why, Evidence: o.Evidence}
+		it := Item{key: fmt.Sprint(o.PID, o.Start, o.Task, o.Summary), at: o.At, rank: rankFinding, Kind: KindFinding, Severity: o.Severity, Rule: o.Rule, Summary: o.Summary, Why: o.Why, Evidence: o.Evidence}
 		if o.PID != 0 {
 			it.proc = identity{o.PID, o.Start, o.Task}
 			if p := j.procs[it.proc]; p != nil {
@@ -427,7 +443,7 @@ func (j *joiner) oddities(s *Story) {
 
 func (j *joiner) gaps(s *Story) {
 	for _, g := range j.in.Gaps {
-		s.add(Item{at: g.From, upper: g.To, rank: rankGap, Kind: KindGap, Summary: fmt.Sprintf("%s: %s", g.Stream, g.Reason),
+		s.add(Item{key: fmt.Sprint(g.Record), at: g.From, upper: g.To, rank: rankGap, Kind: KindGap, Summary: fmt.Sprintf("%s: %s", g.Stream, g.Reason),
 			Evidence: []Evidence{{Stream: g.Stream, Records: []uint64{g.Record}}}})
 	}
 }

@@ -14,6 +14,7 @@ func verbs(t *terminal) []*cobra.Command {
 		newCatCommand(t),
 		newConnsCommand(t),
 		newStoryCommand(t),
+		newWatchCommand(t),
 		newAnalyzeCommand(t),
 		newImportCommand(t),
 		newExportCommand(t),
