@@ -24,8 +24,17 @@ type Owner struct {
 	ID       fs.ID
 	Physical uint64
 	Logical  uint64 // where the run starts in the file
-	Length   uint64
-	Whole    bool // any write inside concerns the file from Logical on: compressed
+	Length   uint64 // of the file
+	Span     uint64 // of the volume; 0 = Length
+	Whole    bool   // any write inside concerns all of it: compressed
+}
+
+// span is how many bytes of the volume are claimed.
+func (o Owner) span() uint64 {
+	if o.Span > 0 {
+		return o.Span
+	}
+	return o.Length
 }
 
 // Map is an index from bytes of a volume to owners. The zero Map is ready.
@@ -39,15 +48,16 @@ type Map struct {
 func (m *Map) Crowded() bool { return m.crowded }
 
 func stretches(o Owner) (large bool, from, to uint64) {
-	if o.Length >= longExtent {
-		return true, o.Physical >> largeShift, (o.Physical + o.Length - 1) >> largeShift
+	last := o.Physical + o.span() - 1
+	if o.span() >= longExtent {
+		return true, o.Physical >> largeShift, last >> largeShift
 	}
-	return false, o.Physical >> smallShift, (o.Physical + o.Length - 1) >> smallShift
+	return false, o.Physical >> smallShift, last >> smallShift
 }
 
 // Add files one claim. Claims that wrap around or are empty are ignored.
 func (m *Map) Add(o Owner) {
-	if o.Length == 0 || o.Physical+o.Length < o.Physical {
+	if o.span() == 0 || o.Physical+o.span() < o.Physical {
 		return
 	}
 	if m.small == nil {
@@ -69,7 +79,7 @@ func (m *Map) Add(o Owner) {
 
 // Remove withdraws a claim made with Add.
 func (m *Map) Remove(o Owner) {
-	if o.Length == 0 || o.Physical+o.Length < o.Physical || m.small == nil {
+	if o.span() == 0 || o.Physical+o.span() < o.Physical || m.small == nil {
 		return
 	}
 	large, from, to := stretches(o)
@@ -125,7 +135,7 @@ func find(in map[uint64][]Owner, shift uint, off, n uint64, yield func(Owner)) {
 // stretch of the same search excepted: they were reported there.
 func scan(l []Owner, s, first uint64, shift uint, off, n uint64, yield func(Owner)) {
 	for _, o := range l {
-		if o.Physical >= off+n || o.Physical+o.Length <= off {
+		if o.Physical >= off+n || o.Physical+o.span() <= off {
 			continue
 		}
 		if s != max(o.Physical>>shift, first) {
@@ -138,7 +148,7 @@ func scan(l []Owner, s, first uint64, shift uint, off, n uint64, yield func(Owne
 // Overlap is the part of the file that a write of [off, off+n) to the volume
 // concerns; the length is 0 when there is none.
 func (o Owner) Overlap(off, n uint64) fs.Range {
-	a, b := max(off, o.Physical), min(off+n, o.Physical+o.Length)
+	a, b := max(off, o.Physical), min(off+n, o.Physical+o.span())
 	if a >= b {
 		return fs.Range{}
 	}

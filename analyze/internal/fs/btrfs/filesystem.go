@@ -17,8 +17,7 @@ type btrfs struct {
 	vol     *Volume
 	opened  error // why part of vol could not be loaded
 	cache   *nodeCache
-	owners  blockmap.Map
-	pending blockmap.Pending
+	ledger  blockmap.Ledger
 	batch   *delta.Batch
 	claimed []fs.Range  // of pending, in the commit under way: clones may claim them twice
 	now     fs.Stamp    // of the superblock under way
@@ -95,7 +94,7 @@ func (b *btrfs) Crawl(v fs.Visitor) error {
 	if b.vol.sb.Devices > 1 {
 		v.Problem(fs.Problem{Kind: fs.ProblemUnsupported, Text: fmt.Sprintf("one of %d devices: what has no copy here is not looked at", b.vol.sb.Devices)})
 	}
-	b.owners = blockmap.Map{}
+	b.ledger = blockmap.Ledger{Stored: uint64(b.vol.sb.SectorSize)}
 	done := map[fs.ID]bool{}
 	for _, space := range b.vol.ids {
 		var id fs.ID
@@ -141,26 +140,8 @@ func (b *btrfs) visit(v fs.Visitor, id fs.ID, i *inode) {
 		v.Link(d.Dirent)
 	}
 	if i.attr.Type == fs.TypeFile {
-		for _, e := range b.vol.physical(i.extents) {
-			if o, ok := b.owner(id, e); ok {
-				b.owners.Add(o)
-			}
-		}
+		b.ledger.Add(id, b.vol.physical(i.extents))
 	}
-}
-
-// owner is an extent's claim on the device; ok is false for one that has no
-// place there. How long a compressed extent is there is not kept: its owner is
-// found by its first sector.
-func (b *btrfs) owner(id fs.ID, e fs.Extent) (blockmap.Owner, bool) {
-	o := blockmap.Owner{ID: id, Physical: e.Physical, Logical: e.Logical, Length: e.Length}
-	switch e.State {
-	case fs.ExtentInline, fs.ExtentUnknown:
-		return o, false
-	case fs.ExtentCompressed:
-		o.Whole = true
-	}
-	return o, true
 }
 
 // Stat implements fs.Filesystem.

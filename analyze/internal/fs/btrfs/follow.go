@@ -15,7 +15,7 @@ func sorted[V any](m map[fs.ID]V) []fs.ID {
 
 // Prepare implements fs.Filesystem.
 func (b *btrfs) Prepare(w *fs.Write, s fs.Sink) {
-	b.owners.Find(w.Off, w.Len, func(o blockmap.Owner) { s.Touch(o.ID) })
+	b.ledger.Owners(w.Off, w.Len, func(o blockmap.Owner) { s.Touch(o.ID) })
 }
 
 // Apply implements fs.Filesystem.
@@ -28,20 +28,11 @@ func (b *btrfs) Apply(w *fs.Write, s fs.Sink) {
 	b.data(w)
 }
 
-// data files what was written under the files it belongs to, or for later.
+// data files what was written under the files it belongs to, or for later. What
+// is written where only metadata goes belongs to no file.
 func (b *btrfs) data(w *fs.Write) {
-	owned := false
-	b.owners.Find(w.Off, w.Len, func(o blockmap.Owner) {
-		if w.Op != fs.OpDiscard {
-			owned = true
-			b.batch.Wrote(o.ID, o.Overlap(w.Off, w.Len), w.Stamp, w.Stamp)
-		}
-	})
-	switch {
-	case w.Op == fs.OpDiscard:
-		b.pending.Take(w.Off, w.Len)
-	case !owned && b.vol.chunks.physicalData(w.Off, w.Len):
-		b.pending.Add(w.Off, w.Len, w.Stamp)
+	if b.vol.chunks.physicalData(w.Off, w.Len) {
+		b.ledger.Write(w.Off, w.Len, w, func(id fs.ID, r fs.Range) { b.batch.Wrote(id, r, w.Stamp, w.Stamp) })
 	}
 }
 
@@ -86,12 +77,9 @@ func (b *btrfs) super(w *fs.Write, s fs.Sink) {
 	if b.batch.Build(tx, b.moved) || tx.Incomplete != "" {
 		s.Commit(tx)
 	}
-	for _, r := range b.claimed {
-		b.pending.Take(r.Off, r.Len)
-	}
-	b.claimed = b.claimed[:0]
+	b.ledger.Release()
 	if tx.Basis == fs.BasisCommit {
-		b.pending.Forget(b.commits[0].Seq)
+		b.ledger.Forget(b.commits[0].Seq)
 		b.commits[0], b.commits[1] = b.commits[1], w.Stamp
 	}
 }
@@ -131,36 +119,14 @@ func (b *btrfs) changed(old *Volume, sb *Superblock, tx *fs.Tx) []fs.ID {
 }
 
 // moved brings the block index up to date and claims data that was written
-// before its owner was known.
+// before its owner was known; small content comes inside the metadata.
 func (b *btrfs) moved(c delta.Change) {
-	old, now := c.Old.Extents, c.New.Extents
-	for len(old) > 0 && len(now) > 0 && old[0] == now[0] {
-		old, now = old[1:], now[1:]
-	}
-	for _, e := range old {
-		if o, ok := b.owner(c.ID, e); ok {
-			b.owners.Remove(o)
-		}
-	}
-	for _, e := range now {
-		if e.State == fs.ExtentInline {
+	for _, e := range c.New.Extents {
+		if e.State == fs.ExtentInline && !slices.Contains(c.Old.Extents, e) {
 			b.batch.Wrote(c.ID, fs.Range{Off: e.Logical, Len: e.Length}, b.now, b.now)
-			continue
-		}
-		o, ok := b.owner(c.ID, e)
-		if !ok {
-			continue
-		}
-		b.owners.Add(o)
-		n := e.Length
-		if e.State == fs.ExtentCompressed {
-			n = uint64(b.vol.sb.SectorSize)
-		}
-		for _, r := range b.pending.Peek(e.Physical, n) {
-			b.batch.Wrote(c.ID, o.Overlap(r.Off, r.Len), r.First, r.Last)
-			b.claimed = append(b.claimed, fs.Range{Off: r.Off, Len: r.Len})
 		}
 	}
+	b.ledger.Moved(c.ID, c.Old.Extents, c.New.Extents, func(r fs.Range, first, last fs.Stamp) { b.batch.Wrote(c.ID, r, first, last) })
 }
 
 // Settle implements fs.Filesystem: file data written in place needs no commit.
@@ -169,7 +135,9 @@ func (b *btrfs) Settle(at fs.Stamp, s fs.Sink) {
 		return
 	}
 	tx := &fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime}
-	if b.batch.Build(tx, b.moved) {
+	any := b.batch.Build(tx, b.moved)
+	b.ledger.Release()
+	if any {
 		s.Commit(tx)
 	}
 }

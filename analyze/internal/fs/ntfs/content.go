@@ -24,7 +24,8 @@ func (v *Volume) extents(s *stream) []fs.Extent {
 		e := fs.Extent{Logical: r.vcn * c, Physical: r.lcn * c, Length: r.count * c}
 		switch {
 		case s.unit > 0:
-			e.State = fs.ExtentCompressed
+			out = split(out, e, s.unit*c)
+			continue
 		case e.Logical >= s.valid:
 			e.State = fs.ExtentUnwritten
 		case e.Logical+e.Length > s.valid:
@@ -34,6 +35,18 @@ func (v *Volume) extents(s *stream) []fs.Extent {
 			e = fs.Extent{Logical: e.Logical + cut, Physical: e.Physical + cut, Length: e.Length - cut, State: fs.ExtentUnwritten}
 		}
 		out = append(out, e)
+	}
+	return out
+}
+
+// split cuts a run of a compressed stream at the ends of its units, unless that
+// would make too many pieces.
+func split(out []fs.Extent, e fs.Extent, unit uint64) []fs.Extent {
+	e.State = fs.ExtentCompressed
+	for e.Length > 0 && len(out) < maxRuns {
+		n := min(e.Length, unit-e.Logical%unit)
+		out = append(out, fs.Extent{Logical: e.Logical, Physical: e.Physical, Length: n, State: e.State})
+		e.Logical, e.Physical, e.Length = e.Logical+n, e.Physical+n, e.Length-n
 	}
 	return out
 }

@@ -11,14 +11,13 @@ import (
 
 // ntfs follows one volume.
 type ntfs struct {
-	dev     fs.Device
-	vol     *Volume
-	owners  blockmap.Map
-	pending blockmap.Pending
-	units   map[fs.ID]uint64 // bytes of a compression unit, for compressed files
-	batch   *delta.Batch
-	files   map[uint64]bool // records in batch
-	now     fs.Stamp
+	dev    fs.Device
+	vol    *Volume
+	ledger blockmap.Ledger
+	units  map[fs.ID]uint64 // bytes of a compression unit, for compressed files
+	batch  *delta.Batch
+	files  map[uint64]bool // records in batch
+	now    fs.Stamp
 }
 
 // Open looks for an NTFS boot sector at the start of dev.
@@ -73,7 +72,7 @@ func (n *ntfs) Info() fs.Info {
 
 // Crawl implements fs.Filesystem.
 func (n *ntfs) Crawl(v fs.Visitor) error {
-	n.owners, n.units = blockmap.Map{}, map[fs.ID]uint64{}
+	n.ledger, n.units = blockmap.Ledger{}, map[fs.ID]uint64{}
 	vol := n.vol
 	for num := uint64(0); num < vol.records(); num++ {
 		f, err := vol.file(num)
@@ -106,11 +105,7 @@ func (n *ntfs) visit(v fs.Visitor, f *file, s *stream) {
 		return
 	}
 	n.note(a.ID, s)
-	for _, e := range n.vol.extents(s) {
-		if e.State != fs.ExtentInline {
-			n.owners.Add(owner(a.ID, e))
-		}
-	}
+	n.ledger.Add(a.ID, n.vol.extents(s))
 }
 
 // note remembers that a file is compressed: a write changes a whole unit of it.
@@ -120,10 +115,6 @@ func (n *ntfs) note(d fs.ID, s *stream) {
 	} else {
 		delete(n.units, d)
 	}
-}
-
-func owner(d fs.ID, e fs.Extent) blockmap.Owner {
-	return blockmap.Owner{ID: d, Physical: e.Physical, Logical: e.Logical, Length: e.Length}
 }
 
 // Stat implements fs.Filesystem.

@@ -12,7 +12,7 @@ import (
 
 // Prepare implements fs.Filesystem.
 func (n *ntfs) Prepare(w *fs.Write, s fs.Sink) {
-	n.owners.Find(w.Off, w.Len, func(o blockmap.Owner) { s.Touch(o.ID) })
+	n.ledger.Owners(w.Off, w.Len, func(o blockmap.Owner) { s.Touch(o.ID) })
 	n.vol.overlapping(w.Off, w.Len, func(num uint64) {
 		old, err := n.vol.raw(num)
 		if err == nil && w.Op == fs.OpWrite && n.unchanged(num, old, w) {
@@ -74,9 +74,7 @@ func (n *ntfs) Apply(w *fs.Write, s fs.Sink) {
 	n.vol.overlapping(w.Off, w.Len, func(num uint64) {
 		meta = true
 		mft = mft || num == 0
-		if n.files[num] || len(n.files) > 0 {
-			n.batch.At(w.Stamp)
-		}
+		n.batch.At(w.Stamp)
 		if r, err := n.vol.record(num); err == nil && r.base.record() != 0 && !n.files[r.base.record()] {
 			// An extension is of no effect before its base record lists it, so that
 			// the file is still as it was.
@@ -90,32 +88,7 @@ func (n *ntfs) Apply(w *fs.Write, s fs.Sink) {
 		}
 	}
 	if !meta {
-		n.data(w)
-	}
-}
-
-// data files what was written under the files it belongs to, or for later.
-func (n *ntfs) data(w *fs.Write) {
-	if w.Op == fs.OpDiscard {
-		n.pending.Take(w.Off, w.Len)
-		return
-	}
-	var owned []fs.Range
-	n.owners.Find(w.Off, w.Len, func(o blockmap.Owner) {
-		a, b := max(w.Off, o.Physical), min(w.Off+w.Len, o.Physical+o.Length)
-		owned = append(owned, fs.Range{Off: a, Len: b - a})
-		n.wrote(o.ID, o.Overlap(w.Off, w.Len), w.Stamp, w.Stamp)
-	})
-	slices.SortFunc(owned, func(a, b fs.Range) int { return int(int64(a.Off) - int64(b.Off)) })
-	at := w.Off
-	for _, r := range owned {
-		if r.Off > at {
-			n.pending.Add(at, r.Off-at, w.Stamp)
-		}
-		at = max(at, r.Off+r.Len)
-	}
-	if at < w.Off+w.Len {
-		n.pending.Add(at, w.Off+w.Len-at, w.Stamp)
+		n.ledger.Write(w.Off, w.Len, w, func(d fs.ID, r fs.Range) { n.wrote(d, r, w.Stamp, w.Stamp) })
 	}
 }
 
@@ -147,31 +120,20 @@ func (n *ntfs) Settle(at fs.Stamp, s fs.Sink) {
 	}
 	clear(n.files)
 	tx := &fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime}
-	if n.batch.Build(tx, n.moved) {
+	any := n.batch.Build(tx, n.moved)
+	n.ledger.Release()
+	if any {
 		s.Commit(tx)
 	}
 }
 
 // moved brings the block index up to date and claims data that was written
-// before its owner was known.
+// before its owner was known; small content is inside the record.
 func (n *ntfs) moved(c delta.Change) {
-	old, now := c.Old.Extents, c.New.Extents
-	for len(old) > 0 && len(now) > 0 && old[0] == now[0] {
-		old, now = old[1:], now[1:]
-	}
-	for _, e := range old {
-		if e.State != fs.ExtentInline {
-			n.owners.Remove(owner(c.ID, e))
-		}
-	}
-	for _, e := range now {
+	for _, e := range c.New.Extents {
 		if e.State == fs.ExtentInline {
 			n.batch.Wrote(c.ID, fs.Range{Off: e.Logical, Len: e.Length}, n.now, n.now)
-			continue
-		}
-		n.owners.Add(owner(c.ID, e))
-		for _, r := range n.pending.Take(e.Physical, e.Length) {
-			n.wrote(c.ID, fs.Range{Off: e.Logical + r.Off - e.Physical, Len: r.Len}, r.First, r.Last)
 		}
 	}
+	n.ledger.Moved(c.ID, c.Old.Extents, c.New.Extents, func(r fs.Range, first, last fs.Stamp) { n.wrote(c.ID, r, first, last) })
 }

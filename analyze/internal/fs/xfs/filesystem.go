@@ -25,8 +25,7 @@ type xfs struct {
 	next    LSN // where the log's next record will start; 0 = not known
 	ahead   map[LSN]bool
 	last    LSN // start of the newest transaction applied
-	owners  blockmap.Map
-	pending blockmap.Pending
+	ledger  blockmap.Ledger
 	batch   *delta.Batch // log commits and file data
 	inplace *delta.Batch // metadata written in place that says something new
 	keep    []fs.Range   // of the write under way: older than what is committed
@@ -97,7 +96,7 @@ func (x *xfs) Crawl(v fs.Visitor) error {
 	if x.next == 0 {
 		x.recover(v)
 	}
-	x.owners = blockmap.Map{}
+	x.ledger = blockmap.Ledger{}
 	err := x.vol.Chunks(func(c Chunk) {
 		for set := c.InUse(); set != 0; set &= set - 1 {
 			x.visit(v, c.First+uint64(bits.TrailingZeros64(set)))
@@ -151,15 +150,9 @@ func (x *xfs) visit(v fs.Visitor, ino uint64) {
 		if err != nil {
 			problem(err)
 		}
-		for _, e := range ext {
-			x.owners.Add(owner(a.ID, e))
-		}
+		x.ledger.Add(a.ID, ext)
 	}
 	v.Inode(a)
-}
-
-func owner(d fs.ID, e fs.Extent) blockmap.Owner {
-	return blockmap.Owner{ID: d, Physical: e.Physical, Logical: e.Logical, Length: e.Length}
 }
 
 // Stat implements fs.Filesystem.

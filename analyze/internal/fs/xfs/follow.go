@@ -3,7 +3,6 @@ package xfs
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 	"github.com/xentape/xentape/analyze/internal/fs/blockmap"
@@ -41,7 +40,7 @@ func (x *xfs) outside(off, n uint64, yield func(off, n uint64)) {
 func (x *xfs) Prepare(w *fs.Write, s fs.Sink) {
 	x.keep = x.keep[:0]
 	x.outside(w.Off, w.Len, func(off, n uint64) {
-		x.owners.Find(off, n, func(o blockmap.Owner) { s.Touch(o.ID) })
+		x.ledger.Owners(off, n, func(o blockmap.Owner) { s.Touch(o.ID) })
 		var data []byte
 		if w.Op == fs.OpWrite {
 			data = w.Data[off-w.Off : off-w.Off+n]
@@ -56,35 +55,10 @@ func (x *xfs) Apply(w *fs.Write, s fs.Sink) {
 		x.follow(w, s)
 	}
 	x.outside(w.Off, w.Len, func(off, n uint64) {
-		x.data(off, n, w)
+		x.ledger.Write(off, n, w, func(d fs.ID, r fs.Range) { x.batch.Wrote(d, r, w.Stamp, w.Stamp) })
 		x.uncover(off, n)
 	})
 	x.tampered(w, s)
-}
-
-// data files what was written under the files it belongs to, or for later.
-func (x *xfs) data(off, n uint64, w *fs.Write) {
-	var owned []fs.Range
-	x.owners.Find(off, n, func(o blockmap.Owner) {
-		a, b := max(off, o.Physical), min(off+n, o.Physical+o.Length)
-		owned = append(owned, fs.Range{Off: a, Len: b - a})
-		x.batch.Wrote(o.ID, o.Overlap(off, n), w.Stamp, w.Stamp)
-	})
-	if w.Op == fs.OpDiscard {
-		x.pending.Take(off, n)
-		return
-	}
-	slices.SortFunc(owned, func(a, b fs.Range) int { return int(int64(a.Off) - int64(b.Off)) })
-	at := off
-	for _, r := range owned {
-		if r.Off > at {
-			x.pending.Add(at, r.Off-at, w.Stamp)
-		}
-		at = max(at, r.Off+r.Len)
-	}
-	if at < off+n {
-		x.pending.Add(at, off+n-at, w.Stamp)
-	}
 }
 
 // uncover lets [off, off+n) of the device show, but for what must be kept.
@@ -190,27 +164,18 @@ func (x *xfs) commit(t *trans, at fs.Stamp, s fs.Sink) {
 		tx.Incomplete = err.Error()
 		s.Problem(fs.Problem{Kind: problemKind(err), At: at, Tx: tx.Number, Text: err.Error()})
 	}
-	if x.batch.Build(tx, func(c delta.Change) { x.moved(x.batch, c) }) || tx.Incomplete != "" {
+	if x.build(x.batch, tx) || tx.Incomplete != "" {
 		s.Commit(tx)
 	}
 }
 
-// moved brings the block index up to date and claims data that was written
-// before its owner was known.
-func (x *xfs) moved(b *delta.Batch, c delta.Change) {
-	old, now := c.Old.Extents, c.New.Extents
-	for len(old) > 0 && len(now) > 0 && old[0] == now[0] {
-		old, now = old[1:], now[1:]
-	}
-	for _, e := range old {
-		x.owners.Remove(owner(c.ID, e))
-	}
-	for _, e := range now {
-		x.owners.Add(owner(c.ID, e))
-		for _, r := range x.pending.Take(e.Physical, e.Length) {
-			b.Wrote(c.ID, fs.Range{Off: e.Logical + r.Off - e.Physical, Len: r.Len}, r.First, r.Last)
-		}
-	}
+// build fills in tx from a batch and reports whether there is anything in it.
+func (x *xfs) build(b *delta.Batch, tx *fs.Tx) bool {
+	any := b.Build(tx, func(c delta.Change) {
+		x.ledger.Moved(c.ID, c.Old.Extents, c.New.Extents, func(r fs.Range, first, last fs.Stamp) { b.Wrote(c.ID, r, first, last) })
+	})
+	x.ledger.Release()
+	return any
 }
 
 // Settle implements fs.Filesystem: file data needs no commit to be seen.
@@ -219,7 +184,7 @@ func (x *xfs) Settle(at fs.Stamp, s fs.Sink) {
 		return
 	}
 	tx := &fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime}
-	if x.batch.Build(tx, func(c delta.Change) { x.moved(x.batch, c) }) {
+	if x.build(x.batch, tx) {
 		s.Commit(tx)
 	}
 }

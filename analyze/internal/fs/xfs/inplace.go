@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
-	"github.com/xentape/xentape/analyze/internal/fs/delta"
 )
 
 // inspect looks at a write outside the log before it is stored. Metadata reaches
@@ -95,7 +94,7 @@ func (x *xfs) tampered(w *fs.Write, s fs.Sink) {
 	}
 	x.inplace.At(w.Stamp)
 	tx := &fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime}
-	if !x.inplace.Build(tx, func(c delta.Change) { x.moved(x.inplace, c) }) {
+	if !x.build(x.inplace, tx) {
 		return
 	}
 	if x.ring != nil && x.next != 0 {
