@@ -31,6 +31,8 @@ type recordOptions struct {
 	allowPoD  bool
 	force     bool
 	noMemory  bool
+	vifs      []int
+	noNetwork bool
 }
 
 func newRecordCommand(c *console) *cobra.Command {
@@ -60,6 +62,8 @@ readable up to the last second.`,
 	f.IntVar(&o.audit, "audit-every", memory.DefaultAuditEvery, "with --track logdirty, snapshots between full comparisons; -1 never")
 	f.BoolVar(&o.allowPoD, "allow-populate-on-demand", false, "read guests whose memory is populated on demand, though it can crash them")
 	f.BoolVar(&o.force, "force-domctl-abi", false, "go on with a Xen whose domctl version was never checked")
+	f.IntSliceVar(&o.vifs, "vif", nil, "record this interface, by its handle; may be repeated; all without it")
+	f.BoolVar(&o.noNetwork, "no-network", false, "record no packets")
 	f.BoolVar(&o.noMemory, "no-memory", false, "take no memory snapshots")
 	return cmd
 }
@@ -78,11 +82,11 @@ func (o *recordOptions) check() error {
 }
 
 func (o *recordOptions) sources() sources {
-	automatic := o.snapshots
 	return sources{
+		network: !o.noNetwork, vifs: o.vifs,
 		memory: !o.noMemory,
 		memConfig: memory.Config{
-			Automatic: automatic, Every: o.every, PauseBudget: o.budget,
+			Automatic: o.snapshots, Every: o.every, PauseBudget: o.budget,
 			Tracking: memory.Tracking(o.track), AuditEvery: o.audit, AllowPoD: o.allowPoD,
 		},
 	}
@@ -125,7 +129,7 @@ func runRecord(ctx context.Context, c *console, what string, o recordOptions) (e
 	recorder := capture.NewRecorder(tape, clock, capture.RecorderOptions{Report: c.notef})
 	s := &session{
 		host: h, guard: keeper, recorder: recorder, clock: clock, want: o.sources(),
-		console: c, uuid: g.UUID, started: time.Now(),
+		console: c, uuid: g.UUID, started: time.Now(), devices: map[string]capture.Source{},
 	}
 	return s.record(ctx, g, o, tape, func(ctx context.Context) {
 		serve(ctx, socket, func(ctx context.Context, cmd command) answer {

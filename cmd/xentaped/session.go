@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/xentape/xentape/capture/host"
 	"github.com/xentape/xentape/capture/lifecycle"
 	"github.com/xentape/xentape/capture/memory"
+	"github.com/xentape/xentape/capture/network"
 	"github.com/xentape/xentape/format"
 )
 
@@ -19,6 +22,12 @@ import (
 type sources struct {
 	memory    bool
 	memConfig memory.Config // what does not depend on the guest
+	network   bool
+	vifs      []int // handles; empty: all
+}
+
+func (s *sources) wantsVif(handle int) bool {
+	return s.network && (len(s.vifs) == 0 || slices.Contains(s.vifs, handle))
 }
 
 // session is the recording of one guest: its sources, put up anew when the guest is
@@ -34,14 +43,18 @@ type session struct {
 	started  time.Time
 
 	mu         sync.Mutex
-	mem        *memory.Source // nil: memory is not recorded now
-	goneSince  time.Time      // zero: the guest is there
-	incomplete bool           // something asked for is not on the tape
+	mem        *memory.Source            // nil: memory is not recorded now
+	devices    map[string]capture.Source // disks and interfaces being recorded, by stream name
+	goneSince  time.Time                 // zero: the guest is there
+	incomplete bool                      // something asked for is not on the tape
 }
 
 // start puts the sources of a guest up. Memory last: its first snapshot is to find
 // the others at work.
 func (s *session) start(ctx context.Context, g *host.Guest, epoch uint32) {
+	for i := range g.Vifs {
+		s.startVif(ctx, g, &g.Vifs[i], epoch)
+	}
 	if s.want.memory {
 		s.startMemory(ctx, g, epoch)
 	}
@@ -67,6 +80,55 @@ func (s *session) startMemory(ctx context.Context, g *host.Guest, epoch uint32) 
 	s.mu.Unlock()
 }
 
+func vifName(v *host.Vif) string { return fmt.Sprintf("vif%d", v.Handle) }
+
+func (s *session) startVif(ctx context.Context, g *host.Guest, v *host.Vif, epoch uint32) {
+	if !s.want.wantsVif(v.Handle) {
+		return
+	}
+	if v.Backend != 0 {
+		s.missing(fmt.Sprintf("%s is served by domain %d: record it there", vifName(v), v.Backend))
+		return
+	}
+	s.startDevice(ctx, network.New(network.Config{
+		Interface: v.Interface, Clock: s.clock,
+		Stream: format.StreamDef{
+			Name: vifName(v), Domain: g.UUID, DomID: g.Domain, Epoch: epoch,
+			Attrs: []format.Attr{{Name: "mac", Value: v.MAC}},
+		},
+	}))
+}
+
+// startDevice starts the source of a disk or an interface, in place of an earlier one.
+func (s *session) startDevice(ctx context.Context, src capture.Source) {
+	s.stopDevice(src.Name())
+	if !s.add(ctx, src) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.devices[src.Name()] = src
+}
+
+func (s *session) stopDevice(name string) {
+	s.mu.Lock()
+	src := s.devices[name]
+	delete(s.devices, name)
+	s.mu.Unlock()
+	if src != nil {
+		s.recorder.Remove(src)
+	}
+}
+
+// missing tells the operator and the tape that something asked for is not recorded.
+func (s *session) missing(text string) {
+	s.console.notef("%s", text)
+	s.recorder.Event("source-unavailable", "reason", text)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.incomplete = true
+}
+
 // add starts a source, and tells the operator if it cannot be had.
 func (s *session) add(ctx context.Context, src capture.Source) bool {
 	if err := s.recorder.Add(ctx, src); err != nil {
@@ -82,11 +144,14 @@ func (s *session) add(ctx context.Context, src capture.Source) bool {
 // stop ends the sources of a guest that is gone.
 func (s *session) stop() {
 	s.mu.Lock()
-	m := s.mem
-	s.mem = nil
+	m, devices := s.mem, s.devices
+	s.mem, s.devices = nil, map[string]capture.Source{}
 	s.mu.Unlock()
 	if m != nil {
 		s.recorder.Remove(m)
+	}
+	for _, name := range slices.Sorted(maps.Keys(devices)) {
+		s.recorder.Remove(devices[name])
 	}
 }
 
@@ -106,6 +171,10 @@ func (s *session) changed(ctx context.Context, c lifecycle.Change) {
 		s.goneSince = time.Time{}
 		s.mu.Unlock()
 		s.start(ctx, c.Guest, c.Epoch)
+	case lifecycle.VifAttached:
+		s.startVif(ctx, c.Guest, c.Vif, c.Epoch)
+	case lifecycle.VifDetached:
+		s.stopDevice(vifName(c.Vif))
 	}
 }
 
