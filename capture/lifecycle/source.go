@@ -139,6 +139,9 @@ func (s *Source) Run(ctx context.Context) error {
 		"vbd": "/local/domain/0/backend/vbd", "vif": "/local/domain/0/backend/vif",
 	} {
 		if err := s.cfg.Directory.Store.Watch(ctx, path, s.token(token), changed); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
 			return err
 		}
 		defer s.cfg.Directory.Store.Unwatch(context.WithoutCancel(ctx), path, s.token(token))
