@@ -1,0 +1,199 @@
+//go:build linux
+
+package disk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/xentape/xentape/capture"
+	"github.com/xentape/xentape/format"
+)
+
+// compressedRAMDisk makes a zram device of size bytes, which takes bios like a
+// device-mapper target does, and removes it at the end.
+func compressedRAMDisk(t *testing.T, size int) string {
+	t.Helper()
+	n, err := os.ReadFile("/sys/class/zram-control/hot_add")
+	if err != nil {
+		t.Skipf("recording a real device needs root and the zram module: %v; the model tests hold without", err)
+	}
+	name := "zram" + strings.TrimSpace(string(n))
+	t.Cleanup(func() {
+		os.WriteFile("/sys/block/"+name+"/reset", []byte("1"), 0)
+		os.WriteFile("/sys/class/zram-control/hot_remove", bytes.TrimSpace(n), 0)
+	})
+	require.NoError(t, os.WriteFile(filepath.Join("/sys/block", name, "disksize"), []byte(fmt.Sprint(size)), 0))
+	dev := "/dev/" + name
+	require.Eventually(t, func() bool { _, err := os.Stat(dev); return err == nil }, 5*time.Second, 10*time.Millisecond)
+	return dev
+}
+
+// live is a recording of a real device onto a real tape.
+type live struct {
+	s    *Source
+	tape bytes.Buffer
+	w    *format.Writer
+	stop func()
+}
+
+func startLive(t *testing.T, c Config) *live {
+	clock, err := capture.NewClock()
+	require.NoError(t, err)
+	l := &live{}
+	l.w, err = format.NewWriter(&l.tape, format.WriterOptions{Producer: "test", Start: clock.Anchor()})
+	require.NoError(t, err)
+	c.Clock, c.Stream.Name = clock, "xvda"
+	l.s = New(c)
+	if err := l.s.Attach(t.Context(), l.w); err != nil {
+		if errors.Is(err, os.ErrPermission) || errors.Is(err, errors.ErrUnsupported) {
+			t.Skipf("this kernel lets no BPF program watch its block layer: %v; the model tests hold without", err)
+		}
+		require.NoError(t, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.s.Run(ctx) }()
+	l.stop = func() {
+		cancel()
+		require.NoError(t, <-done)
+		require.NoError(t, l.s.Close())
+		require.NoError(t, l.w.Seal())
+	}
+	return l
+}
+
+// rebuild is the disk as the tape has it at its end.
+func (l *live) rebuild(t *testing.T, size int) ([]byte, []format.Record) {
+	r, err := format.Open(bytes.NewReader(l.tape.Bytes()), int64(l.tape.Len()), format.ReaderOptions{})
+	require.NoError(t, err)
+	require.Len(t, r.Snapshots(), 1)
+	base, err := r.Snapshot(r.Snapshots()[0].Begin.ID)
+	require.NoError(t, err)
+	require.True(t, base.Info().End.Complete)
+	disk := make([]byte, size)
+	for n := 0; n < size/format.PageSize; n++ {
+		st, err := base.ReadPage(uint64(n), disk[n*format.PageSize:(n+1)*format.PageSize])
+		require.NoError(t, err)
+		require.NotEqual(t, format.PageMissing, st)
+	}
+	var records []format.Record
+	for rec, err := range r.Records(format.Query{}) {
+		require.NoError(t, err)
+		records = append(records, rec)
+	}
+	apply(disk, records)
+	return disk, records
+}
+
+// guestWrites writes at random places past the page cache until ctx ends, with
+// discards and flushes between. It returns the longest a request took.
+func guestWrites(t *testing.T, dev string, size int, seed int64, until time.Time) (requests int, slowest time.Duration) {
+	f, err := os.OpenFile(dev, os.O_RDWR|unix.O_DIRECT, 0)
+	require.NoError(t, err)
+	defer f.Close()
+	rng := rand.New(rand.NewSource(seed))
+	buf := alignedBuffer(256 << 10)
+	for ; time.Now().Before(until); requests++ {
+		n := (1 + rng.Intn(len(buf)/4096)) * 4096
+		off := rng.Intn((size-n)/4096) * 4096
+		rng.Read(buf[:n])
+		began := time.Now()
+		switch rng.Intn(40) {
+		case 0:
+			r := [2]uint64{uint64(off), uint64(n)}
+			require.NoError(t, discard(f, &r))
+		case 1:
+			require.NoError(t, f.Sync())
+		default:
+			_, err := f.WriteAt(buf[:n], int64(off))
+			require.NoError(t, err)
+		}
+		slowest = max(slowest, time.Since(began))
+	}
+	return requests, slowest
+}
+
+func TestRealDevice(t *testing.T) {
+	const size = 48 << 20
+	dev := compressedRAMDisk(t, size)
+	guestWrites(t, dev, size, 1, time.Now().Add(100*time.Millisecond))
+	l := startLive(t, Config{Device: dev, Ring: 64 << 20})
+	requests, _ := guestWrites(t, dev, size, 2, time.Now().Add(500*time.Millisecond))
+	require.Eventually(t, func() bool { return l.s.Status().Based == size }, 20*time.Second, 10*time.Millisecond)
+	l.stop()
+	require.Positive(t, l.s.Status().Requests)
+	rebuilt, records := l.rebuild(t, size)
+	requireDevice(t, dev, rebuilt)
+	flushes, discards, ended := 0, 0, 0
+	for _, rec := range records {
+		switch rec := rec.(type) {
+		case *format.DiskRequest:
+			if rec.Op == format.DiskFlush {
+				flushes++
+			} else if rec.Op == format.DiskDiscard {
+				discards++
+			}
+		case *format.DiskCompletion:
+			require.Zero(t, rec.Status)
+			ended++
+		}
+	}
+	require.Positive(t, discards)
+	t.Logf("%d requests of the guest, %d recorded, %d ended, %d flushes, %d discards", requests, l.s.Status().Requests, ended, flushes, discards)
+}
+
+// With a ring much too small the guest goes on at its speed, and in the end the
+// tape has the disk all the same.
+func TestRealDeviceOverload(t *testing.T) {
+	const size = 48 << 20
+	dev := compressedRAMDisk(t, size)
+	l := startLive(t, Config{Device: dev, Ring: 128 << 10})
+	requests, slowest := guestWrites(t, dev, size, 3, time.Now().Add(time.Second))
+	require.Eventually(t, func() bool { return l.s.Status().Based == size }, 20*time.Second, 10*time.Millisecond)
+	l.stop()
+	st := l.s.Status()
+	require.Positive(t, st.Lost, "%d requests fitted a ring of 128 KiB", requests)
+	rebuilt, records := l.rebuild(t, size)
+	requireDevice(t, dev, rebuilt)
+	gaps, lost, back := 0, uint64(0), 0
+	for _, rec := range records {
+		switch rec := rec.(type) {
+		case *format.Gap:
+			gaps++
+			lost += rec.Count
+			require.NotEqual(t, format.GapBudget, rec.Reason, "everything was read back")
+		case *format.DiskRequest:
+			if rec.Flags&format.DiskReadback != 0 {
+				back++
+			}
+		}
+	}
+	require.Equal(t, st.Lost, lost)
+	t.Logf("%d requests, slowest %v; %d lost in %d gaps, %d stretches read back", requests, slowest, st.Lost, gaps, back)
+}
+
+// requireDevice compares what the device holds, past the page cache.
+func requireDevice(t *testing.T, dev string, want []byte) {
+	t.Helper()
+	d, err := openDevice(dev, "/sys")
+	require.NoError(t, err)
+	defer d.close()
+	require.Equal(t, len(want), int(d.size))
+	got := alignedBuffer(len(want))
+	require.NoError(t, d.read(got, 0))
+	for off := 0; off < len(want); off += 4096 {
+		require.True(t, bytes.Equal(want[off:off+4096], got[off:off+4096]), "block %d differs", off/4096)
+	}
+}

@@ -1,0 +1,195 @@
+//go:build linux
+
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/xentape/xentape/capture"
+	"github.com/xentape/xentape/capture/internal/bpf"
+	"github.com/xentape/xentape/format"
+)
+
+// DefaultRing is the memory for events between kernel and recorder where Config
+// does not say, in bytes. Its pages are the kernel's.
+const DefaultRing = 64 << 20
+
+// Clock gives this host's CLOCK_MONOTONIC in ns; *capture.Clock is one.
+type Clock interface{ Now() int64 }
+
+// Config says what to record.
+type Config struct {
+	Device   string           // block device the backend uses: "/dev/mapper/guest", "/dev/loop3"
+	Stream   format.StreamDef // Name ("xvda"), Domain, DomID, Epoch and Attrs; the rest is filled in
+	Clock    Clock
+	Blkback  bool          // xen-blkback serves it; else QEMU or another user of the device does
+	NoReads  bool          // leave out reads, which carry no content
+	NoBase   bool          // take no base image
+	BaseRate int64         // bytes a second at most for the base image; 0 = as fast as an idle device allows
+	Ring     int           // bytes; 0 = DefaultRing
+	Settle   time.Duration // how long Run may take at the end to read back what was lost; 0 = 30 s
+	SysFS    string        // "" = /sys
+}
+
+// probe is the kernel side; *bpf.Blocks is one.
+type probe interface {
+	Next(e *bpf.Event, deadline time.Time) error
+	Touched(visit func(chunk uint64))
+	Counters() (bpf.Counters, error)
+	InFlight() (map[uint64]bool, error)
+	Detach() error
+	Close() error
+}
+
+// content is where the disk's content is read from; *device is one.
+type content interface {
+	read(b []byte, off uint64) error
+}
+
+// Source is a capture.Source for one disk.
+type Source struct {
+	c      Config
+	dev    *device
+	probe  probe
+	sink   capture.Sink
+	stream format.StreamID
+	end    string
+	base   *format.SnapshotWriter // nil: none is taken
+	begun  int64
+
+	requests, lost, inFlight, unsure, based atomic.Uint64
+}
+
+// New returns a source that is not attached yet.
+func New(c Config) *Source {
+	if c.Ring == 0 {
+		c.Ring = DefaultRing
+	}
+	if c.Settle == 0 {
+		c.Settle = 30 * time.Second
+	}
+	if c.SysFS == "" {
+		c.SysFS = "/sys"
+	}
+	return &Source{c: c}
+}
+
+// Name is the stream's name.
+func (s *Source) Name() string { return s.c.Stream.Name }
+
+// Status is what a source can say of itself while it runs.
+type Status struct {
+	Requests uint64 // recorded
+	Lost     uint64 // requests of which something did not fit the ring
+	InFlight uint64 // begun and not ended
+	Unsure   uint64 // bytes of the disk to be read back
+	Based    uint64 // bytes of the base image done
+	Size     uint64 // bytes of the disk
+}
+
+// Status may be called from any goroutine, after Attach.
+func (s *Source) Status() Status {
+	return Status{
+		Requests: s.requests.Load(), Lost: s.lost.Load(), InFlight: s.inFlight.Load(),
+		Unsure: s.unsure.Load(), Based: s.based.Load(), Size: s.dev.size,
+	}
+}
+
+// Attach begins to watch the device and defines the stream. The image of the base
+// is begun here, before any request is written.
+func (s *Source) Attach(_ context.Context, sink capture.Sink) error {
+	dev, err := openDevice(s.c.Device, s.c.SysFS)
+	if err != nil {
+		return fmt.Errorf("disk %s: %w", s.Name(), err)
+	}
+	s.dev, s.sink, s.end = dev, sink, s.chooseEnd(dev)
+	p, err := bpf.Open(bpf.Options{
+		Major: dev.major, Minor: dev.minor, Size: dev.size, Ring: s.c.Ring, Reads: !s.c.NoReads, End: s.end,
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("disk %s: %w", s.Name(), err), s.Close())
+	}
+	s.probe = p
+	if err := s.define(); err != nil {
+		return errors.Join(fmt.Errorf("disk %s: define stream: %w", s.Name(), err), s.Close())
+	}
+	return nil
+}
+
+// chooseEnd decides where the end of requests is seen: in the backend where there
+// is one, because no bio of another user of the device ends there.
+func (s *Source) chooseEnd(dev *device) string {
+	switch {
+	case s.c.Blkback && bpf.HasBlkback():
+		return bpf.EndBlkback
+	case dev.queue:
+		return bpf.EndAny
+	}
+	return bpf.EndBio
+}
+
+func (s *Source) define() error {
+	d := s.c.Stream
+	s.begun = s.c.Clock.Now()
+	d.Kind, d.Time, d.Size = format.StreamDisk, s.begun, s.dev.size
+	d.Attrs = append(append([]format.Attr(nil), d.Attrs...),
+		format.Attr{Name: "device", Value: s.c.Device},
+		format.Attr{Name: "device-number", Value: fmt.Sprintf("%d:%d", s.dev.major, s.dev.minor)},
+		format.Attr{Name: "method", Value: "ebpf"},
+		format.Attr{Name: "completions", Value: s.end},
+		format.Attr{Name: "reads", Value: strconv.FormatBool(!s.c.NoReads)})
+	id, err := s.sink.DefineStream(d)
+	if err != nil {
+		return err
+	}
+	s.stream = id
+	if s.c.NoBase {
+		return nil
+	}
+	b := format.SnapshotBegin{Pages: (s.dev.size + format.PageSize - 1) / format.PageSize}
+	b.Time, b.Stream = s.begun, id
+	s.base, err = s.sink.BeginSnapshot(b)
+	return err
+}
+
+// Run records until ctx ends, then reads back what was lost, for as long as
+// Config.Settle allows.
+func (s *Source) Run(ctx context.Context) error {
+	background, stop := context.WithCancel(ctx)
+	base := make(chan error, 1)
+	if s.base != nil {
+		go func() { base <- s.copyBase(background, s.base, s.begun) }()
+	} else {
+		base <- nil
+	}
+	r := newRun(s, s.dev)
+	err := r.record(ctx)
+	stop()
+	err = errors.Join(err, <-base, r.finish())
+	if err != nil {
+		return fmt.Errorf("disk %s: %w", s.Name(), err)
+	}
+	return nil
+}
+
+// Close releases the kernel side and the device.
+func (s *Source) Close() error {
+	var errs []error
+	if s.probe != nil {
+		errs = append(errs, s.probe.Close())
+		s.probe = nil
+	}
+	if s.dev != nil {
+		errs = append(errs, s.dev.close())
+	}
+	return errors.Join(errs...)
+}
+
+// timedOut reports whether err is that of a deadline, not a failure.
+func timedOut(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
