@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -297,4 +298,48 @@ func TestMoreTraces(t *testing.T) {
 			dump(t, events)
 		})
 	}
+}
+
+// TestPrefixesAgainstTheKernel compares both views, after N entries of a trace,
+// with what a kernel showed that mounted base plus these N writes: PREFIX is a
+// folder N.jsonl beside the log. The kernel had to replay the journal.
+func TestPrefixesAgainstTheKernel(t *testing.T) {
+	root := os.Getenv("XENTAPE_TRACES")
+	if root == "" {
+		t.Skip("XENTAPE_TRACES not set: a folder of traces as testdata/README.md describes")
+	}
+	dirs, err := filepath.Glob(filepath.Join(root, "*", "prefix"))
+	require.NoError(t, err)
+	require.NotEmpty(t, dirs)
+	for _, p := range dirs {
+		dir := filepath.Dir(p)
+		t.Run(filepath.Base(dir), func(t *testing.T) { prefixes(t, dir) })
+	}
+}
+
+func prefixes(t *testing.T, dir string) {
+	a, log := openTrace(t, dir, Options{})
+	n, compared, live, crash := uint64(0), 0, 0, 0
+	eachEntry(t, log, func(r format.Record) {
+		if _, anchor := r.(*format.Anchor); anchor {
+			require.NoError(t, a.Feed(r))
+			return
+		}
+		name := filepath.Join(dir, "prefix", fmt.Sprintf("%d.jsonl", n))
+		n++
+		if _, err := os.Stat(name); err == nil {
+			compared++
+			want := readManifest(t, name)
+			if bad := compare(t, a.State(), want); len(bad) > 0 {
+				live++
+				t.Logf("live view after %d entries: %d differences: %v", n-1, len(bad), bad[:min(len(bad), 6)])
+			}
+			if bad := compare(t, a.Crash(), want); len(bad) > 0 {
+				crash++
+				t.Errorf("crash view after %d entries: %d differences: %v", n-1, len(bad), bad[:min(len(bad), 6)])
+			}
+		}
+		require.NoError(t, a.Feed(r))
+	})
+	t.Logf("%d prefixes; differ: live %d, crash %d", compared, live, crash)
 }

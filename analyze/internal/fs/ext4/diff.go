@@ -71,7 +71,6 @@ func (f *FS) diff(old *view, t *txn, s fs.Sink) *fs.Tx {
 		p.At, p.Tx = t.last, t.number
 		s.Problem(p)
 	}
-	f.fast.settle(t, tx)
 	clear(f.touched)
 	if len(tx.Inodes) == 0 && len(tx.Removed) == 0 && len(tx.Added) == 0 && len(tx.Data) == 0 && tx.Incomplete == "" {
 		return nil
@@ -96,6 +95,16 @@ func (d *differ) sort() {
 		case kindDir:
 			d.dirs[b] = c
 		}
+	}
+	for _, n := range d.t.inodes {
+		d.candidate(n)
+	}
+	for k, v := range d.t.names {
+		into := d.added
+		if v.n < 0 {
+			into = d.removed
+		}
+		into[k] = entryCount{into[k].n + max(v.n, -v.n), v.typ}
 	}
 }
 
@@ -142,7 +151,7 @@ func (d *differ) load(c *change) {
 	if c.old, err = d.old.inode(c.num); err != nil {
 		c.old, c.oldUnknown = inode{num: c.num}, true
 	} else if c.oldLive = d.old.live(&c.old); c.oldLive {
-		c.oldMap = d.f.fast.mapping(&c.old, d.old.mapping(&c.old))
+		c.oldMap = d.f.fast.mappingBefore(&c.old, d.old.mapping(&c.old))
 	}
 	if c.new, err = d.f.now.inode(c.num); err != nil {
 		d.problems = append(d.problems, problemOf(err, c.num))
@@ -150,7 +159,7 @@ func (d *differ) load(c *change) {
 		return
 	}
 	if c.newLive = d.f.now.live(&c.new); c.newLive {
-		c.newMap = d.f.now.mapping(&c.new)
+		c.newMap = d.f.mappingOf(&c.new)
 		if c.newMap.err != nil {
 			d.problems = append(d.problems, problemOf(fmt.Errorf("inode %d: %w", c.num, c.newMap.err), c.num))
 		}
@@ -438,12 +447,10 @@ func (d *differ) inodeChange(c *change) (fs.InodeChange, bool) {
 	if c.oldLive && c.newLive {
 		ox, err1 := d.old.xattrs(&c.old)
 		nx, err2 := d.f.now.xattrs(&c.new)
-		for _, err := range []error{err1, err2} {
-			if err != nil {
-				d.problems = append(d.problems, problemOf(err, c.num))
-			}
+		if err2 != nil {
+			d.problems = append(d.problems, problemOf(err2, c.num))
 		}
-		if !sameXattrs(ox, nx) {
+		if err1 == nil && err2 == nil && !sameXattrs(ox, nx) {
 			ic.OldXattrs, ic.NewXattrs = ox, nx
 		}
 	}

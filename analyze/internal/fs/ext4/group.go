@@ -26,6 +26,7 @@ type view struct {
 	*super
 	dev    fs.Device
 	budget *budget
+	used   map[uint32]bool // inodes whose bitmap bit fast commits override
 }
 
 // budget bounds the work that contradictory structures can cause in one crawl

@@ -158,6 +158,9 @@ func (v *view) live(i *inode) bool {
 	if i.mode == 0 || fs.TypeOfMode(i.mode) == fs.TypeUnknown {
 		return false
 	}
+	if used, ok := v.used[i.num]; ok {
+		return used
+	}
 	set, known := v.allocated(i.num)
 	if !known || !v.journaled() && i.links > 0 {
 		return i.links > 0

@@ -83,6 +83,10 @@ type txn struct {
 	first, last fs.Stamp
 	incomplete  string
 	blocks      []uint64 // of the filesystem, whose content changed
+	inodes      []uint32 // changed by other means than their blocks
+	// names that fast commits add (or, with a full commit, that they had added
+	// and the blocks now must account for)
+	names map[direntKey]named
 }
 
 // commit applies transaction seq, whose commit block has arrived at log block at.
@@ -195,7 +199,9 @@ func (f *FS) applyCopies(t *txn, copies map[uint64][]byte, s fs.Sink) {
 		f.layer.Put(b, copies[b])
 		f.loggedData(b, t)
 	}
-	f.diff(&view{super: f.super, dev: before, budget: newBudget(f.super)}, t, s)
+	used := f.fast.beforeFull(t)
+	f.diff(&view{super: f.super, dev: before, budget: newBudget(f.super), used: used}, t, s)
+	f.fast.afterFull()
 }
 
 // loggedData: with data=journal a copy in the log is the content itself.
