@@ -114,8 +114,10 @@ func when(i replay.MemoryInfo, number int) string {
 	if i.Realtime == 0 {
 		return fmt.Sprintf("#%d", number)
 	}
-	return time.Unix(0, i.Realtime).UTC().Format(time.RFC3339Nano)
+	return rfc3339(i.Realtime)
 }
+
+func rfc3339(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339Nano) }
 
 // Unsupported says whether an error of Feed means that the guest's system is not
 // one whose processes can be listed, and which it is ("" when not recognised).

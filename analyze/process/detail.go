@@ -2,6 +2,7 @@ package process
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -19,8 +20,9 @@ func (l *lister) process(e *entry) *Process {
 	p := &Process{
 		PID: t.PID, PPID: t.PPID, Comm: t.Comm, StartTime: t.Start, State: t.State,
 		KernelThread: t.KernelThread, TaskAddress: Address(t.Addr), Grade: Seen,
-		Snapshot: l.s.number, ExitCode: t.ExitCode,
+		Snapshot: l.s.number, ExitCode: t.ExitCode, Started: l.started(t.Start),
 	}
+	p.empty()
 	for _, v := range []View{TaskList, PIDIndex, Children, Scan, Threads, RunQueue, Previous} {
 		if e.views[v] {
 			p.Views = append(p.Views, v)
@@ -29,10 +31,36 @@ func (l *lister) process(e *entry) *Process {
 	p.evidence("task_struct", t.Addr, t.Phys)
 	l.credentials(p, t)
 	l.threads(p, t)
+	t = l.living(p, t)
 	l.surroundings(p, t)
 	l.memory(p, t)
 	l.files(p, t)
 	return p
+}
+
+// empty makes the lists that are promised lists, so that they are written as
+// such when there is nothing in them.
+func (p *Process) empty() {
+	p.Args, p.Env, p.NSPID, p.Views = []string{}, []string{}, []int{}, slices.Clip(p.Views)
+	p.Sockets, p.Files, p.ThreadList, p.Evidence = []Socket{}, []File{}, []Thread{}, []Evidence{}
+}
+
+// living is the task to read the process's memory and files from: its leader,
+// or another thread when the leader has exited alone.
+func (l *lister) living(p *Process, t *objects.Task) *objects.Task {
+	if t.MM != 0 || t.KernelThread {
+		return t
+	}
+	for _, th := range p.ThreadList {
+		if uint64(th.TaskAddress) == t.Addr {
+			continue
+		}
+		if o, err := l.v.Task(uint64(th.TaskAddress)); err == nil && o.MM != 0 {
+			p.Incomplete = append(p.Incomplete, fmt.Sprintf("leader: has exited; memory and files are those of thread %d", o.PID))
+			return &o
+		}
+	}
+	return t
 }
 
 func (p *Process) evidence(object string, va, pa uint64) {
@@ -104,9 +132,11 @@ func (l *lister) memory(p *Process, t *objects.Task) {
 		return
 	}
 	p.evidence("mm_struct", m.Addr, l.v.Locate(m.Addr))
-	p.Args, err = m.Args()
+	args, err := m.Args()
+	p.Args = append(p.Args, args...)
 	p.incomplete("args", err)
-	p.Env, err = m.Env()
+	env, err := m.Env()
+	p.Env = append(p.Env, env...)
 	p.incomplete("env", err)
 	exe, ok, err := l.v.ExePath(m)
 	p.incomplete("exe", err)

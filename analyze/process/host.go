@@ -55,6 +55,8 @@ type Host struct {
 	Snapshot int       `json:"snapshot"`
 	Kernel   string    `json:"kernel"`
 	Hostname string    `json:"hostname"`
+	Booted   string    `json:"booted"`     // by its own wall clock, RFC 3339; "" when that cannot be read
+	Clock    string    `json:"guest_time"` // its wall clock at the snapshot
 	Forks    uint64    `json:"total_forks"`
 	Tasks    int       `json:"nr_threads"`
 	NextPID  uint64    `json:"next_pid"`
@@ -78,8 +80,12 @@ func (a *Analyzer) Host(snapshot int) (Host, bool) {
 
 func (l *lister) host() {
 	h := &Host{
+		Modules: []Module{}, Mounts: []Mount{}, Log: []LogLine{},
 		Snapshot: l.s.number, Kernel: l.s.banner,
 		Forks: l.s.counters.Forks, Tasks: l.s.counters.Threads, NextPID: l.s.counters.NextPID,
+	}
+	if l.clocked {
+		h.Booted, h.Clock = rfc3339(l.clock.Boot), rfc3339(l.clock.Now)
 	}
 	for _, p := range l.s.procs {
 		if p.PID == 1 {

@@ -3,8 +3,10 @@ package process_test
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -27,6 +29,15 @@ func requireHost(t *testing.T, want *truth, h process.Host) {
 	for path, fs := range map[string]string{"/": "rootfs", "/proc": "proc", "/sys": "sysfs", "/data": "tmpfs", "/tmp": "tmpfs"} {
 		require.Equal(t, fs, paths[path], path)
 	}
+	// "@@BEGIN phase realtime boottime": both clocks, read one after the other.
+	f := strings.Fields(want.Meta[0])
+	boot := seconds(t, f[2]) - seconds(t, f[3])
+	booted, err := time.Parse(time.RFC3339Nano, h.Booted)
+	require.NoError(t, err)
+	require.InDelta(t, boot, float64(booted.UnixNano())/1e9, 0.01)
+	now, err := time.Parse(time.RFC3339Nano, h.Clock)
+	require.NoError(t, err)
+	require.InDelta(t, seconds(t, f[2]), float64(now.UnixNano())/1e9, 60)
 	require.NotEmpty(t, h.Log)
 	require.Contains(t, h.Log[0].Text, "Linux version ")
 	require.Greater(t, len(h.Log), 100)
@@ -34,6 +45,12 @@ func requireHost(t *testing.T, want *truth, h process.Host) {
 		require.Equal(t, h.Log[i].Seq+1, h.Log[i+1].Seq)
 		require.NotEmpty(t, h.Log[i].Text)
 	}
+}
+
+func seconds(t *testing.T, s string) float64 {
+	f, err := strconv.ParseFloat(s, 64)
+	require.NoError(t, err)
+	return f
 }
 
 // The intruder's program was unlinked; it is still whole in the page cache, and

@@ -36,6 +36,7 @@ type Process struct {
 	UID          uint32   `json:"uid"`
 	GID          uint32   `json:"gid"`
 	StartTime    uint64   `json:"start_time"` // nanoseconds since the guest booted (CLOCK_BOOTTIME)
+	Started      string   `json:"started"`    // the same by the guest's own wall clock, RFC 3339; "" when that cannot be read
 	Threads      int      `json:"threads"`
 	State        string   `json:"state"` // letter as in /proc/PID/stat
 	KernelThread bool     `json:"kernel_thread"`

@@ -74,6 +74,8 @@ type lister struct {
 	open    map[uint64]*mapped
 	broken  map[View]bool // views that could not be read to their end
 	residue []objects.Task
+	clock   objects.Clock
+	clocked bool
 }
 
 // maxTasks bounds the processes of one snapshot.
@@ -111,6 +113,8 @@ func (l *lister) list(prev *snapshot) {
 	l.scan()
 	c, err := l.v.Counters()
 	l.s.counters, l.s.counted = c, !l.s.problem("kernel counters", err)
+	l.clock, err = l.v.Clock()
+	l.clocked = !l.s.problem("guest clock", err)
 	l.s.complete = !l.broken[TaskList] && !l.broken[PIDIndex]
 	for _, e := range l.entries() {
 		switch {
@@ -245,6 +249,14 @@ func (l *lister) entries() []*entry {
 	return out
 }
 
+// started is a start time by the guest's wall clock.
+func (l *lister) started(since uint64) string {
+	if !l.clocked {
+		return ""
+	}
+	return rfc3339(l.clock.Boot + int64(since))
+}
+
 func (l *lister) listResidue() {
 	slices.SortFunc(l.residue, func(a, b objects.Task) int { return compareTasks(&a, &b) })
 	for i := range l.residue {
@@ -252,7 +264,9 @@ func (l *lister) listResidue() {
 		p := &Process{
 			PID: t.PID, Comm: t.Comm, StartTime: t.Start, State: t.State, KernelThread: t.KernelThread,
 			TaskAddress: Address(t.Addr), Grade: Residue, Snapshot: l.s.number, ExitCode: t.ExitCode, Views: []View{Scan},
+			Started: l.started(t.Start),
 		}
+		p.empty()
 		p.evidence("task_struct", t.Addr, t.Phys)
 		// Its parent may be gone too: only one that is known still counts.
 		if e := l.at[t.Parent]; e != nil && e.err == nil {

@@ -46,6 +46,7 @@ type truth struct {
 		Maps string `json:"maps"`
 	} `json:"processes"`
 	Global map[string]string `json:"global"`
+	Meta   []string          `json:"meta"`
 }
 
 func recording(t testing.TB, name string) string {
