@@ -11,14 +11,15 @@ import (
 	"path/filepath"
 )
 
-// outputs are what a new case expects: every output that names findings.
-var outputs = []string{"conns", "files", "ps", "story"}
+// Outputs are what a new case expects when it does not say: every output that
+// names findings.
+var Outputs = []string{"conns", "files", "ps", "story"}
 
 // Add makes a case in c.Dir out of the tape at from: the tape is copied, pinned
 // by its hash, and what the analyzers say of it now becomes what is expected. A
 // person reads those expectations before committing them. An existing case is
 // not overwritten.
-func Add(ctx context.Context, c *Case, from string, analyze Analyze) error {
+func Add(ctx context.Context, c *Case, from string, outputs []string, analyze Analyze) error {
 	if _, err := os.Stat(filepath.Join(c.Dir, CaseFile)); !errors.Is(err, os.ErrNotExist) {
 		if err == nil {
 			err = fmt.Errorf("%s: there is a case already: use update", c.Dir)

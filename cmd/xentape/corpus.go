@@ -160,6 +160,7 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 	var keys keyFlags
 	var k corpus.Case
 	var from string
+	var outputs []string
 	c := &cobra.Command{
 		Use: "add DIR", Short: "Make a case of a tape and of what the analyzers say of it now", Args: nargs(1, 1),
 		Example: "  xentape corpus add --name web-intrusion --from incident.xtape --origin 'lab, scenario web' --licence CC0-1.0 corpus/web-intrusion",
@@ -168,7 +169,7 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 				return usagef("corpus add needs --from, --name, --origin and --licence: a case without them is of no use to others")
 			}
 			k.Dir = args[0]
-			if err := corpus.Add(c.Context(), &k, from, analyzeOutputs(&keys)); err != nil {
+			if err := corpus.Add(c.Context(), &k, from, outputs, analyzeOutputs(&keys)); err != nil {
 				return err
 			}
 			t.printf("%s: case %s, sha256 %s\n", k.Dir, printable(k.Name), k.Tape.SHA256)
@@ -177,6 +178,7 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&from, "from", "", "the `tape`; it is copied into the case")
+	f.StringSliceVar(&outputs, "output", corpus.Outputs, "which outputs the case expects")
 	f.StringVar(&k.Name, "name", "", "name of the case")
 	f.StringVar(&k.Summary, "summary", "", "one line on what happens in it")
 	f.StringVar(&k.Origin, "origin", "", "where the recording comes from")

@@ -1,0 +1,357 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+	"github.com/google/gopacket/pcapgo"
+	"github.com/klauspost/compress/zstd"
+	"github.com/stretchr/testify/require"
+)
+
+// ran is what one call of the program did.
+type ran struct {
+	code     int
+	out, err string
+}
+
+// xentape runs the program in process.
+func xentape(t *testing.T, args ...string) ran {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code := run(context.Background(), args, strings.NewReader(""), &out, &errs)
+	return ran{code, out.String(), errs.String()}
+}
+
+// ok runs the program and requires that it was done and complete.
+func ok(t *testing.T, args ...string) string {
+	t.Helper()
+	r := xentape(t, args...)
+	require.Equal(t, exitDone, r.code, "%v: %s", args, r.err)
+	return r.out
+}
+
+// trace unpacks a recorded disk trace: base.img and log.
+func trace(t *testing.T, name string) string {
+	t.Helper()
+	f, err := os.Open(filepath.Join("../../analyze/files/testdata", name+".tar.zst"))
+	require.NoError(t, err)
+	defer f.Close()
+	z, err := zstd.NewReader(f)
+	require.NoError(t, err)
+	defer z.Close()
+	dir := t.TempDir()
+	for r := tar.NewReader(z); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return dir
+		}
+		require.NoError(t, err)
+		if n := filepath.Base(h.Name); n == "base.img" || n == "log" {
+			b, err := io.ReadAll(r)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, n), b, 0o644))
+		}
+	}
+}
+
+// capture writes a pcap of one DNS question and its answer.
+func capture(t *testing.T, dir string) string {
+	t.Helper()
+	path := filepath.Join(dir, "dns.pcap")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	defer f.Close()
+	w := pcapgo.NewWriter(f)
+	require.NoError(t, w.WriteFileHeader(65535, layers.LinkTypeEthernet))
+	send := func(at time.Time, src, dst string, sp, dp layers.UDPPort, dns *layers.DNS) {
+		eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, EthernetType: layers.EthernetTypeIPv4}
+		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolUDP, SrcIP: net.ParseIP(src), DstIP: net.ParseIP(dst)}
+		udp := &layers.UDP{SrcPort: sp, DstPort: dp}
+		require.NoError(t, udp.SetNetworkLayerForChecksum(ip))
+		b := gopacket.NewSerializeBuffer()
+		require.NoError(t, gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, eth, ip, udp, dns))
+		require.NoError(t, w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(b.Bytes()), Length: len(b.Bytes())}, b.Bytes()))
+	}
+	q := layers.DNSQuestion{Name: []byte("evil.example"), Type: layers.DNSTypeA, Class: layers.DNSClassIN}
+	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	send(at, "10.0.0.5", "10.0.0.9", 5353, 53, &layers.DNS{ID: 7, RD: true, Questions: []layers.DNSQuestion{q}})
+	send(at.Add(time.Millisecond), "10.0.0.9", "10.0.0.5", 53, 5353, &layers.DNS{ID: 7, QR: true, Questions: []layers.DNSQuestion{q},
+		Answers: []layers.DNSResourceRecord{{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 60, IP: net.ParseIP("10.6.6.6")}}})
+	return path
+}
+
+// tape makes a tape with a disk and an interface.
+func tape(t *testing.T) (path, dir string) {
+	t.Helper()
+	dir = trace(t, "ext4")
+	path = filepath.Join(dir, "t.xtape")
+	ok(t, "import", "--reproducible", "--base", "xvda="+dir+"/base.img", "--writes", "xvda="+dir+"/log", "--packets", "vif0="+capture(t, dir), "-o", path)
+	return path, dir
+}
+
+func lines(t *testing.T, out string) []map[string]any {
+	t.Helper()
+	var all []map[string]any
+	for line := range strings.Lines(out) {
+		var m map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &m), line)
+		all = append(all, m)
+	}
+	return all
+}
+
+func TestUsage(t *testing.T) {
+	for _, args := range [][]string{
+		{"nonsense"}, {"ps"}, {"ps", "a", "b"}, {"ps", "--nonsense", "x"}, {"import"}, {"import", "-o", "x"}, {"files"}, {"cat", "x", "no-colon"},
+		{"analyze", "x"}, {"export", "nothing"}, {"prove", "x"}, {"corpus", "nonsense"}, {"verify", "--signer", "zz", "x"},
+	} {
+		r := xentape(t, args...)
+		require.Equal(t, exitUsage, r.code, "%v: %s", args, r.err)
+		require.NotEmpty(t, r.err, args)
+		require.Empty(t, r.out, args)
+	}
+}
+
+func TestEveryVerbHasHelpWithAnExample(t *testing.T) {
+	help := ok(t, "--help")
+	for _, c := range verbs(newTerminal(nil, io.Discard, io.Discard)) {
+		require.Contains(t, help, c.Name())
+		out := ok(t, c.Name(), "--help")
+		require.Contains(t, out, "Examples:", c.Name())
+		require.Contains(t, out, "xentape "+c.Name(), c.Name())
+		for _, sub := range c.Commands() {
+			if sub.Name() != "help" {
+				require.Contains(t, ok(t, c.Name(), sub.Name(), "--help"), "Examples:", sub.Name())
+			}
+		}
+	}
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		require.Contains(t, ok(t, "completion", shell), "xentape")
+	}
+}
+
+func TestFilesThatAreNoTape(t *testing.T) {
+	dir := t.TempDir()
+	empty, text := filepath.Join(dir, "empty"), filepath.Join(dir, "text")
+	require.NoError(t, os.WriteFile(empty, nil, 0o644))
+	require.NoError(t, os.WriteFile(text, []byte(strings.Repeat("not a tape\n", 100)), 0o644))
+	for _, verb := range []string{"info", "verify", "ps", "files", "conns", "story"} {
+		for _, path := range []string{empty, text, dir, filepath.Join(dir, "missing")} {
+			r := xentape(t, verb, path)
+			require.Contains(t, []int{exitFailed, exitIncomplete}, r.code, "%s %s: %s", verb, path, r.out)
+			require.NotEmpty(t, r.err)
+			require.NotContains(t, r.err, "panic")
+		}
+	}
+}
+
+func TestCouldNotLookIsNotNothingFound(t *testing.T) {
+	path, _ := tape(t)
+	r := xentape(t, "ps", path)
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.err, "no memory snapshot")
+}
+
+func TestImportedTapeAnswers(t *testing.T) {
+	path, dir := tape(t)
+	info := lines(t, ok(t, "info", "--json", path))[0]
+	require.Equal(t, true, info["sealed"])
+	require.Len(t, info["streams"], 2)
+	require.Contains(t, ok(t, "verify", path), "ok")
+
+	events := lines(t, ok(t, "files", "--json", path))
+	direct := lines(t, ok(t, "files", "--json", "--base", dir+"/base.img", "--writes", dir+"/log"))
+	require.NotEmpty(t, events)
+	require.Len(t, direct, len(events), "a tape and the files it was made of say the same")
+	for i := range events {
+		require.Equal(t, direct[i]["path"], events[i]["path"])
+		require.Equal(t, direct[i]["op"], events[i]["op"])
+		require.Equal(t, direct[i]["sha256_new"], events[i]["sha256_new"])
+		require.Equal(t, direct[i]["time_lower"], events[i]["time_lower"])
+	}
+
+	conns := lines(t, ok(t, "conns", "--json", path))
+	require.Len(t, conns, 1)
+	require.Equal(t, "10.0.0.5", conns[0]["id.orig_h"])
+	require.Equal(t, "dns", conns[0]["service"])
+	require.Contains(t, ok(t, "conns", path), "evil.example")
+
+	story := lines(t, ok(t, "story", "--json", path))
+	for i := 1; i < len(story); i++ {
+		require.LessOrEqual(t, story[i-1]["time"].(string)[:19], story[i]["time"].(string)[:19])
+	}
+}
+
+func TestExportedDiskIsTheDisk(t *testing.T) {
+	path, dir := tape(t)
+	img := filepath.Join(dir, "end.img")
+	ok(t, "export", "disk", path, "xvda", "-o", img)
+	got, err := os.ReadFile(img)
+	require.NoError(t, err)
+	want, err := os.ReadFile(dir + "/base.img")
+	require.NoError(t, err)
+	replayLog(t, dir+"/log", want)
+	require.True(t, bytes.Equal(want, got), "base and log put together by hand give the same")
+	require.Equal(t, exitFailed, xentape(t, "export", "disk", path, "xvda", "-o", img).code, "evidence is not overwritten")
+}
+
+// replayLog applies a dm-log-writes log as Documentation/admin-guide/device-mapper/log-writes.rst
+// describes it, independently of the product's reader.
+func replayLog(t *testing.T, path string, disk []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	le := func(p []byte) uint64 {
+		var v uint64
+		for i := 7; i >= 0; i-- {
+			v = v<<8 | uint64(p[i])
+		}
+		return v
+	}
+	n := le(b[16:])
+	b = b[512:]
+	for range n {
+		sector, count, flags := le(b), le(b[8:]), le(b[16:])
+		b = b[512:]
+		if flags&4 != 0 {
+			clear(disk[sector*512 : (sector+count)*512])
+			continue
+		}
+		copy(disk[sector*512:], b[:count*512])
+		b = b[count*512:]
+	}
+}
+
+func TestPacketsRoundTrip(t *testing.T) {
+	path, dir := tape(t)
+	out := filepath.Join(dir, "out.pcapng")
+	ok(t, "export", "packets", path, "-o", out)
+	a, b := lines(t, ok(t, "conns", "--json", filepath.Join(dir, "dns.pcap")))[0], lines(t, ok(t, "conns", "--json", out))[0]
+	for _, field := range []string{"ts", "id.orig_h", "id.resp_p", "history", "orig_bytes", "resp_bytes", "community_id", "conn_state"} {
+		require.Equal(t, a[field], b[field], field)
+	}
+}
+
+func TestDamageIsSaidAndSalvaged(t *testing.T) {
+	path, dir := tape(t)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	bad := append([]byte(nil), b...)
+	bad[len(bad)/2] ^= 0x10
+	badPath := filepath.Join(dir, "bad.xtape")
+	require.NoError(t, os.WriteFile(badPath, bad, 0o644))
+	r := xentape(t, "verify", badPath)
+	require.Equal(t, exitVerification, r.code)
+	require.Contains(t, r.out, "damage")
+	saved := filepath.Join(dir, "saved.xtape")
+	require.Equal(t, exitIncomplete, xentape(t, "salvage", badPath, "-o", saved).code)
+	ok(t, "verify", saved)
+
+	cut := filepath.Join(dir, "cut.xtape")
+	require.NoError(t, os.WriteFile(cut, b[:len(b)*2/3], 0o644))
+	require.Equal(t, exitVerification, xentape(t, "verify", cut).code)
+	require.NotEmpty(t, lines(t, xentape(t, "info", "--json", cut).out))
+}
+
+func TestProve(t *testing.T) {
+	path, dir := tape(t)
+	proof := filepath.Join(dir, "p.json")
+	seq := lines(t, ok(t, "conns", "--json", path))[0]["first_record"].(float64)
+	ok(t, "prove", path, "--record", strconv.Itoa(int(seq)), "-o", proof)
+	require.NoError(t, os.Remove(path), "the proof stands without the tape")
+	require.Equal(t, seq, lines(t, ok(t, "prove", "--check", proof))[0]["record"].(map[string]any)["Seq"])
+	b, err := os.ReadFile(proof)
+	require.NoError(t, err)
+	i := bytes.Index(b, []byte(`"record": "`)) + 20
+	b[i] ^= 1
+	require.NoError(t, os.WriteFile(proof, b, 0o644))
+	require.Equal(t, exitVerification, xentape(t, "prove", "--check", proof).code)
+}
+
+func TestAnalyzeIsDeterministic(t *testing.T) {
+	path, dir := tape(t)
+	for _, d := range []string{"one", "two"} {
+		ok(t, "analyze", path, "-o", filepath.Join(dir, d))
+	}
+	names, err := os.ReadDir(filepath.Join(dir, "one"))
+	require.NoError(t, err)
+	require.Greater(t, len(names), 15)
+	for _, n := range names {
+		a, err := os.ReadFile(filepath.Join(dir, "one", n.Name()))
+		require.NoError(t, err)
+		b, err := os.ReadFile(filepath.Join(dir, "two", n.Name()))
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(a, b), n.Name())
+	}
+}
+
+func TestWatchSaysWhatReplaySays(t *testing.T) {
+	path, dir := tape(t)
+	whole, err := os.ReadFile(path)
+	require.NoError(t, err)
+	grown := filepath.Join(dir, "grown.xtape")
+	require.NoError(t, os.WriteFile(grown, whole[:len(whole)/3], 0o644))
+	done := make(chan error, 1)
+	go func() {
+		f, err := os.OpenFile(grown, os.O_WRONLY|os.O_APPEND, 0)
+		for rest := whole[len(whole)/3:]; err == nil && len(rest) > 0; {
+			n := min(len(rest), len(whole)/4)
+			time.Sleep(50 * time.Millisecond)
+			_, err = f.Write(rest[:n])
+			rest = rest[n:]
+		}
+		done <- errors.Join(err, f.Close())
+	}()
+	said := map[string]string{}
+	for line := range strings.Lines(ok(t, "watch", "--json", "--every", "20ms", grown)) {
+		said[lines(t, line)[0]["id"].(string)] = line
+	}
+	require.NoError(t, <-done)
+	want := map[string]string{}
+	for line := range strings.Lines(ok(t, "story", "--json", path)) {
+		want[lines(t, line)[0]["id"].(string)] = line
+	}
+	require.Equal(t, want, said)
+}
+
+func TestCorpus(t *testing.T) {
+	path, dir := tape(t)
+	c := filepath.Join(dir, "corpus")
+	out := xentape(t, "corpus", "add", "--name", "small", "--from", path, "--origin", "test", "--licence", "CC0-1.0", filepath.Join(c, "small"))
+	require.Equal(t, exitFailed, out.code, "a tape without memory has no ps output: the case says which outputs it expects")
+	require.NoError(t, os.RemoveAll(c))
+	ok(t, "corpus", "add", "--name", "small", "--from", path, "--origin", "test", "--licence", "CC0-1.0", "--output", "files,conns,story", filepath.Join(c, "small"))
+	require.Contains(t, ok(t, "corpus", "verify", c), "1 passed, 0 failed")
+	require.Contains(t, ok(t, "corpus", "list", c), "small")
+
+	exp := filepath.Join(c, "small", "expected", "files.jsonl")
+	b, err := os.ReadFile(exp)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(exp, bytes.Replace(b, []byte(`"op":"create"`), []byte(`"op":"mkdir"`), 1), 0o644))
+	r := xentape(t, "corpus", "verify", "--junit", filepath.Join(dir, "j.xml"), c)
+	require.Equal(t, exitVerification, r.code)
+	require.Contains(t, r.out, "files missing")
+	require.Contains(t, ok(t, "corpus", "update", c), "findings changed")
+	ok(t, "corpus", "verify", c)
+}
+
+func TestTerminalShowsNoControlCharacters(t *testing.T) {
+	require.Equal(t, `a\x1b[31mb`, printable("a\x1b[31mb"))
+	require.Equal(t, `a\u202eb`, printable("a\u202eb"))
+	require.Equal(t, "schön", printable("schön"))
+	require.Equal(t, `say "hi"\n`, printable("say \"hi\"\n"))
+}
