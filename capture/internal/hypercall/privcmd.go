@@ -38,7 +38,9 @@ type Privcmd struct {
 func OpenPrivcmd() (*Privcmd, error) {
 	f, err := os.OpenFile(privcmdNode, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		f, err = os.OpenFile(privcmdOldNode, os.O_RDWR, 0)
+		if old, olderr := os.OpenFile(privcmdOldNode, os.O_RDWR, 0); olderr == nil {
+			f, err = old, nil
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w (is this a Xen dom0, and is the module xen-privcmd loaded?)", err)

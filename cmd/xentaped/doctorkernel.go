@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Files in which the kernel says what it has.
+const (
+	lockdownFile = "/sys/kernel/security/lockdown"
+	kernelTypes  = "/sys/kernel/btf/vmlinux"
+	blkbackTypes = "/sys/kernel/btf/xen_blkback"
+)
+
+// kernel says what the kernel of this host has for recording.
+func (e *examination) kernel() {
+	var u unix.Utsname
+	if err := unix.Uname(&u); err == nil {
+		e.add("host", "kernel", yes, "%s", unix.ByteSliceToString(u.Release[:]))
+	}
+	if os.Geteuid() == 0 {
+		e.add("host", "privilege", yes, "root")
+	} else {
+		e.add("host", "privilege", no, "user %d: recording needs root", os.Geteuid())
+	}
+	for _, node := range []string{"/dev/xen/privcmd", "/dev/xen/hypercall"} {
+		_, err := os.Stat(node)
+		if err != nil {
+			err = fmt.Errorf("%w: is this dom0, and is the module xen-privcmd loaded?", err)
+		}
+		e.check("host", node, err, "there")
+	}
+	if why := blockCapture(); why != "" {
+		e.add("host", "disk requests", no, "%s", why)
+	} else {
+		e.add("host", "disk requests", yes, "kernel types for BPF are there")
+	}
+	mode, err := lockdown()
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		e.add("host", "lockdown", yes, "not in this kernel, or securityfs is not mounted")
+	case err != nil:
+		e.add("host", "lockdown", unknown, "%v", err)
+	case mode == "confidentiality":
+		e.add("host", "lockdown", no, "%s: BPF may not read kernel memory, so payload of disk requests is not to be had", mode)
+	default:
+		e.add("host", "lockdown", yes, "%s", mode)
+	}
+}
+
+// lockdown is the mode in brackets.
+func lockdown() (string, error) {
+	b, err := os.ReadFile(lockdownFile)
+	if err != nil {
+		return "", err
+	}
+	_, rest, _ := strings.Cut(string(b), "[")
+	mode, _, ok := strings.Cut(rest, "]")
+	if !ok {
+		return "", fmt.Errorf("%s holds %q", lockdownFile, b)
+	}
+	return mode, nil
+}
+
+// blockCapture says why disk requests cannot be captured; empty if they can.
+func blockCapture() string {
+	if _, err := os.Stat(kernelTypes); err != nil {
+		return fmt.Sprintf("the kernel has no types for BPF (%v)", err)
+	}
+	if mode, err := lockdown(); err == nil && mode == "confidentiality" {
+		return "lockdown forbids BPF to read kernel memory"
+	}
+	if _, err := os.Stat(blkbackTypes); err != nil {
+		return fmt.Sprintf("the module xen-blkback is not loaded, or has no types (%v): completions are not seen", err)
+	}
+	return ""
+}
+
+func interfaceExists(name string) error {
+	_, err := net.InterfaceByName(name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
