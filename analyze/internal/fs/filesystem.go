@@ -161,6 +161,10 @@ const (
 type InodeChange struct {
 	ID       ID
 	Old, New Attr
+	// Was is the number the same object had before, where a filesystem numbers
+	// objects by their place (FAT) and this one moved; Old is then what it was
+	// under that number, which has no change of its own. Zero otherwise.
+	Was ID
 	// Xattrs before and after, only when they differ.
 	OldXattrs, NewXattrs []Xattr
 	// OldUnknown: the base did not hold the inode, Old is not what it was.

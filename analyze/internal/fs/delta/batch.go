@@ -32,6 +32,7 @@ type Batch struct {
 	src    Source
 	before map[fs.ID]State
 	data   map[fs.ID]*fs.DataChange
+	gone   map[fs.ID]State // of the last Build: old states of what is no more
 	first  fs.Stamp
 	last   fs.Stamp
 }
@@ -106,6 +107,9 @@ func (b *Batch) Wrote(id fs.ID, r fs.Range, first, last fs.Stamp) {
 // Empty reports whether there is nothing to build.
 func (b *Batch) Empty() bool { return len(b.before) == 0 && len(b.data) == 0 }
 
+// Gone is the old state of an inode that the last Build found to be no more.
+func (b *Batch) Gone(id fs.ID) State { return b.gone[id] }
+
 // Change is one inode's states, for the filesystem's own bookkeeping.
 type Change struct {
 	ID       fs.ID
@@ -116,6 +120,7 @@ type Change struct {
 // moved is called for each inode whose extents differ, before data is gathered,
 // so that it may still call Wrote. It returns false when nothing changed.
 func (b *Batch) Build(tx *fs.Tx, moved func(Change)) bool {
+	b.gone = map[fs.ID]State{}
 	ids := make([]fs.ID, 0, len(b.before))
 	for id := range b.before {
 		ids = append(ids, id)
@@ -123,6 +128,9 @@ func (b *Batch) Build(tx *fs.Tx, moved func(Change)) bool {
 	slices.SortFunc(ids, fs.ID.Compare)
 	for _, id := range ids {
 		c := Change{ID: id, Old: b.before[id], New: b.src.State(id)}
+		if c.Old.Attr.Live && !c.New.Attr.Live {
+			b.gone[id] = c.Old
+		}
 		b.inode(tx, c, moved)
 	}
 	for _, id := range sortedKeys(b.data) {
@@ -140,7 +148,9 @@ func (b *Batch) Build(tx *fs.Tx, moved func(Change)) bool {
 	if tx.Last.Seq == 0 {
 		tx.Last = b.last
 	}
+	gone := b.gone
 	*b = *New(b.src)
+	b.gone = gone
 	return len(tx.Inodes)+len(tx.Removed)+len(tx.Added)+len(tx.Data) > 0
 }
 

@@ -66,6 +66,12 @@ func (m *Model) Touch(id fs.ID) { m.Touched[id]++ }
 func (m *Model) Commit(tx *fs.Tx) {
 	m.Txs = append(m.Txs, tx)
 	for _, c := range tx.Inodes {
+		if c.Was != (fs.ID{}) {
+			was := m.Inodes[c.Was]
+			delete(m.Inodes, c.Was)
+			was.ID = c.ID
+			m.Inodes[c.ID] = was
+		}
 		if have := m.Inodes[c.ID]; have != c.Old && !c.OldUnknown {
 			m.fault("tx %d: inode %v was %+v, delta says %+v", tx.Number, c.ID, have, c.Old)
 		}

@@ -29,7 +29,7 @@ type file struct {
 	names    []fileName
 	std      []byte // $STANDARD_INFORMATION
 	streams  []*stream
-	indexLen uint64 // bytes of a directory index outside the record, as ntfs-3g reports a directory's size
+	indexLen uint64 // bytes of the directory index: a directory's size
 	root     []byte // $INDEX_ROOT of $I30
 	index    []run  // $INDEX_ALLOCATION of $I30
 	reparse  []byte
@@ -141,6 +141,7 @@ func (f *file) assemble(v *Volume, attrs []attribute) error {
 			note(f.addData(v, a))
 		case a.typ == attrIndexRoot && a.name == "$I30" && a.resident:
 			f.root = a.value
+			f.indexLen = max(f.indexLen, uint64(len(a.value)))
 		case a.typ == attrIndexAlloc && a.name == "$I30" && !a.resident:
 			if a.lowVCN == 0 {
 				f.indexLen = a.dataSize

@@ -1,0 +1,21 @@
+package fat
+
+import (
+	"testing"
+
+	"github.com/xentape/xentape/analyze/internal/fs/fstest"
+)
+
+// TestMutants: no damage to an image or to the writes makes the reader panic or
+// run without end.
+func TestMutants(t *testing.T) {
+	for _, name := range []string{"fat12", "fat16", "fat32", "exfat"} {
+		t.Run(name, func(t *testing.T) {
+			r := recording(t, name)
+			disk := r.Base.Clone()
+			fstest.Apply(t, disk, r.Log) // so that there is something to damage
+			fstest.CheckMutants(t, Open, disk, disk.NonZero(1<<20), 100)
+			fstest.CheckTraceMutants(t, Open, r, 20)
+		})
+	}
+}
