@@ -7,6 +7,7 @@ import (
 	"github.com/xentape/xentape/analyze/internal/fs"
 	"github.com/xentape/xentape/analyze/internal/fs/btrfs"
 	"github.com/xentape/xentape/analyze/internal/fs/ext4"
+	"github.com/xentape/xentape/analyze/internal/fs/fat"
 	"github.com/xentape/xentape/analyze/internal/fs/ntfs"
 	"github.com/xentape/xentape/analyze/internal/fs/xfs"
 )
@@ -25,6 +26,7 @@ func readers() []reader {
 		{xfs.Open, xfs.Identify},
 		{btrfs.Open, btrfs.Identify},
 		{ntfs.Open, ntfs.Identify},
+		{fat.Open, fat.Identify}, // last: it has no magic number
 	}
 }
 
