@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -31,8 +32,24 @@ var fixtures = []struct {
 	{"sid-7.2-la57", "memory-fresh", []string{"t1"}},
 }
 
-// fixture reads the recordings of one machine.
-func fixture(t testing.TB, name string) (images []*imagetest.Sparse, truths []*truth) {
+var (
+	fixtureLock sync.Mutex
+	fixtureRead = map[string][]*imagetest.Sparse{}
+	fixtureSaid = map[string][]*truth{}
+)
+
+// fixture reads the recordings of one machine, once for all tests: they change
+// clones.
+func fixture(t testing.TB, name string) ([]*imagetest.Sparse, []*truth) {
+	fixtureLock.Lock()
+	defer fixtureLock.Unlock()
+	if fixtureRead[name] == nil {
+		fixtureRead[name], fixtureSaid[name] = readFixture(t, name)
+	}
+	return fixtureRead[name], fixtureSaid[name]
+}
+
+func readFixture(t testing.TB, name string) (images []*imagetest.Sparse, truths []*truth) {
 	var prev *imagetest.Sparse
 	for _, f := range fixtures {
 		if f.name != name {

@@ -12,14 +12,17 @@ import (
 	"github.com/xentape/xentape/analyze/internal/linux"
 	"github.com/xentape/xentape/analyze/internal/linux/imagetest"
 	"github.com/xentape/xentape/analyze/process"
+	"github.com/xentape/xentape/format"
 )
 
 // replaceAll changes every occurrence of a text in memory.
 func replaceAll(t *testing.T, s *imagetest.Sparse, old, by string) {
 	n := 0
-	for _, p := range s.Frames {
-		n += bytes.Count(p[:], []byte(old))
-		copy(p[:], bytes.ReplaceAll(p[:], []byte(old), []byte(by)))
+	for f, p := range s.Frames {
+		if c := bytes.Count(p[:], []byte(old)); c > 0 {
+			n += c
+			s.Put(f*format.PageSize, bytes.ReplaceAll(p[:], []byte(old), []byte(by)))
+		}
 	}
 	require.Equal(t, len(old), len(by))
 	require.NotZero(t, n, old)

@@ -105,21 +105,21 @@ func Read(r io.Reader, prev *Sparse) (*Sparse, error) {
 }
 
 // Clone copies the image so that one can be changed; it has no snapshot before.
+// Frames are shared until they are written to.
 func (s *Sparse) Clone() *Sparse {
-	c := &Sparse{Header: s.Header, Frames: make(map[uint64]*Page, len(s.Frames))}
+	c := &Sparse{Header: s.Header, Frames: maps.Clone(s.Frames)}
 	c.Blobs = maps.Clone(s.Blobs)
-	for f, p := range s.Frames {
-		q := *p
-		c.Frames[f] = &q
-	}
 	return c
 }
 
 // Put writes bytes at a guest-physical address of frames the image has.
 func (s *Sparse) Put(pa uint64, b []byte) {
-	for i, c := range b {
-		at := pa + uint64(i)
-		s.Frames[at/format.PageSize][at%format.PageSize] = c
+	for len(b) > 0 {
+		f := pa / format.PageSize
+		p := *s.Frames[f]
+		n := copy(p[pa%format.PageSize:], b)
+		s.Frames[f] = &p
+		b, pa = b[n:], pa+uint64(n)
 	}
 }
 
