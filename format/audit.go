@@ -16,7 +16,7 @@ type auditor struct {
 	r      *Reader
 	lossy  bool // chunks are missing: references to them are no contradiction
 	leaves map[uint64][32]byte
-	packs  map[uint32]uint32 // slots by pack
+	packs  map[uint32]auditedPack
 	maps   map[uint32]uint64 // by snapshot: end of the pages mapped so far
 	index  int64             // offset of the last index chunk
 
@@ -24,6 +24,12 @@ type auditor struct {
 	unread      uint64 // chunks whose content is sealed and was not looked at
 	unknown     uint64 // ancillary chunks of unknown type
 	dangling    uint64 // page references to packs that are lost
+}
+
+// auditedPack is what references to a pack are checked against.
+type auditedPack struct {
+	slots uint32
+	depth []uint8 // differences by slot; nil: none
 }
 
 // auditedCheckpoint is a tree head, and the one before it as it repeats it.
@@ -67,7 +73,7 @@ func (a *auditor) checkpoint(c *chunkInfo, body []byte) error {
 }
 
 func newAuditor(r *Reader) *auditor {
-	return &auditor{r: r, leaves: map[uint64][32]byte{}, packs: map[uint32]uint32{}, maps: map[uint32]uint64{}}
+	return &auditor{r: r, leaves: map[uint64][32]byte{}, packs: map[uint32]auditedPack{}, maps: map[uint32]uint64{}}
 }
 
 // check audits a chunk. An error that is a *Damage is about the chunk; any other
@@ -187,17 +193,47 @@ func (a *auditor) pages(c *chunkInfo, body []byte) error {
 	if _, ok := a.packs[c.pages.Pack]; ok {
 		return fmt.Errorf("pack %d was there already", c.pages.Pack)
 	}
-	a.packs[c.pages.Pack] = c.pages.Slots
-	err = a.refer(p.runs)
-	for _, l := range p.bases {
-		if err == nil && l.pack != 0 {
-			err = a.slot(l.pack, l.slot, 1)
-		}
+	a.packs[c.pages.Pack] = auditedPack{slots: c.pages.Slots}
+	if err = a.bases(c.pages.Pack, p.bases); err == nil {
+		err = a.refer(p.runs)
 	}
 	if err != nil {
 		delete(a.packs, c.pages.Pack)
 	}
 	return err
+}
+
+// bases checks that differences are to contents before them, and not too many
+// deep.
+func (a *auditor) bases(pack uint32, bases []pageLoc) error {
+	own := a.packs[pack]
+	for i, l := range bases {
+		if l.pack == 0 {
+			continue
+		}
+		if own.depth == nil {
+			own.depth = make([]uint8, len(bases))
+		}
+		if l.pack == pack && l.slot >= uint32(i) {
+			return fmt.Errorf("slot %d is a difference to slot %d, which does not come before it", i, l.slot)
+		}
+		if err := a.slot(l.pack, l.slot, 1); err != nil {
+			return err
+		}
+		d := a.packs[l.pack].depth
+		if l.pack == pack {
+			d = own.depth
+		}
+		own.depth[i] = 1
+		if d != nil {
+			own.depth[i] += d[l.slot]
+		}
+		if own.depth[i] > maxDelta {
+			return fmt.Errorf("slot %d is the end of %d differences, the format allows %d", i, own.depth[i], maxDelta)
+		}
+	}
+	a.packs[pack] = own
+	return nil
 }
 
 // refer checks that pages refer to contents that are on the tape, at or before
@@ -215,15 +251,15 @@ func (a *auditor) refer(runs []pageRun) error {
 }
 
 func (a *auditor) slot(pack, slot uint32, count uint64) error {
-	n, ok := a.packs[pack]
+	p, ok := a.packs[pack]
 	switch {
 	case !ok && a.lossy:
 		a.dangling += count
 		return nil
 	case !ok:
 		return fmt.Errorf("pack %d: referred to and not there", pack)
-	case uint64(slot)+count > uint64(n):
-		return fmt.Errorf("pack %d: %d slots, referred to %d from %d", pack, n, count, slot)
+	case uint64(slot)+count > uint64(p.slots):
+		return fmt.Errorf("pack %d: %d slots, referred to %d from %d", pack, p.slots, count, slot)
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ const (
 	MaxAttachment = 256 << 20
 
 	maxMeta   = 1<<15 - 1
-	maxNumber = 1 << 62 // of chunks: one more is always a number
+	maxNumber = 1 << 62          // of chunks: one more is always a number
 	maxStored = MaxChunk + 1<<10 // a sealed chunk stored uncompressed, and its tag
 )
 

@@ -107,9 +107,6 @@ func (r *Reader) load() error {
 		err = r.loadByIndex()
 	}
 	if err != nil {
-		if errors.Is(err, ErrUnsupported) {
-			return err
-		}
 		r.reset()
 		if string(magic[:]) != Magic {
 			r.damage = append(r.damage, &Damage{Kind: DamageMagic, Length: min(start, r.size), Detail: "the file does not begin as a tape does"})

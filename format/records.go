@@ -201,6 +201,7 @@ func (m *merge) open(l *laneCursor, c *chunkInfo) {
 	for _, s := range c.rec.Streams {
 		kinds[s.ID] = s.Kind
 	}
+	n := len(l.ready)
 	err = m.r.eachRecord(c, b, func(rec Record, _ []byte) bool {
 		s := rec.Header()
 		if p, ok := rec.(*attachmentPart); ok {
@@ -219,7 +220,9 @@ func (m *merge) open(l *laneCursor, c *chunkInfo) {
 		return true
 	})
 	if err != nil {
-		l.ready = append(l.ready, element{seq: c.rec.LastSeq, err: err, chunk: c.head.Number})
+		// A chunk that contradicts itself is not believed in part.
+		l.ready = append(l.ready[:n], element{seq: c.rec.FirstSeq, err: err, chunk: c.head.Number})
+		l.parts = nil
 	}
 }
 
