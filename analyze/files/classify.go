@@ -66,7 +66,11 @@ func (c *classifier) entries() {
 	}
 	first := map[fs.ID]bool{}
 	for _, d := range added {
-		c.came(d, by[d.Child], first)
+		from := by[d.Child]
+		if change := c.inodes[d.Child]; change != nil && change.Was != (fs.ID{}) {
+			from = by[change.Was] // numbered by its place, and moved
+		}
+		c.came(d, from, first)
 	}
 	last := map[fs.ID]int{}
 	for i := range removed {

@@ -1,0 +1,109 @@
+package files
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+	"github.com/xentape/xentape/analyze/internal/fs/fstest"
+	"github.com/xentape/xentape/format"
+)
+
+// asRecord is a step of a trace as it stands on a tape; nil for nothing.
+func asRecord(s fstest.Step) format.Record {
+	w := s.Write
+	at := format.Stamp{Seq: w.Seq, Time: w.Time}
+	switch {
+	case s.Mark != "":
+		return &format.Mark{Stamp: at, Text: s.Mark}
+	case w.Len == 0:
+		return &format.DiskRequest{Stamp: at, Op: format.DiskFlush, Flags: format.DiskApplied}
+	case w.Op == fs.OpDiscard:
+		return &format.DiskRequest{Stamp: at, Op: format.DiskDiscard, Flags: format.DiskApplied, Offset: w.Off, Length: w.Len}
+	}
+	r := &format.DiskRequest{Stamp: at, Op: format.DiskWrite, Flags: format.DiskApplied, Offset: w.Off, Length: w.Len, Data: w.Data}
+	if s.Flush {
+		r.Flags |= format.DiskPreflush
+	}
+	return r
+}
+
+// TestOtherFilesystems sends a small recording of each filesystem but ext4
+// through the engine: paths at every mark are the driver's, renames are told as
+// such, and a second reading agrees with what was followed.
+func TestOtherFilesystems(t *testing.T) {
+	for _, c := range []struct{ kind, base string }{
+		{"xfs", "xfs/testdata/small"}, {"btrfs", "btrfs/testdata/small"}, {"ntfs", "ntfs/testdata/small"},
+		{"vfat", "fat/testdata/fat12"}, {"vfat", "fat/testdata/fat16"}, {"vfat", "fat/testdata/fat32"}, {"exfat", "fat/testdata/exfat"},
+	} {
+		t.Run(c.base, func(t *testing.T) {
+			open := func(part string) *os.File {
+				f, err := os.Open("../internal/fs/" + c.base + "." + part + ".zst")
+				require.NoError(t, err)
+				t.Cleanup(func() { f.Close() })
+				return f
+			}
+			rec := fstest.LoadRecording(t, open("base.img"), open("log"), open("man"))
+			a, err := New(uint64(rec.Base.Bytes), fstest.Image{R: rec.Base, Size: rec.Base.Bytes}, Options{Disk: "xvda", Hash: true})
+			require.NoError(t, err)
+			tr, err := fstest.NewTrace(bytes.NewReader(rec.Log))
+			require.NoError(t, err)
+			for {
+				s, err := tr.Next()
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				require.NoError(t, err)
+				require.NoError(t, a.Feed(asRecord(s)))
+				if want, ok := rec.Marks[s.Mark]; ok {
+					checkPaths(t, a, want)
+				}
+			}
+			require.NoError(t, a.Finish())
+			require.Empty(t, a.SelfCheck())
+			require.Empty(t, a.Problems())
+			kind, _, _, err := a.State().Describe("")
+			require.NoError(t, err)
+			require.Equal(t, c.kind, kind)
+			checkRenames(t, a.Events())
+		})
+	}
+}
+
+func checkPaths(t *testing.T, a *Analyzer, want []fstest.Entry) {
+	t.Helper()
+	var paths, got []string
+	for _, e := range want {
+		paths = append(paths, e.Path)
+	}
+	require.NoError(t, a.State().Walk("", func(f File) error {
+		got = append(got, f.Path)
+		return nil
+	}))
+	if len(got) < len(paths) && len(got) > 0 && got[0] != "/" {
+		got = append([]string{"/"}, got...)
+	}
+	require.ElementsMatch(t, paths, got)
+}
+
+// checkRenames: what the workloads renamed has a name that says so.
+func checkRenames(t *testing.T, events []Event) {
+	t.Helper()
+	renamed := 0
+	for _, e := range events {
+		switch last := e.Path[strings.LastIndex(e.Path, "/")+1:]; {
+		case strings.HasPrefix(last, "moved dir"):
+			require.Contains(t, []Op{OpRename, OpUtime, OpMkdir}, e.Op, e.Path)
+		case e.Op == OpRename:
+			require.NotEmpty(t, e.OldPath)
+			renamed++
+		}
+	}
+	require.Greater(t, renamed, 2)
+}
