@@ -30,6 +30,8 @@ type Options struct {
 	// LocalNets are the monitored networks, besides the private address space,
 	// for local_orig and local_resp.
 	LocalNets []netip.Prefix
+	// FileBlocks makes File.Blocks, for finding files again in disk blocks.
+	FileBlocks bool
 	// FileContent, if set, is called with the bytes of each file found, in
 	// order, and with data nil at its end. Calls for one file are sequential;
 	// with several workers different files' calls are concurrent. data is only

@@ -10,6 +10,7 @@ const (
 	maxHeld     = 8 << 20 // bytes above holes, per shard
 	prefixBytes = 2048    // of each direction, kept until the protocol is known
 	maxServices = 16
+	maxTries    = 16 // pieces of a stream looked at for a protocol
 )
 
 // content is what a shard found inside its connections.
@@ -42,6 +43,7 @@ type app struct {
 	parsers  []parser
 	open     bool // the protocol is still to be found
 	respond  bool // the responder spoke first
+	tries    int
 	dns      []*DNS
 	http     []*HTTP
 	tls      *TLS
@@ -120,8 +122,9 @@ func (a *app) identify(c *conn, isOrig bool, b []byte) {
 	}
 	found := identify(c, a.dir[0].prefix, a.dir[1].prefix)
 	if found == nil {
+		a.tries++
 		if len(a.dir[0].prefix) >= prefixBytes && len(a.dir[1].prefix) >= prefixBytes ||
-			d.lost && len(a.dir[side(!isOrig)].prefix) > 0 {
+			d.lost && len(a.dir[side(!isOrig)].prefix) > 0 || a.tries >= maxTries {
 			a.settle()
 		}
 		return
@@ -164,7 +167,7 @@ func (a *app) start(c *conn, p parser, orig, resp []byte) {
 
 // reopen starts the search anew from here: what follows in this connection is
 // another protocol (after CONNECT, STARTTLS).
-func (a *app) reopen() { a.open = true }
+func (a *app) reopen() { a.open, a.tries = true, 0 }
 
 // contentAbove keeps bytes that arrived above a hole, while there is room.
 func (c *conn) contentAbove(isOrig bool, seq uint64, b []byte) {

@@ -30,7 +30,7 @@ type File struct {
 	Encoding     string  `json:"encoding,omitempty"`
 	Complete     bool    `json:"complete"`
 
-	// Blocks are the SHA-256 of each whole block of BlockSize bytes from the
+	// Blocks, with Options.FileBlocks, are the SHA-256 of each whole block of BlockSize bytes from the
 	// beginning, and of the rest filled up with zeros as a file system stores
 	// it. A block with missing bytes is the zero hash. Only the first maxBlocks.
 	Blocks [][32]byte `json:"-"`
@@ -42,6 +42,7 @@ type fileSink struct {
 	emit   func(f *File, offset uint64, data []byte)
 	whole  hash.Hash
 	block  []byte
+	blocks bool // block hashes are wanted
 	broken bool // the current block has a hole
 	offset uint64
 	first  []byte // for the type
@@ -57,7 +58,7 @@ func (c *conn) newFile(isOrig bool, source string) *fileSink {
 	binary.BigEndian.PutUint32(b[8:], uint32(len(c.shard.content.files)))
 	f.FUID = "F" + digest62(append(b[:], f.UID...))
 	c.shard.content.files = append(c.shard.content.files, f)
-	return &fileSink{File: f, emit: c.shard.opt.FileContent, whole: sha256.New()}
+	return &fileSink{File: f, emit: c.shard.opt.FileContent, blocks: c.shard.opt.FileBlocks, whole: sha256.New()}
 }
 
 func (s *fileSink) write(c *conn, b []byte) {
@@ -72,7 +73,7 @@ func (s *fileSink) write(c *conn, b []byte) {
 	s.whole.Write(b)
 	s.SeenBytes += uint64(len(b))
 	s.offset += uint64(len(b))
-	for len(b) > 0 && len(s.Blocks) < maxBlocks {
+	for s.blocks && len(b) > 0 && len(s.Blocks) < maxBlocks {
 		if len(s.block) == 0 && len(b) >= BlockSize {
 			s.addBlock(b[:BlockSize])
 			b = b[BlockSize:]
@@ -101,7 +102,7 @@ func (s *fileSink) addBlock(b []byte) {
 func (s *fileSink) gap(n uint64) {
 	s.MissingBytes += n
 	s.offset += n
-	for n > 0 && len(s.Blocks) < maxBlocks {
+	for s.blocks && n > 0 && len(s.Blocks) < maxBlocks {
 		step := min(n, uint64(BlockSize-len(s.block)))
 		s.broken = true
 		if len(s.block)+int(step) == BlockSize {

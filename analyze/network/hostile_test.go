@@ -142,9 +142,9 @@ func TestWorkersChangeNothing(t *testing.T) {
 		if filepath.Ext(name) == ".log" || len(b) > 300<<10 {
 			continue
 		}
-		one := everything(t, analyzeCapture(t, b, Options{Content: true, Workers: 1}))
+		one := everything(t, analyzeCapture(t, b, Options{Content: true, FileBlocks: true, Workers: 1}))
 		for _, n := range []int{2, 8} {
-			require.Equal(t, one, everything(t, analyzeCapture(t, b, Options{Content: true, Workers: n})), name)
+			require.Equal(t, one, everything(t, analyzeCapture(t, b, Options{Content: true, FileBlocks: true, Workers: n})), name)
 		}
 	}
 }

@@ -164,6 +164,9 @@ func (c *conn) expired(now int64) bool {
 	if c.deleteAt != 0 {
 		return now >= c.deleteAt
 	}
+	if now-c.last <= linger && now-c.last >= 0 && (c.attemptAt == 0 || now < c.attemptAt) {
+		return false // no other timer is shorter
+	}
 	if now >= c.last+c.inactivity {
 		return true
 	}
