@@ -22,7 +22,8 @@ type File struct {
 	Filename     string  `json:"filename,omitempty"`  // as the sender called it
 	URL          string  `json:"url,omitempty"`
 	Duration     Seconds `json:"duration"`
-	IsOrig       bool    `json:"is_orig"` // sent by the originator
+	LocalOrig    bool    `json:"local_orig"` // the sender is in a local network
+	IsOrig       bool    `json:"is_orig"`    // sent by the originator
 	SeenBytes    uint64  `json:"seen_bytes"`
 	TotalBytes   *uint64 `json:"total_bytes,omitempty"` // as announced
 	MissingBytes uint64  `json:"missing_bytes"`
@@ -53,6 +54,11 @@ const sniffBytes = 512
 
 func (c *conn) newFile(isOrig bool, source string) *fileSink {
 	f := &File{Header: c.header(), Source: source, IsOrig: isOrig}
+	sender := f.RespH
+	if isOrig {
+		sender = f.OrigH
+	}
+	f.LocalOrig = c.shard.opt.local(sender)
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:], c.lastRec)
 	binary.BigEndian.PutUint32(b[8:], uint32(len(c.shard.content.files)))

@@ -164,3 +164,39 @@ func WriteQUICLog(w io.Writer, records iter.Seq[*QUIC]) error {
 	}
 	return l.w.Flush()
 }
+
+// WriteFilesLog writes files.log. Where Zeek has names of its analyzers and
+// extracted files there is nothing here; sha256 is always computed.
+func WriteFilesLog(w io.Writer, records iter.Seq[*File]) error {
+	l := newZeekLog(w, "files", []string{
+		"ts:time", "fuid:string", "uid:string", "id.orig_h:addr", "id.orig_p:port", "id.resp_h:addr", "id.resp_p:port",
+		"source:string", "depth:count", "analyzers:set[string]", "mime_type:string", "filename:string",
+		"duration:interval", "local_orig:bool", "is_orig:bool", "seen_bytes:count", "total_bytes:count",
+		"missing_bytes:count", "overflow_bytes:count", "timedout:bool", "parent_fuid:string", "sha256:string"})
+	for f := range records {
+		l.time(f.TS)
+		l.str(f.FUID)
+		l.str(f.UID)
+		l.addr(f.OrigH)
+		l.count(uint64(f.OrigP))
+		l.addr(f.RespH)
+		l.count(uint64(f.RespP))
+		l.str(f.Source)
+		l.count(0)
+		l.set([]string{"SHA256"})
+		l.str(f.MIMEType)
+		l.str(f.Filename)
+		l.time(f.Duration)
+		l.bool(f.LocalOrig)
+		l.bool(f.IsOrig)
+		l.count(f.SeenBytes)
+		l.optCount(f.TotalBytes)
+		l.count(f.MissingBytes)
+		l.count(0) // bytes sent again with other content are not kept
+		l.bool(false)
+		l.unset()
+		l.str(f.SHA256)
+		l.end()
+	}
+	return l.w.Flush()
+}

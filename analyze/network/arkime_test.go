@@ -1,0 +1,94 @@
+package network
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// arkimeSession is what one of Arkime's own tests expects of a session.
+type arkimeSession struct {
+	Body struct {
+		IPProtocol uint8 `json:"ipProtocol"`
+		Source     struct {
+			IP      string
+			Port    uint16
+			Packets uint64
+		}
+		Destination struct {
+			IP      string
+			Port    uint16
+			Packets uint64
+		}
+		Network struct {
+			Packets     uint64
+			CommunityID string `json:"community_id"`
+		}
+	}
+}
+
+// communityGate is the share of Arkime's TCP, UDP and ICMP sessions whose
+// community id must be found; the rest are in captures of link layers and
+// tunnels not decoded here (frame relay) or differ by Arkime's own rules. Its
+// SCTP and ESP sessions have ports or SPIs, which Zeek's connections have not.
+const communityGate = 0.98
+
+// TestArkimeSessions compares with the sessions Arkime expects in its own tests.
+// The always-run counterpart is TestCommunityID.
+func TestArkimeSessions(t *testing.T) {
+	dir := os.Getenv("XENTAPE_DATA")
+	if dir == "" {
+		t.Skip("set XENTAPE_DATA to the unpacked data (network/candidate/arkime)")
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "network/candidate/arkime/*.test"))
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	total, found, packets, same := 0, 0, 0, 0
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		var want struct {
+			Sessions []arkimeSession `json:"sessions3"`
+		}
+		require.NoError(t, json.Unmarshal(b, &want), name)
+		trace, err := os.ReadFile(strings.TrimSuffix(name, ".test") + ".pcap")
+		if err != nil {
+			continue
+		}
+		a := analyzeCapture(t, trace, Options{Content: true, IgnoreChecksums: true})
+		counts := make(map[string]uint64)
+		for c := range a.Conns() {
+			counts[c.CommunityID] += c.OrigPkts + c.RespPkts
+		}
+		expected := make(map[string]uint64)
+		for _, s := range want.Sessions {
+			switch s.Body.IPProtocol {
+			case 1, 6, 17, 58:
+				expected[s.Body.Network.CommunityID] += s.Body.Network.Packets
+			}
+		}
+		delete(expected, "")
+		for id, n := range expected {
+			total++
+			got, ok := counts[id]
+			if !ok {
+				t.Logf("%s: no connection with %s (%d packets)", filepath.Base(name), id, n)
+				continue
+			}
+			found++
+			packets++
+			if got == n {
+				same++
+			} else {
+				t.Logf("%s: %s: %d packets, want %d", filepath.Base(name), id, got, n)
+			}
+		}
+	}
+	t.Logf("community ids: %d of %d; packets equal: %d of %d", found, total, same, packets)
+	require.GreaterOrEqual(t, float64(found), communityGate*float64(total))
+	require.GreaterOrEqual(t, float64(same), communityGate*float64(packets))
+}
