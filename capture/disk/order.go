@@ -41,10 +41,11 @@ type order struct {
 
 // pending is a request or a completion on its way to the tape.
 type pending struct {
-	event  bpf.Event
-	data   []byte // of a write
-	got    uint32
-	noData bool
+	event   bpf.Event
+	data    []byte // of a write
+	got     uint32
+	noData  bool
+	doubted bool // its end may never be seen
 }
 
 func newOrder(stream format.StreamID, write func(format.Record) error) *order {

@@ -19,6 +19,7 @@ const (
 	tickPeriod = 250e6                  // ns between looks at the kernel's marks
 	eventSkew  = 10e6                   // ns by which events may follow later ones
 	staleAfter = 5e9                    // ns after which a request the kernel forgot is forgotten here
+	doubtAfter = 30e9                   // ns after which a request is taken for one whose end is not seen
 )
 
 // run is one recording: one goroutine that turns events into records, and one that
@@ -181,7 +182,9 @@ func (r *run) tick(now int64) error {
 }
 
 // forget drops requests whose completion was lost: the kernel no longer has them
-// in flight, and has marked what they touched.
+// in flight, and has marked what they touched. A request that does not end for long
+// is either stuck or not the backend's, so that its end is not seen: what it wrote
+// is read back, and again should it end.
 func (r *run) forget(now int64) error {
 	old := slices.DeleteFunc(slices.Collect(maps.Values(r.order.flying)), func(p *pending) bool {
 		return now-p.event.Time < staleAfter
@@ -194,8 +197,14 @@ func (r *run) forget(now int64) error {
 		return err
 	}
 	for _, p := range old {
-		if !flying[p.event.ID] {
+		gone := !flying[p.event.ID]
+		if gone {
 			delete(r.order.flying, p.event.ID)
+		} else if p.doubted || now-p.event.Time < doubtAfter {
+			continue
+		}
+		p.doubted = true
+		if op := format.DiskOp(p.event.Op); op != format.DiskRead && op != format.DiskFlush {
 			r.resync.touch(p.offset(), p.length())
 		}
 	}
@@ -208,7 +217,7 @@ func (r *run) ended(p *pending, status int32, at int64) {
 	case op == format.DiskRead || op == format.DiskFlush:
 	case status != 0:
 		r.resync.touch(p.offset(), p.length()) // it may have happened in part
-	case p.noData:
+	case p.noData || p.doubted:
 		r.resync.touch(p.offset(), p.length())
 	case (op == format.DiskDiscard || op == format.DiskSecureErase) && p.length() <= discardLimit:
 		r.resync.touch(p.offset(), p.length())

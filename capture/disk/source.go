@@ -122,16 +122,18 @@ func (s *Source) Attach(_ context.Context, sink capture.Sink) error {
 	return nil
 }
 
-// chooseEnd decides where the end of requests is seen: in the backend where there
-// is one, because no bio of another user of the device ends there.
+// chooseEnd decides where the end of requests is seen. Devices that take bios show
+// it for every user of the device; with a request queue the kernel does not trace
+// it (blk-mq clears the flag, block/blk-mq.c), but blkback's own function shows it
+// for the guest's requests.
 func (s *Source) chooseEnd(dev *device) string {
 	switch {
+	case !dev.queue:
+		return bpf.EndBio
 	case s.c.Blkback && bpf.HasBlkback():
 		return bpf.EndBlkback
-	case dev.queue:
-		return bpf.EndAny
 	}
-	return bpf.EndBio
+	return bpf.EndAny
 }
 
 func (s *Source) define() error {

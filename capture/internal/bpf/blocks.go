@@ -27,7 +27,6 @@ var object []byte
 // ChunkSize is the part of the disk one bit of the bitmap stands for, in bytes.
 const ChunkSize = 1 << 20
 
-
 // The kernel's direct map and page array where they are no variables, that is
 // without CONFIG_DYNAMIC_MEMORY_LAYOUT: Documentation/arch/x86/x86_64/mm.rst.
 const (
@@ -131,7 +130,7 @@ func configure(spec *ebpf.CollectionSpec, o Options) error {
 		reads = 1
 	}
 	for name, v := range map[string]any{
-		"want_dev": o.Major<<20 | o.Minor, "last_chunk": chunks - 1, "want_reads": reads,
+		"want_dev": o.Major<<20 | o.Minor, "last_chunk": chunks - 1, "want_reads": reads, "recorder": uint32(os.Getpid()),
 		"vmemmap_at": at["vmemmap_base"], "vmemmap_is": uint64(fixedVmemmap),
 		"direct_at": at["page_offset_base"], "direct_is": uint64(fixedDirect),
 	} {

@@ -129,6 +129,7 @@ const volatile __u64 direct_at;	   /* address of page_offset_base, or 0 */
 const volatile __u64 direct_is;
 const volatile __u64 last_chunk;   /* of the bitmap */
 const volatile __u8 want_reads;	   /* report reads */
+const volatile __u32 recorder;	   /* process whose reads are not reported: our own */
 __u64 next_id = 1;
 
 struct {
@@ -233,7 +234,7 @@ static __always_inline __u8 flags(__u32 opf)
 
 /* Copies one request's payload, a piece of a page at a time. */
 struct copying {
-	struct bio_vec *vec;
+	__u64 vec; /* struct bio_vec *, as a number: the verifier forbids sums with the pointer */
 	__u64 vmemmap, direct;
 	__u64 id;
 	__u32 index, done, left, at;
@@ -251,7 +252,7 @@ static long copy_piece(__u32 i, struct copying *c)
 	if (!c->left)
 		return 1;
 	c->failed = 1;
-	vec = (void *)c->vec + (__u64)c->index * bpf_core_type_size(struct bio_vec);
+	vec = (void *)(c->vec + (__u64)c->index * bpf_core_type_size(struct bio_vec));
 	if (bpf_probe_read_kernel(&page, sizeof(page), __builtin_preserve_access_index(&vec->bv_page)) ||
 	    bpf_probe_read_kernel(&bv_len, sizeof(bv_len), __builtin_preserve_access_index(&vec->bv_len)) ||
 	    bpf_probe_read_kernel(&off, sizeof(off), __builtin_preserve_access_index(&vec->bv_offset)))
@@ -350,7 +351,7 @@ int BPF_PROG(queue, struct bio *bio)
 	opf = bio->bi_opf;
 	bytes = bio->bi_iter.bi_size;
 	op = operation(bio, opf, bytes);
-	if (op == OP_READ && !want_reads)
+	if (op == OP_READ && (!want_reads || bpf_get_current_pid_tgid() >> 32 == recorder))
 		return 0;
 	sector = bio->bi_iter.bi_sector - dev->bd_start_sect;
 	f.id = __sync_fetch_and_add(&next_id, 1);
@@ -364,7 +365,6 @@ int BPF_PROG(queue, struct bio *bio)
 		    op == OP_WRITE ? BPF_RB_NO_WAKEUP : BPF_RB_FORCE_WAKEUP) != 0;
 	if (!lost && op == OP_WRITE) {
 		struct copying c = {
-			.vec = bio->bi_io_vec,
 			.vmemmap = kernel_variable(vmemmap_at, vmemmap_is),
 			.direct = kernel_variable(direct_at, direct_is),
 			.id = f.id,
@@ -373,7 +373,8 @@ int BPF_PROG(queue, struct bio *bio)
 			.left = bytes,
 		};
 
-		bpf_loop(MAX_PIECES, copy_piece, &c, 0);
+		if (!bpf_core_read(&c.vec, sizeof(c.vec), &bio->bi_io_vec))
+			bpf_loop(MAX_PIECES, copy_piece, &c, 0);
 		lost = c.failed || c.left;
 	}
 	if (lost)
