@@ -36,6 +36,9 @@ type Engine struct {
 	next      uint64
 	transfers []Transfer
 	problems  []Problem
+	clock     *GuestClock
+	boot      int64
+	recovered []Recovered
 	live      bool // the tape grows: packets are read again at each telling
 }
 
@@ -213,6 +216,8 @@ func (e *Engine) snapshot(end *format.SnapshotEnd) error {
 		e.fed++
 		e.snaps = append(e.snaps, Snapshot{Number: i.Snapshot, Time: i.Time, Realtime: i.Realtime, First: i.First, Last: i.Last,
 			Paused: i.Conditions.Paused && !i.Conditions.Fuzzy, Processes: e.procs.At(i.Snapshot)})
+		e.compareClocks(i)
+		e.recover(&e.snaps[len(e.snaps)-1])
 	}
 	return nil
 }
@@ -236,7 +241,7 @@ func (e *Engine) tell(final bool) (*Story, error) {
 			}
 		}
 		for i := range d.events {
-			in.Files = append(in.Files, fileEventOf(&d.events[i]))
+			in.Files = append(in.Files, fileEventOf(&d.events[i], e.clock))
 		}
 		for _, p := range d.a.Problems() {
 			if p.Kind != "tamper" && final {
@@ -246,11 +251,20 @@ func (e *Engine) tell(final bool) (*Story, error) {
 	}
 	e.oddities(in)
 	e.gaps(in)
-	in.Boot = bootTime(in)
+	in.Clock, in.Recovered, in.Boot = e.clock, e.recovered, e.boot
+	if in.Boot == 0 {
+		in.Boot = bootTime(in)
+	}
 	return Tell(in, e.o.Rules), nil
 }
 
-func fileEventOf(ev *files.Event) FileEvent {
+// fileEventOf takes over a change. Where its interval rests on the inode's times,
+// which are the guest's, it is moved to the recording host's clock.
+func fileEventOf(ev *files.Event, clock *GuestClock) FileEvent {
+	ahead := int64(0)
+	if clock != nil && (ev.TimeBasis == files.BasisBirth || ev.TimeBasis == files.BasisChange || ev.TimeBasis == files.BasisModify) {
+		ahead = clock.Ahead
+	}
 	f := FileEvent{Op: string(ev.Op), Path: ev.Path, OldPath: ev.OldPath, Type: ev.Type, Inode: ev.Inode, Disk: ev.Disk, Filesystem: ev.Filesystem,
 		SHA256Old: ev.SHA256Old, SHA256New: ev.SHA256New, Basis: ev.TimeBasis, First: ev.FirstRecord, Last: ev.LastRecord, Added: addedLines(ev.Diff)}
 	if ev.Size != nil {
@@ -266,10 +280,10 @@ func fileEventOf(ev *files.Event) FileEvent {
 		f.GID = *ev.GID
 	}
 	if ev.TimeLower.Known() {
-		f.Lower = int64(ev.TimeLower)
+		f.Lower = int64(ev.TimeLower) - ahead
 	}
 	if ev.TimeUpper.Known() {
-		f.Upper = int64(ev.TimeUpper)
+		f.Upper = int64(ev.TimeUpper) - ahead
 	}
 	return f
 }

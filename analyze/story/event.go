@@ -100,6 +100,13 @@ func (j *joiner) processEvent(p *process.Process, parent *process.Process) *even
 		e.set("exe_written_during_recording", true)
 		e.set("exe_sha256", f.SHA256New)
 	}
+	if r := j.programs[identify(p)]; r != nil {
+		e.set("exe_sha256", r.SHA256)
+	}
+	for _, t := range j.fetched[identify(p)] {
+		e.set("exe_downloaded", true)
+		e.set("exe_url", t.URL)
+	}
 	return e
 }
 

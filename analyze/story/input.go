@@ -22,12 +22,39 @@ type Input struct {
 	Names     map[string][]string
 	Transfers []Transfer
 	Gaps      []Gap
-	// Boot is the wall-clock time, ns since 1970 UTC, at which the guest's boot
-	// clock read zero; 0 when not known. Process start times count from it.
+	// Boot is the time, ns since 1970 UTC by the recording host's clock, at which
+	// the guest's boot clock read zero; 0 when not known. Process start times count
+	// from it.
 	Boot int64
+	// Clock says how the guest's wall clock went by the recording host's; nil when
+	// that cannot be read. The times of inodes are the guest's; Files has them by
+	// the host's clock already.
+	Clock *GuestClock
+	// Recovered are deleted programs whose content was still in the page cache.
+	Recovered []Recovered
 	// Realtime converts tape time to wall-clock time; ok is false when the tape
 	// has no anchor.
 	Realtime func(tape int64) (ns int64, ok bool)
+}
+
+// GuestClock compares the guest's wall clock with the recording host's.
+type GuestClock struct {
+	Snapshot    int
+	Ahead       int64 // ns by which the guest's clock is ahead; negative: behind
+	Uncertainty int64 // ns; how long the snapshot's instant may be off
+}
+
+// Recovered is the content of a deleted program that was still running.
+type Recovered struct {
+	PID      int
+	Start    uint64
+	Task     process.Address
+	Snapshot int
+	Path     string
+	Size     uint64
+	SHA256   string // of the whole; "" when pages are missing
+	Missing  uint64 // bytes that were not in memory
+	Data     []byte
 }
 
 // Snapshot is the state of the process table at one moment.

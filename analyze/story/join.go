@@ -20,13 +20,15 @@ type joiner struct {
 	connByID map[string]int               // uid → index
 	carried  map[string][]*Transfer       // uid → transfers
 	procs    map[identity]*process.Process
+	programs map[identity]*Recovered  // process → its deleted program, saved from memory
+	fetched  map[identity][]*Transfer // process → the transfers that carried what it runs
 }
 
 func join(in *Input) *joiner {
 	j := &joiner{in: in, sockets: indexSockets(in.Snapshots), uses: indexFiles(in.Snapshots),
 		owners: make([]*Owner, len(in.Conns)), writers: make([]*Owner, len(in.Files)),
 		cameFrom: map[int][]*Transfer{}, connsOf: map[identity][]*network.Conn{}, ranFrom: map[identity][]*FileEvent{},
-		byPID: map[int][]*process.Process{}, connByID: map[string]int{}, carried: map[string][]*Transfer{}, procs: map[identity]*process.Process{}}
+		byPID: map[int][]*process.Process{}, connByID: map[string]int{}, carried: map[string][]*Transfer{}, procs: map[identity]*process.Process{}, programs: map[identity]*Recovered{}, fetched: map[identity][]*Transfer{}}
 	for i := range in.Processes {
 		p := &in.Processes[i]
 		j.byPID[p.PID] = append(j.byPID[p.PID], p)
@@ -56,6 +58,14 @@ func (j *joiner) joinFiles() {
 			bySum[t.SHA256] = append(bySum[t.SHA256], t)
 		}
 	}
+	for i := range j.in.Recovered {
+		r := &j.in.Recovered[i]
+		id := identity{r.PID, r.Start, r.Task}
+		j.programs[id] = r
+		if r.SHA256 != "" {
+			j.fetched[id] = append(j.fetched[id], bySum[r.SHA256]...)
+		}
+	}
 	made := map[fileKey][]*FileEvent{}
 	for i := range j.in.Files {
 		f := &j.in.Files[i]
@@ -75,6 +85,9 @@ func (j *joiner) joinFiles() {
 		for _, disk := range diskNames(p.ExeFile.Device) {
 			for _, f := range made[fileKey{disk, p.ExeFile.Inode}] {
 				j.ranFrom[identify(p)] = append(j.ranFrom[identify(p)], f)
+				if t := bySum[f.SHA256New]; f.SHA256New != "" && len(j.fetched[identify(p)]) == 0 {
+					j.fetched[identify(p)] = append(j.fetched[identify(p)], t...)
+				}
 			}
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"path"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/xentape/xentape/analyze/internal/sigma"
 	"github.com/xentape/xentape/analyze/network"
@@ -25,6 +26,7 @@ const (
 	KindFile       Kind = "file"       // something on a disk changed
 	KindFinding    Kind = "finding"    // a conclusion
 	KindGap        Kind = "gap"        // something is missing from the tape
+	KindClock      Kind = "clock"      // how the guest's clock went by the host's
 )
 
 // Item is one line of the story.
@@ -101,6 +103,7 @@ func (s *Story) Input() *Input { return s.in }
 func Tell(in *Input, rules []*sigma.Rule) *Story {
 	j := join(in)
 	s := &Story{Owners: j.owners, Writers: j.writers, in: in, position: positions(in.Processes)}
+	j.clock(s)
 	j.snapshots(s)
 	j.processes(s, rules)
 	j.connections(s, rules)
@@ -159,6 +162,23 @@ func (j *joiner) snapshots(s *Story) {
 	}
 }
 
+// clock tells how times of the guest and of the host belong together.
+func (j *joiner) clock(s *Story) {
+	c := j.in.Clock
+	if c == nil {
+		return
+	}
+	n := j.snapshot(c.Snapshot)
+	ahead, way := c.Ahead, "ahead of"
+	if ahead < 0 {
+		ahead, way = -ahead, "behind"
+	}
+	s.add(Item{key: "clock", at: n.Realtime, rank: rankGap, Kind: KindClock, TimeBasis: "snapshot",
+		Summary: fmt.Sprintf("the guest's clock is %s %s the recording host's, ±%s, at snapshot #%d; times here are the host's",
+			time.Duration(ahead).Round(time.Microsecond), way, time.Duration(c.Uncertainty).Round(time.Millisecond), c.Snapshot),
+		Evidence: []Evidence{{Stream: "memory", Records: []uint64{n.First, n.Last}, Detail: "timekeeper of the kernel"}}})
+}
+
 func (j *joiner) snapshot(n int) *Snapshot {
 	for i := range j.in.Snapshots {
 		if j.in.Snapshots[i].Number == n {
@@ -197,7 +217,7 @@ func (j *joiner) processes(s *Story, rules []*sigma.Rule) {
 		at, upper, basis := j.started(p)
 		if !p.KernelThread {
 			s.add(Item{key: identify(p).String(), at: at, upper: upper, TimeBasis: basis, rank: rankProcess, Kind: KindProcess, Process: newOwner(p, Exact), proc: identify(p),
-				Summary: processSummary(p, parent), Evidence: j.processEvidence(p, p.FirstSnapshot)})
+				Summary: processSummary(p, parent) + j.programText(p), Evidence: append(j.processEvidence(p, p.FirstSnapshot), j.programEvidence(p)...)})
 			if n := j.snapshot(p.ExitSnapshot); n != nil {
 				s.add(Item{key: identify(p).String(), at: n.Realtime, rank: rankExit, Kind: KindExit, TimeBasis: "snapshot", Process: newOwner(p, Exact), proc: identify(p),
 					Summary:  fmt.Sprintf("%s (%d) is gone by snapshot #%d", name(p), p.PID, n.Number),
@@ -207,7 +227,7 @@ func (j *joiner) processes(s *Story, rules []*sigma.Rule) {
 		e := j.processEvent(p, parent)
 		for _, r := range rules {
 			if r.Category == "process_creation" && r.Match(e) {
-				ev := j.processEvidence(p, p.Snapshot)
+				ev := append(j.processEvidence(p, p.Snapshot), j.programEvidence(p)...)
 				it := finding(r, fmt.Sprintf("%s (%d)", describe(p), p.PID), ev)
 				it.key = identify(p).String()
 				it.at, it.upper, it.TimeBasis = at, upper, basis
@@ -216,6 +236,41 @@ func (j *joiner) processes(s *Story, rules []*sigma.Rule) {
 			}
 		}
 	}
+}
+
+// programText says where the program of a process came from, where that is known.
+func (j *joiner) programText(p *process.Process) string {
+	text := ""
+	if ts := j.fetched[identify(p)]; len(ts) > 0 {
+		text = ", a program that came over " + ts[0].UID
+		if ts[0].URL != "" {
+			text += " (" + ts[0].URL + ")"
+		}
+	}
+	if r := j.programs[identify(p)]; r != nil && r.SHA256 != "" {
+		text += ", saved from memory"
+	}
+	return text
+}
+
+func (j *joiner) programEvidence(p *process.Process) []Evidence {
+	var ev []Evidence
+	if r := j.programs[identify(p)]; r != nil {
+		d := fmt.Sprintf("snapshot #%d: the deleted program in the page cache, %d bytes, sha256 %s", r.Snapshot, r.Size, r.SHA256)
+		if r.Missing > 0 {
+			d = fmt.Sprintf("snapshot #%d: the deleted program in the page cache, %d of %d bytes", r.Snapshot, r.Size-r.Missing, r.Size)
+		}
+		n := j.snapshot(r.Snapshot)
+		ev = append(ev, Evidence{Stream: "memory", Records: []uint64{n.First, n.Last}, Detail: d})
+	}
+	for _, f := range j.ranFrom[identify(p)] {
+		ev = append(ev, Evidence{Stream: f.Disk, Records: records(f.First, f.Last), Detail: fmt.Sprintf("%s of inode %d, sha256 %s", f.Op, f.Inode, f.SHA256New)})
+	}
+	for _, t := range j.fetched[identify(p)] {
+		ev = append(ev, Evidence{Stream: orDefault(j.in.Conns[j.connByID[t.UID]].Stream, "network"), Records: records(t.First, t.Last),
+			Detail: fmt.Sprintf("connection %s carried the same %d bytes, sha256 %s", t.UID, t.Size, t.SHA256)})
+	}
+	return ev
 }
 
 func finding(r *sigma.Rule, what string, ev []Evidence) Item {

@@ -105,6 +105,7 @@ func TestFindings(t *testing.T) {
 		"executable-in-temporary-folder": "medium",
 		"uid0-account":                   "critical",
 		"downloaded-executable":          "medium",
+		"downloaded-program-running":     "high",
 		"shell-connection":               "high",
 	}, findings(s))
 	for _, it := range s.Items {

@@ -130,7 +130,7 @@ func analyzeTape(ctx context.Context, t *terminal, o *analyzeOptions, path, dir 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return false, err
 	}
-	for _, step := range []func(context.Context) error{a.lines, a.tables, a.pages, a.logs, a.packets} {
+	for _, step := range []func(context.Context) error{a.lines, a.tables, a.pages, a.logs, a.packets, a.programs} {
 		if err := step(ctx); err != nil {
 			return false, err
 		}
@@ -370,6 +370,24 @@ func (a *analysis) packets(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return a.enter("packets.pcapng")
+}
+
+// programs saves deleted programs that were still in memory. They are what an
+// intruder ran: the names say so, and they are not executable here.
+func (a *analysis) programs(context.Context) error {
+	if !slices.Contains(a.o.only, "story") {
+		return nil
+	}
+	for _, r := range a.story.Input().Recovered {
+		name := fmt.Sprintf("recovered-%d-snapshot%d.bin", r.PID, r.Snapshot)
+		if r.Missing > 0 {
+			name = fmt.Sprintf("recovered-%d-snapshot%d.partial", r.PID, r.Snapshot)
+		}
+		if err := a.file(name, func(w io.Writer) error { _, err := w.Write(r.Data); return err }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // finish writes the manifest and the custody file, which hold the hashes of all
