@@ -74,7 +74,9 @@ type Config struct {
 	AuditEvery  int           // tracked snapshots between full comparisons; DefaultAuditEvery, negative: never
 	StashBytes  int           // memory for pages read during the pause; DefaultStash
 	AllowPoD    bool          // read populate-on-demand guests, though that can crash them
-	Backends    []Backend     // asked whether they are quiet; none: never known to be
+	// Backends lists the devices to ask whether they are quiet; with none it is never
+	// known. May be nil.
+	Backends func() []Backend
 	// Describe returns blobs that belong to each snapshot by name, such as the
 	// guest's part of xenstore; it is called while the guest runs. May be nil.
 	Describe func(context.Context) []Blob

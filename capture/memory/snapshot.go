@@ -270,7 +270,7 @@ const quietFor = 20 * time.Millisecond
 // still served while the guest is paused.
 func (sh *shot) quiet(ctx context.Context, deadline int64) error {
 	s := sh.src
-	if len(s.cfg.Backends) == 0 {
+	if s.cfg.Backends == nil || len(s.cfg.Backends()) == 0 {
 		return nil // never known to be
 	}
 	now := s.cfg.Clock.Now()

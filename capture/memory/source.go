@@ -222,8 +222,11 @@ func (s *Source) Close() error {
 }
 
 func (s *Source) inFlight() uint32 {
+	if s.cfg.Backends == nil {
+		return 0
+	}
 	var n uint32
-	for _, b := range s.cfg.Backends {
+	for _, b := range s.cfg.Backends() {
 		n += b.InFlight()
 	}
 	return n

@@ -434,13 +434,17 @@ func TestGuestThatDiesMidSnapshotLeavesAnIncompleteImage(t *testing.T) {
 func TestBackendsAreWaitedFor(t *testing.T) {
 	host := fakexen.NewHost(fakexen.NewHVM(guestID, sequence(0, 10)...))
 	busy := &backend{left: 5}
-	r := record(t, host, func(c *memory.Config) { c.Backends, c.QuietWait = []memory.Backend{busy}, time.Minute })
+	r := record(t, host, func(c *memory.Config) {
+		c.Backends, c.QuietWait = func() []memory.Backend { return []memory.Backend{busy} }, time.Minute
+	})
 	cond := r.snapshot()
 	require.True(t, cond.Quiesced)
 	require.NotZero(t, cond.Quiet)
 	busy.left = 1 << 30
 	r.stop()
-	r2 := record(t, host, func(c *memory.Config) { c.Backends, c.QuietWait = []memory.Backend{busy}, 30*time.Millisecond })
+	r2 := record(t, host, func(c *memory.Config) {
+		c.Backends, c.QuietWait = func() []memory.Backend { return []memory.Backend{busy} }, 30*time.Millisecond
+	})
 	cond = r2.snapshot()
 	require.False(t, cond.Quiesced)
 	require.NotZero(t, cond.InFlight)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xentape/xentape/capture"
+	"github.com/xentape/xentape/capture/disk"
 	"github.com/xentape/xentape/capture/host"
 	"github.com/xentape/xentape/capture/lifecycle"
 	"github.com/xentape/xentape/capture/memory"
@@ -32,6 +33,11 @@ type recordOptions struct {
 	force     bool
 	noMemory  bool
 	vifs      []int
+	disks     []string
+	noDisk    bool
+	noBase    bool
+	noReads   bool
+	diskRing  int
 	noNetwork bool
 }
 
@@ -62,6 +68,11 @@ readable up to the last second.`,
 	f.IntVar(&o.audit, "audit-every", memory.DefaultAuditEvery, "with --track logdirty, snapshots between full comparisons; -1 never")
 	f.BoolVar(&o.allowPoD, "allow-populate-on-demand", false, "read guests whose memory is populated on demand, though it can crash them")
 	f.BoolVar(&o.force, "force-domctl-abi", false, "go on with a Xen whose domctl version was never checked")
+	f.StringArrayVar(&o.disks, "disk", nil, "record this disk, by the name the guest has for it; may be repeated; all without it")
+	f.BoolVar(&o.noDisk, "no-disk", false, "record no disk requests")
+	f.BoolVar(&o.noBase, "no-base", false, "take no image of the disks at the beginning")
+	f.BoolVar(&o.noReads, "no-reads", false, "leave out read requests, which have no payload on the tape")
+	f.IntVar(&o.diskRing, "disk-ring", disk.DefaultRing, "bytes of kernel memory for the requests of one disk; a power of two")
 	f.IntSliceVar(&o.vifs, "vif", nil, "record this interface, by its handle; may be repeated; all without it")
 	f.BoolVar(&o.noNetwork, "no-network", false, "record no packets")
 	f.BoolVar(&o.noMemory, "no-memory", false, "take no memory snapshots")
@@ -84,6 +95,7 @@ func (o *recordOptions) check() error {
 func (o *recordOptions) sources() sources {
 	return sources{
 		network: !o.noNetwork, vifs: o.vifs,
+		disk: !o.noDisk, disks: o.disks, base: !o.noBase, reads: !o.noReads, ring: o.diskRing,
 		memory: !o.noMemory,
 		memConfig: memory.Config{
 			Automatic: o.snapshots, Every: o.every, PauseBudget: o.budget,

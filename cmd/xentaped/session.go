@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/xentape/xentape/capture"
+	"github.com/xentape/xentape/capture/disk"
 	"github.com/xentape/xentape/capture/guard"
 	"github.com/xentape/xentape/capture/host"
 	"github.com/xentape/xentape/capture/lifecycle"
@@ -24,6 +25,15 @@ type sources struct {
 	memConfig memory.Config // what does not depend on the guest
 	network   bool
 	vifs      []int // handles; empty: all
+	disk      bool
+	disks     []string // names, as the guest has them; empty: all
+	base      bool     // take the disks' content at the beginning
+	reads     bool     // note reads
+	ring      int      // bytes of event memory for each disk
+}
+
+func (s *sources) wantsDisk(name string) bool {
+	return s.disk && (len(s.disks) == 0 || slices.Contains(s.disks, name))
 }
 
 func (s *sources) wantsVif(handle int) bool {
@@ -52,6 +62,10 @@ type session struct {
 // start puts the sources of a guest up. Memory last: its first snapshot is to find
 // the others at work.
 func (s *session) start(ctx context.Context, g *host.Guest, epoch uint32) {
+	s.checkNames(g)
+	for i := range g.Disks {
+		s.startDisk(ctx, g, &g.Disks[i], epoch)
+	}
 	for i := range g.Vifs {
 		s.startVif(ctx, g, &g.Vifs[i], epoch)
 	}
@@ -64,6 +78,7 @@ func (s *session) startMemory(ctx context.Context, g *host.Guest, epoch uint32) 
 	c := s.want.memConfig
 	c.Xen, c.Pauser, c.Clock = s.host.Xen, s.guard, s.clock
 	c.Domain, c.Type, c.Epoch = g.Domain, memory.GuestType(g.Type), epoch
+	c.Backends = s.backends
 	c.Describe = func(ctx context.Context) []memory.Blob {
 		tree, err := s.host.Xenstore(ctx, g)
 		if err != nil {
@@ -78,6 +93,61 @@ func (s *session) startMemory(ctx context.Context, g *host.Guest, epoch uint32) 
 	s.mu.Lock()
 	s.mem = m
 	s.mu.Unlock()
+}
+
+// checkNames tells of devices that were asked for and are not there.
+func (s *session) checkNames(g *host.Guest) {
+	for _, name := range s.want.disks {
+		if !slices.ContainsFunc(g.Disks, func(d host.Disk) bool { return d.Name == name }) {
+			s.missing(fmt.Sprintf("disk %s: the guest has none of this name", name))
+		}
+	}
+	for _, handle := range s.want.vifs {
+		if !slices.ContainsFunc(g.Vifs, func(v host.Vif) bool { return v.Handle == handle }) {
+			s.missing(fmt.Sprintf("vif %d: the guest has none of this handle", handle))
+		}
+	}
+}
+
+func (s *session) startDisk(ctx context.Context, g *host.Guest, d *host.Disk, epoch uint32) {
+	if !s.want.wantsDisk(d.Name) {
+		return
+	}
+	if d.Backend != 0 {
+		s.missing(fmt.Sprintf("%s is served by domain %d: record it there", d.Name, d.Backend))
+		return
+	}
+	device, err := d.Device()
+	if err != nil {
+		s.missing(fmt.Sprintf("%s (%s, backend type %s): %v", d.Name, d.Params, d.Type, err))
+		return
+	}
+	s.startDevice(ctx, disk.New(disk.Config{
+		Device: device, Clock: s.clock, Blkback: d.Type == "phy", NoReads: !s.want.reads, NoBase: !s.want.base, Ring: s.want.ring,
+		Stream: format.StreamDef{
+			Name: d.Name, Domain: g.UUID, DomID: g.Domain, Epoch: epoch,
+			Attrs: []format.Attr{{Name: "vdev", Value: fmt.Sprint(d.VDev)}, {Name: "params", Value: d.Params}, {Name: "mode", Value: d.Mode}},
+		},
+	}))
+}
+
+// diskBackend tells the memory source whether a disk's requests may still change
+// memory.
+type diskBackend struct{ *disk.Source }
+
+func (d diskBackend) InFlight() uint32 { return uint32(d.Status().InFlight) }
+
+// backends are the disks being recorded now.
+func (s *session) backends() []memory.Backend {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []memory.Backend
+	for _, name := range slices.Sorted(maps.Keys(s.devices)) {
+		if d, ok := s.devices[name].(*disk.Source); ok {
+			out = append(out, diskBackend{d})
+		}
+	}
+	return out
 }
 
 func vifName(v *host.Vif) string { return fmt.Sprintf("vif%d", v.Handle) }
@@ -171,6 +241,10 @@ func (s *session) changed(ctx context.Context, c lifecycle.Change) {
 		s.goneSince = time.Time{}
 		s.mu.Unlock()
 		s.start(ctx, c.Guest, c.Epoch)
+	case lifecycle.DiskAttached:
+		s.startDisk(ctx, c.Guest, c.Disk, c.Epoch)
+	case lifecycle.DiskDetached:
+		s.stopDevice(c.Disk.Name)
 	case lifecycle.VifAttached:
 		s.startVif(ctx, c.Guest, c.Vif, c.Epoch)
 	case lifecycle.VifDetached:

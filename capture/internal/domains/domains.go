@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,6 +45,22 @@ type Disk struct {
 	Params         string // what the configuration names: "/dev/vg/guest"
 	Type           string // "phy", "qdisk", …
 	Mode           string // "w" or "r"
+}
+
+// Device is the node in /dev of the block device behind a disk.
+func (d *Disk) Device() (string, error) {
+	major, minor, ok := strings.Cut(d.PhysicalDevice, ":")
+	a, err1 := strconv.ParseUint(major, 16, 12)
+	b, err2 := strconv.ParseUint(minor, 16, 20)
+	if !ok || err1 != nil || err2 != nil {
+		return "", fmt.Errorf("no block device: physical-device is %q", d.PhysicalDevice)
+	}
+	link, err := os.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", a, b))
+	if err != nil {
+		return "", fmt.Errorf("block device %d:%d: %w", a, b, err)
+	}
+	// The kernel writes "!" for "/" in names such as cciss/c0d0.
+	return "/dev/" + strings.ReplaceAll(filepath.Base(link), "!", "/"), nil
 }
 
 // Vif is a virtual network interface, as its backend has it.
