@@ -2,6 +2,7 @@ package process_test
 
 import (
 	"encoding/json"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
@@ -111,3 +112,5 @@ func FuzzFurtherSnapshot(f *testing.F) {
 		require.Less(t, time.Since(start), deadline)
 	})
 }
+
+func writeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }

@@ -26,15 +26,22 @@ type Image struct {
 	prev        *Image
 }
 
-// Open reads the structure of an ELF core or Xen core file.
+// Open reads the structure of an ELF core, Xen core or LiME file.
 func Open(r io.ReaderAt, name string, snapshot int) (*Image, error) {
+	m := &Image{r: r, frames: map[uint64]int64{}, attachments: map[string][]byte{}}
+	m.info = replay.MemoryInfo{Snapshot: snapshot, Guest: replay.GuestBare, Time: int64(snapshot) * 1e9, Source: name}
+	m.info.Conditions.Paused, m.info.Conditions.Complete = true, true
+	var magic [4]byte
+	if _, err := r.ReadAt(magic[:], 0); err != nil {
+		return nil, err
+	}
+	if string(magic[:]) == "EMiL" { // 0x4c694d45, little-endian
+		return m, m.lime()
+	}
 	f, err := elf.NewFile(r)
 	if err != nil {
 		return nil, err
 	}
-	m := &Image{r: r, frames: map[uint64]int64{}, attachments: map[string][]byte{}}
-	m.info = replay.MemoryInfo{Snapshot: snapshot, Guest: replay.GuestBare, Time: int64(snapshot) * 1e9, Source: name}
-	m.info.Conditions.Paused, m.info.Conditions.Complete = true, true
 	if f.Section(".xen_pages") != nil {
 		err = m.xen(f)
 	} else {
@@ -42,6 +49,25 @@ func Open(r io.ReaderAt, name string, snapshot int) (*Image, error) {
 	}
 	m.finish()
 	return m, err
+}
+
+// lime reads ranges, each with a header of its first and last address.
+func (m *Image) lime() error {
+	var h [32]byte
+	for at := int64(0); ; {
+		if _, err := m.r.ReadAt(h[:], at); errors.Is(err, io.EOF) {
+			m.finish()
+			return nil
+		} else if err != nil {
+			return err
+		}
+		first, last := binary.LittleEndian.Uint64(h[8:]), binary.LittleEndian.Uint64(h[16:])
+		at += int64(len(h))
+		for pa := first; pa < last; pa += format.PageSize {
+			m.frames[pa/format.PageSize] = at
+			at += format.PageSize
+		}
+	}
 }
 
 func (m *Image) core(f *elf.File) error {
