@@ -3,7 +3,7 @@
 # XENTAPE_LAB_CACHE  what was built, kept between runs    (default ~/.cache/xentape/lab)
 # XENTAPE_LAB_RUN    the running machine: disks, sockets  (default $XENTAPE_LAB_CACHE/run)
 # XENTAPE_LAB_PORT   ssh to dom0 on 127.0.0.1             (default 22022)
-# XENTAPE_LAB_SUITE, XENTAPE_LAB_MIRROR                   (default bookworm, deb.debian.org)
+# XENTAPE_LAB_SUITE, XENTAPE_LAB_MIRROR                   (default bookworm, from where this machine gets it)
 set -euo pipefail
 
 lab=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -12,7 +12,8 @@ cache=${XENTAPE_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xentape/lab}
 run=${XENTAPE_LAB_RUN:-$cache/run}
 port=${XENTAPE_LAB_PORT:-22022}
 suite=${XENTAPE_LAB_SUITE:-bookworm}
-mirror=${XENTAPE_LAB_MIRROR:-http://deb.debian.org/debian}
+# The archive this machine's own apt uses, without a trailing slash.
+mirror=${XENTAPE_LAB_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep -v -e security -e updates | sort -u | sed -n 's,/$,,;1p')}
 
 say() { printf '%(%H:%M:%S)T lab: %s\n' -1 "$*" >&2; }
 die() { say "$*"; exit 1; }
