@@ -4,8 +4,8 @@
 // These filesystems have neither journal nor inode numbers. A file is its
 // directory entry: it is numbered by the place of that entry on the volume, in
 // units of 32 bytes, and a directory by its first cluster. An entry that appears
-// where one with the same first cluster and size disappears is the same file
-// moved (fs.InodeChange.Was). What is written is compared when writes settle.
+// where one with the same first cluster, size and time of creation disappears is
+// the same file moved (fs.InodeChange.Was). What is written is compared when writes settle.
 //
 // FAT keeps local time without saying which; it is shown as if it were UTC and
 // fs.Info.LocalTime says so. Layouts: Microsoft's FAT specification 1.03 and

@@ -14,15 +14,16 @@ import (
 
 // fat follows one volume. It holds the tree as of the last settling.
 type fat struct {
-	dev    fs.Device
-	vol    *Volume
-	tree   tree
-	label  string
-	ledger blockmap.Ledger
-	places blockmap.Map // of directories
-	batch  *delta.Batch
-	dirty  map[fs.ID]bool
-	stale  bool // something in dirty, or a table entry without owner, was written
+	dev      fs.Device
+	vol      *Volume
+	tree     tree
+	label    string
+	ledger   blockmap.Ledger
+	places   blockmap.Map // of directories
+	batch    *delta.Batch
+	dirty    map[fs.ID]bool
+	replaced map[fs.ID][]fs.Extent // in the batch under way: where files' content was
+	stale    bool                  // something in dirty, or a table entry without owner, was written
 }
 
 // Open looks for a FAT or exFAT boot sector at the start of dev.
@@ -235,12 +236,15 @@ func (f *fat) Settle(_ fs.Stamp, s fs.Sink) {
 		return
 	}
 	tx := &fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime}
+	f.replaced = map[fs.ID][]fs.Extent{}
 	any := f.batch.Build(tx, func(c delta.Change) {
+		f.replaced[c.ID] = c.Old.Extents
 		f.ledger.Moved(c.ID, c.Old.Extents, c.New.Extents, func(r fs.Range, first, last fs.Stamp) { f.batch.Wrote(c.ID, r, first, last) })
 	})
 	f.ledger.Release()
 	if any {
 		f.pair(tx)
+		f.reused(tx)
 		s.Commit(tx)
 	}
 }
@@ -272,15 +276,15 @@ func (f *fat) rebuild(s fs.Sink) {
 }
 
 // pair recognises files that moved: gone in one place and come in another with
-// the same first cluster and size. Of two that could be meant neither is taken.
+// the same first cluster, size and time of creation. Of two that could be meant neither is taken.
 func (f *fat) pair(tx *fs.Tx) {
-	type content struct{ first, size uint64 }
+	type content struct{ first, size, generation uint64 }
 	gone := map[content][]int{}
 	key := func(a fs.Attr, es []fs.Extent) (content, bool) {
 		if a.Type != fs.TypeFile || len(es) == 0 {
 			return content{}, false
 		}
-		return content{es[0].Physical, a.Size}, true
+		return content{es[0].Physical, a.Size, a.Generation}, true
 	}
 	for k, c := range tx.Inodes {
 		if c.Old.Live && !c.New.Live {
@@ -317,4 +321,25 @@ func (f *fat) pair(tx *fs.Tx) {
 	}
 	tx.Inodes = kept
 	slices.SortStableFunc(tx.Inodes, func(a, b fs.InodeChange) int { return cmp.Or(a.ID.Compare(b.ID)) })
+}
+
+// reused tells a file whose entry was put where another's had been from one that
+// was renamed in place: it has another name and other content. Two seconds, the
+// grain of most creation times, do not always tell.
+func (f *fat) reused(tx *fs.Tx) {
+	renamed := map[fs.ID]bool{}
+	for _, d := range tx.Removed {
+		renamed[d.Child] = true
+	}
+	for k := range tx.Inodes {
+		c := &tx.Inodes[k]
+		if c.Was != (fs.ID{}) || !renamed[c.ID] || !c.Old.Live || !c.New.Live || c.Old.Generation != c.New.Generation {
+			continue
+		}
+		now := f.State(c.ID).Extents
+		was := f.replaced[c.ID]
+		if len(now) > 0 && len(was) > 0 && now[0].Physical != was[0].Physical {
+			c.Old.Generation = ^c.Old.Generation
+		}
+	}
 }

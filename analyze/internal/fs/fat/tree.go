@@ -190,6 +190,10 @@ func (o *object) attr() fs.Attr {
 		ID: o.id, Type: fs.TypeFile, Live: true, Mode: 0o755, Links: 1, Size: o.size, Flags: uint64(o.attrs),
 		ATime: o.read, MTime: o.changed, CTime: fs.NoTime, BTime: o.born,
 	}
+	if o.born != fs.NoTime {
+		// The place of an entry is used again; the time of creation tells its lives apart.
+		a.Generation = uint64(o.born)
+	}
 	if o.attrs&attrReadOnly != 0 {
 		a.Mode = 0o555
 	}

@@ -72,6 +72,9 @@ func (m *Model) Commit(tx *fs.Tx) {
 			was.ID = c.ID
 			m.Inodes[c.ID] = was
 		}
+		if c.Old.Live && c.New.Live && c.Old.Generation != c.New.Generation {
+			c.Old.Generation = m.Inodes[c.ID].Generation // the number was used again
+		}
 		if have := m.Inodes[c.ID]; have != c.Old && !c.OldUnknown {
 			m.fault("tx %d: inode %v was %+v, delta says %+v", tx.Number, c.ID, have, c.Old)
 		}
