@@ -22,6 +22,8 @@ type before struct {
 	text    []byte // whole content of a small text file
 	size    uint64
 	unknown bool // bytes of it were never captured
+	// generation tells whose content this was: inode numbers are used again
+	generation uint64
 }
 
 func (b *before) entropyOf() *float64 {
@@ -35,7 +37,7 @@ func (b *before) entropyOf() *float64 {
 // read takes a file's content in: hash, entropy, magic, and the text itself when
 // it is small enough to be compared.
 func (v *volumeState) read(id fs.ID, a fs.Attr) *before {
-	b := &before{size: a.Size}
+	b := &before{size: a.Size, generation: a.Generation}
 	content, err := v.fs.Content(id)
 	if err != nil || a.Size > v.a.o.HashLimit {
 		return b
@@ -226,7 +228,7 @@ func (c *classifier) hashes(e *Event, id fs.ID) {
 	case now.sha == "":
 		e.Notes = append(e.Notes, "larger than the hash limit: not hashed")
 	}
-	if old == nil {
+	if old == nil || old.generation != attr.Generation || fresh(c.inodes[id]) {
 		return
 	}
 	e.SHA256Old, e.MagicOld, e.EntropyOld = old.sha, old.magic, old.entropyOf()

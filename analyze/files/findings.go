@@ -83,6 +83,7 @@ func (a *Analyzer) Findings() []Finding {
 	out := make([]Finding, 0, len(a.findings.list))
 	for _, f := range a.findings.list {
 		g := *f
+		g.Records = slices.Clone(g.Records) // the evidence still grows
 		slices.Sort(g.Records)
 		g.Records = slices.Compact(g.Records)
 		out = append(out, g)

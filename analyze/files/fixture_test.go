@@ -179,6 +179,10 @@ func TestFindingsOfTheIntrusion(t *testing.T) {
 		require.NotEmpty(t, f.Records, f.Kind)
 		require.NotEmpty(t, f.Reasons, f.Kind)
 		got[f.Kind] = append(got[f.Kind], f.Path)
+		if f.Kind == FindRansom {
+			require.Equal(t, 12, f.Count)
+			require.Equal(t, []string{"4 files given a new extension", "8 files overwritten in place", "4 files replaced by a noisy copy", "4 files now end in \".enc\"", "4 files now end in \".locked\""}, f.Reasons)
+		}
 	}
 	require.Equal(t, map[string][]string{
 		FindAccount:     {"/etc/passwd"},

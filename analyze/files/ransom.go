@@ -18,14 +18,19 @@ type wave struct {
 	exts    map[string]int
 	records []uint64
 	first   Time
-	// noise that appeared beside an original: by the original's path
-	beside map[string]uint64
+	beside  map[string]copyOf // noise that appeared beside an original, by the original's path
+	renamed map[string]bool   // paths whose file had another extension before
+}
+
+type copyOf struct {
+	record uint64
+	ext    string
 }
 
 func (f *finder) wave(e *Event) *wave {
 	w := f.waves[e.Volume]
 	if w == nil || e.TimeLower.Known() && w.last.Known() && int64(e.TimeLower-w.last) > ransomWindow {
-		w = &wave{files: map[string]string{}, ways: map[string]int{}, exts: map[string]int{}, beside: map[string]uint64{}, first: e.TimeLower, last: Unknown}
+		w = &wave{files: map[string]string{}, ways: map[string]int{}, exts: map[string]int{}, beside: map[string]copyOf{}, renamed: map[string]bool{}, first: e.TimeLower, last: Unknown}
 		f.waves[e.Volume] = w
 	}
 	return w
@@ -49,7 +54,7 @@ func (f *finder) encryption(e *Event) {
 		switch {
 		case e.SHA256Old == "" && e.SizeOld == nil:
 			if len(w.beside) < maxRemember {
-				w.beside[strings.TrimSuffix(e.Path, path.Ext(e.Path))] = e.LastRecord
+				w.beside[strings.TrimSuffix(e.Path, path.Ext(e.Path))] = copyOf{e.LastRecord, path.Ext(e.Path)}
 			}
 		case e.EntropyOld != nil && *e.EntropyOld < 7 && e.SHA256Old != e.SHA256New:
 			how := "overwritten in place"
@@ -59,20 +64,28 @@ func (f *finder) encryption(e *Event) {
 			w.count(f, e, e.Path, how)
 		}
 	case OpDelete:
-		if rec, ok := w.beside[e.Path]; ok {
-			w.records = append(w.records, rec)
+		if c, ok := w.beside[e.Path]; ok {
+			w.records = append(w.records, c.record)
+			w.exts[c.ext]++
 			w.count(f, e, e.Path, "replaced by a noisy copy")
 			delete(w.beside, e.Path)
 		}
 	case OpRename:
-		if _, ok := w.files[e.OldPath]; ok && path.Ext(e.OldPath) != path.Ext(e.Path) {
-			w.exts[path.Ext(e.Path)]++
-			w.ways["given a new extension"]++
+		if path.Ext(e.OldPath) == path.Ext(e.Path) || len(w.renamed) >= maxRemember {
+			return
+		}
+		w.renamed[e.Path] = true
+		if _, ok := w.files[e.OldPath]; ok {
+			w.extended(e.Path)
 			w.update()
-		} else if stem := strings.TrimSuffix(e.Path, path.Ext(e.Path)); stem == e.OldPath || stem == strings.TrimSuffix(e.OldPath, path.Ext(e.OldPath)) {
-			w.exts[path.Ext(e.Path)]++
 		}
 	}
+}
+
+// extended counts an encrypted file that has another extension now.
+func (w *wave) extended(p string) {
+	w.ways["given a new extension"]++
+	w.exts[path.Ext(p)]++
 }
 
 func (w *wave) count(f *finder, e *Event, p, how string) {
@@ -83,6 +96,9 @@ func (w *wave) count(f *finder, e *Event, p, how string) {
 		w.files[p] = how
 	}
 	w.ways[how]++
+	if w.renamed[p] {
+		w.extended(p)
+	}
 	w.last = e.TimeLower
 	if len(w.files) == 1 {
 		w.first = e.TimeLower

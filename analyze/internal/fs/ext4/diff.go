@@ -265,11 +265,7 @@ func (d *differ) directory(c *change) {
 	}
 	was, is := map[uint64]bool{}, map[uint64]bool{}
 	each := func(m *mapping, set map[uint64]bool) {
-		for _, r := range m.runs {
-			for b := r.physical; b < r.physical+r.count; b++ {
-				set[b] = true
-			}
-		}
+		d.f.now.dirBlocks(m, func(b uint64) { set[b] = true })
 	}
 	if c.remapped() {
 		if wasDir {

@@ -173,19 +173,20 @@ func (f *FS) crawlDir(i *inode, m *mapping, v fs.Visitor) {
 		link(i.names(es))
 		return
 	}
-	for _, r := range m.runs {
-		for b := r.physical; b < r.physical+r.count; b++ {
-			raw, err := f.now.block(b)
-			if err != nil {
-				v.Problem(problemOf(fmt.Errorf("directory %d: %w", i.num, err), i.num))
-				continue
-			}
-			es, ok := f.parseDir(raw, nil)
-			if !ok || !f.now.checkDirBlock(i, raw) {
-				v.Problem(fs.Problem{Kind: fs.ProblemCorrupt, ID: fs.ID{Num: uint64(i.num)}, Off: b * f.blockSize, Len: f.blockSize, Text: "directory block: broken or wrong checksum"})
-			}
-			link(i.names(es))
+	whole := f.now.dirBlocks(m, func(b uint64) {
+		raw, err := f.now.block(b)
+		if err != nil {
+			v.Problem(problemOf(fmt.Errorf("directory %d: %w", i.num, err), i.num))
+			return
 		}
+		es, ok := f.parseDir(raw, nil)
+		if !ok || !f.now.checkDirBlock(i, raw) {
+			v.Problem(fs.Problem{Kind: fs.ProblemCorrupt, ID: fs.ID{Num: uint64(i.num)}, Off: b * f.blockSize, Len: f.blockSize, Text: "directory block: broken or wrong checksum"})
+		}
+		link(i.names(es))
+	})
+	if !whole {
+		v.Problem(fs.Problem{Kind: fs.ProblemCorrupt, ID: fs.ID{Num: uint64(i.num)}, Text: "directory larger than any can be: read in part"})
 	}
 }
 

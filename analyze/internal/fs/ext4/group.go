@@ -31,12 +31,13 @@ type view struct {
 
 // budget bounds the work that contradictory structures can cause in one crawl
 // or transaction.
-type budget struct{ nodes, runs int64 }
+type budget struct{ nodes, runs, dirs int64 }
 
 func newBudget(s *super) *budget {
 	// A healthy filesystem has at most one mapping node for eight blocks (every
 	// file needing an indirect block), and no more runs than blocks.
-	return &budget{nodes: int64(s.blocks/8) + 4096, runs: int64(s.blocks) + 1<<16}
+	// Four million directory blocks are names for more files than inodes exist.
+	return &budget{nodes: int64(s.blocks/8) + 4096, runs: int64(s.blocks) + 1<<16, dirs: int64(min(s.blocks, 4<<20)) + 4096}
 }
 
 // block reads block n whole.

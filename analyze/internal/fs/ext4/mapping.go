@@ -176,3 +176,23 @@ func (w *walker) level(n uint64, level int, logical, span uint64) {
 func (m *mapping) equal(o *mapping) bool {
 	return slices.Equal(m.runs, o.runs) && slices.Equal(m.nodes, o.nodes)
 }
+
+// maxDirBlocks bounds one directory: 2 GiB of 4 KiB blocks, the limit of the
+// kernel's two-level hash tree.
+const maxDirBlocks = 1 << 19
+
+// dirBlocks visits the blocks of a directory, as many as the budget allows.
+// False when it was cut short.
+func (v *view) dirBlocks(m *mapping, do func(b uint64)) bool {
+	left := int64(maxDirBlocks)
+	for _, r := range m.runs {
+		for b := r.physical; b < r.physical+r.count; b++ {
+			if left--; left < 0 || v.budget.dirs <= 0 {
+				return false
+			}
+			v.budget.dirs--
+			do(b)
+		}
+	}
+	return true
+}

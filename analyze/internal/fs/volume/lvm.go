@@ -161,7 +161,7 @@ func (s *scanner) logical(name string, def *section, extent uint64, pvs map[stri
 			v.Opaque = fmt.Sprintf("segment type %q: not plain blocks of this disk", t)
 			continue
 		}
-		if why := stripe(&v, seg, start*extent, count*extent, extent, pvs); why != "" {
+		if why := s.stripe(&v, seg, start*extent, count*extent, extent, pvs); why != "" {
 			v.Opaque = why
 		}
 	}
@@ -175,10 +175,10 @@ func (s *scanner) logical(name string, def *section, extent uint64, pvs map[stri
 	s.leaf(v)
 }
 
-// maxStripes bounds how finely a striped volume is cut.
+// maxStripes bounds how finely all striped volumes of a disk are cut.
 const maxStripes = 1 << 20
 
-func stripe(v *Volume, seg *section, off, length, extent uint64, pvs map[string]fs.Segment) string {
+func (s *scanner) stripe(v *Volume, seg *section, off, length, extent uint64, pvs map[string]fs.Segment) string {
 	list := seg.lists["stripes"]
 	n := uint64(len(list) / 2)
 	if n == 0 || n > 128 {
@@ -188,9 +188,10 @@ func stripe(v *Volume, seg *section, off, length, extent uint64, pvs map[string]
 	if n == 1 {
 		size = length
 	}
-	if size == 0 || length/size > maxStripes {
-		return "stripe_size"
+	if size == 0 || length/size > maxStripes-min(s.stripes, maxStripes) {
+		return "cut into more stripes than can be followed"
 	}
+	s.stripes += length/size + 1
 	for at, k := uint64(0), uint64(0); at < length; k++ {
 		pv, first := list[2*(k%n)], number(list[2*(k%n)+1])
 		piece := min(size, length-at)

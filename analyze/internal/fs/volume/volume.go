@@ -50,10 +50,11 @@ func (v *Volume) Open(disk fs.Device) *fs.Section { return fs.NewSection(disk, v
 
 // scanner gathers a layout.
 type scanner struct {
-	disk fs.Device
-	name string
-	out  Layout
-	pvs  []physical
+	disk    fs.Device
+	name    string
+	out     Layout
+	pvs     []physical
+	stripes uint64 // cut so far
 }
 
 // Scan reads the layout of a disk; name is the disk's ("xvda").
