@@ -74,7 +74,11 @@ func (s *shard) attach(c *conn) {
 	}
 	if name := s.content.expects(c); name != "" {
 		c.app.open = false
-		c.app.parsers = []parser{&announced{service: name}}
+		source := "FTP_DATA"
+		if name == "irc-dcc-data" {
+			source = "IRC_DATA"
+		}
+		c.app.parsers = []parser{&announced{service: name, source: source}}
 	}
 }
 
@@ -241,7 +245,7 @@ func (c *conn) contentStop(isOrig bool) {
 		c.shard.stats.Unparsed++
 		c.release(isOrig)
 		a.settle()
-		a.each(func(p parser) bool { return p.gap(c, isOrig, 1<<62) })
+		a.each(func(p parser) bool { return p.gap(c, isOrig, 1) })
 		a.each(func(p parser) bool { p.finish(c); return false })
 	}
 }

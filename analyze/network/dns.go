@@ -29,7 +29,13 @@ type DNS struct {
 	Rejected   bool      `json:"rejected"`
 	Opcode     *uint16   `json:"opcode,omitempty"`
 	OpcodeName string    `json:"opcode_name,omitempty"`
+
+	answerBytes int
 }
+
+// maxAnswerBytes bounds the text of the answers kept of one reply: compressed
+// names can be made to say much with few bytes.
+const maxAnswerBytes = 16 << 10
 
 // maxPendingDNS bounds the questions of one connection that wait for answers.
 const maxPendingDNS = 50
@@ -210,7 +216,7 @@ func (d *DNS) reply(m *dns.Message, now int64) {
 		if update {
 			text = updateText(r)
 		}
-		if text != "" {
+		if d.answerBytes += len(text); text != "" && d.answerBytes <= maxAnswerBytes {
 			d.Answers = append(d.Answers, text)
 			d.TTLs = append(d.TTLs, Seconds(int64(r.TTL)*second))
 		}

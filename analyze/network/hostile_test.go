@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"io/fs"
+	"maps"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -103,6 +106,37 @@ func FuzzAnalyzer(f *testing.F) {
 		two := analyzeCapture(t, b, Options{Content: true, IgnoreChecksums: true, Workers: 2})
 		require.Equal(t, everything(t, one), everything(t, two))
 	})
+}
+
+// TestMutatedCaptures changes bytes of real captures at random places, the same
+// ones every time: nothing may panic, and what comes out must hold together.
+func TestMutatedCaptures(t *testing.T) {
+	files := readArchive(t, "testdata/zeek/zeek.tar.zst")
+	names := slices.Sorted(maps.Keys(files))
+	r := rand.New(rand.NewPCG(7, 7))
+	runs := 0
+	for _, name := range names {
+		if b := files[name]; filepath.Ext(name) == ".pcap" && len(b) < 12<<10 {
+			for range 6 {
+				m := bytes.Clone(b)
+				for range 1 + r.IntN(12) {
+					at := 24 + r.IntN(len(m)-24)
+					switch r.IntN(3) {
+					case 0:
+						m[at] = byte(r.Uint32())
+					case 1:
+						m[at] ^= 1 << r.IntN(8)
+					default:
+						copy(m[at:], []byte{0xff, 0xff, 0xff, 0xff}[:r.IntN(5)])
+					}
+				}
+				a := analyzeCapture(t, m, Options{Content: true, FileBlocks: true, IgnoreChecksums: true})
+				checkAnalysis(t, a)
+				runs++
+			}
+		}
+	}
+	require.GreaterOrEqual(t, runs, 300)
 }
 
 // everything writes all an analysis found, for comparing.

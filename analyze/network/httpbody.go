@@ -70,7 +70,7 @@ func (s *httpSide) BodyGap(n uint64) {
 	if s.file == nil {
 		s.openFile()
 	}
-	s.file.gap(n)
+	s.file.gap(min(n, maxFileGap))
 	s.bodyLen += n
 }
 

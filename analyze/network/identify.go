@@ -52,9 +52,9 @@ func identifyText(c *conn, orig, resp []byte) parser {
 		slices.Contains(ircCommands, first):
 		return &dialog{rules: irc{}}
 	case c.enabled("rfb") && bytes.HasPrefix(resp, []byte("RFB 00")) && bytes.HasPrefix(orig, []byte("RFB 00")):
-		return &announced{service: "rfb"}
+		return &named{service: "rfb"}
 	case c.enabled("redis") && c.respPort == 6379 && len(orig) > 3 && orig[0] == '*' && len(resp) > 0 && bytes.IndexByte([]byte("+-:$*"), resp[0]) >= 0:
-		return &announced{service: "redis"}
+		return &named{service: "redis"}
 	}
 	return nil
 }
@@ -87,9 +87,9 @@ func identifyBinary(c *conn, orig, resp []byte) parser {
 	case c.enabled("mysql") && (c.respPort == 3306 || c.respPort == 1434) && len(resp) >= 5 && resp[3] == 0 && (resp[4] == 9 || resp[4] == 10):
 		return newMySQL()
 	case c.enabled("rdp") && len(orig) >= 11 && orig[0] == 3 && orig[5] == 0xe0 && len(resp) >= 11 && resp[0] == 3 && resp[5] == 0xd0:
-		return &announced{service: "rdp"}
+		return &named{service: "rdp"}
 	case c.enabled("socks") && c.respPort == 1080 && len(orig) > 0 && len(resp) >= 2 && (orig[0] == 5 && resp[0] == 5 || orig[0] == 4 && resp[0] == 0):
-		return &announced{service: "socks"}
+		return &named{service: "socks"}
 	}
 	return nil
 }
@@ -171,15 +171,3 @@ func (t *content) expects(c *conn) string {
 	delete(t.expected, k)
 	return s
 }
-
-// announced is the parser of a connection that was announced: it is known by
-// that, and its content is a file.
-type announced struct{ service string }
-
-func (p *announced) data(c *conn, _ bool, _ []byte) bool {
-	c.addService(p.service)
-	return true
-}
-func (p *announced) gap(*conn, bool, uint64) bool { return true }
-func (p *announced) eof(*conn, bool)              {}
-func (p *announced) finish(*conn)                 {}

@@ -210,6 +210,57 @@ func TestGapAndAnchor(t *testing.T) {
 	require.ErrorIs(t, a.Feed(&format.Packet{}), ErrFinished)
 }
 
+// TestTapeAndCaptureAgree: packets that went through a tape are found the same as
+// when they are fed directly.
+func TestTapeAndCaptureAgree(t *testing.T) {
+	trace := readArchive(t, "testdata/zeek/zeek.tar.zst")["Traces/ftp/ipv4.pcap"]
+	require.NotEmpty(t, trace)
+	var tape bytes.Buffer
+	w, err := format.NewWriter(&tape, format.WriterOptions{Producer: "test", Rand: bytes.NewReader(make([]byte, 1<<16))})
+	require.NoError(t, err)
+	stream, err := w.DefineStream(format.StreamDef{Kind: format.StreamNetwork, Name: "vif0"})
+	require.NoError(t, err)
+	direct := New(Options{Content: true})
+	require.NoError(t, direct.Feed(&format.StreamDef{ID: stream, Kind: format.StreamNetwork, Name: "vif0"}))
+	require.NoError(t, readCapture(trace, func(p *format.Packet) {
+		p.Stream = stream
+		q := *p
+		require.NoError(t, w.Write(&q))
+		p.Seq = q.Seq // the writer numbers all records of the tape
+		require.NoError(t, direct.Feed(p))
+	}))
+	require.NoError(t, w.Seal())
+	require.NoError(t, direct.Finish())
+
+	r, err := format.Open(bytes.NewReader(tape.Bytes()), int64(tape.Len()), format.ReaderOptions{})
+	require.NoError(t, err)
+	replayed := New(Options{Content: true})
+	for rec, err := range r.Records(format.Query{}) {
+		require.NoError(t, err)
+		require.NoError(t, replayed.Feed(rec))
+	}
+	require.NoError(t, replayed.Finish())
+	offset := Seconds(0)
+	for c := range replayed.Conns() {
+		offset = c.TS - Seconds(c.Start)
+	}
+	for c := range direct.Conns() {
+		c.TS += offset
+	}
+	var one, two bytes.Buffer
+	require.NoError(t, WriteConnLog(&one, direct.Conns()))
+	require.NoError(t, WriteConnLog(&two, replayed.Conns()))
+	require.Equal(t, one.String(), two.String())
+	require.Contains(t, one.String(), "ftp-data")
+	files := 0
+	for f := range replayed.Files() {
+		files++
+		require.Equal(t, "FTP_DATA", f.Source)
+		require.NotEmpty(t, f.SHA256)
+	}
+	require.Equal(t, 4, files)
+}
+
 // TestSecondsInLogs: times are written in seconds with six decimals.
 func TestSecondsInLogs(t *testing.T) {
 	for s, want := range map[Seconds]string{0: "0.000000", 1_500_000_000: "1.500000", 999: "0.000001", -2_000_000_000: "-2.000000"} {

@@ -158,9 +158,13 @@ func (h *handshake) changeCipher(client bool) {
 	}
 }
 
+// maxChain bounds the certificates noted of one chain.
+const maxChain = 32
+
 // certificates notes the fingerprints of a chain, and reads its first.
 func (h *handshake) certificates(c *conn, client bool, body []byte) {
 	chain := tls.Certificates(body)
+	chain = chain[:min(len(chain), maxChain)]
 	r := h.rec
 	if len(chain) > 0 && r.CertChainFPs == nil {
 		r.CertChainFPs, r.ClientCertChainFPs = []string{}, []string{}
