@@ -56,7 +56,7 @@ func TestSalvageOfCompleteTapeIsTheTape(t *testing.T) {
 func TestVerifySeesEveryBitFlip(t *testing.T) {
 	step := 29 // prime to 8
 	if testing.Short() {
-		step = 293
+		step = 1013
 	}
 	for _, every := range []int{1000, 12} {
 		b := tinyTape(t, true, every)
@@ -82,7 +82,7 @@ func TestSalvageOfEveryTruncation(t *testing.T) {
 	require.NoError(t, err)
 	step := 1
 	if testing.Short() {
-		step = 37
+		step = 131
 	}
 	for cut := int(ref.chunks[0].end()); cut < len(b); cut += step {
 		checkSalvage(t, b[:cut], want)

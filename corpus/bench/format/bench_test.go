@@ -19,7 +19,7 @@ import (
 	tape "github.com/xentape/xentape/format"
 )
 
-const imageSize = 512 << 20
+const imageSize = 256 << 20
 
 // image is one memory image to measure with: the Debian 12 guest of the test
 // data where XENTAPE_DATA names it, a made one elsewhere.
@@ -163,12 +163,11 @@ func BenchmarkWrite(b *testing.B) {
 			{"log", func(w io.Writer) { writeLog(b, w, img, cores) }},
 		} {
 			b.Run(fmt.Sprintf("%s/cores=%d", c.name, cores), func(b *testing.B) {
-				b.SetBytes(size)
 				var n counter
-				for b.Loop() {
+				perCore(b, size, func() {
 					n = 0
 					c.run(&n)
-				}
+				})
 				b.ReportMetric(float64(size)/float64(n), "ratio")
 			})
 		}
@@ -190,9 +189,8 @@ func BenchmarkRead(b *testing.B) {
 	writeLog(b, &log, img, 1)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	b.Run("tape", func(b *testing.B) {
-		b.SetBytes(size)
 		page := make([]byte, PageSize)
-		for b.Loop() {
+		perCore(b, size, func() {
 			r, err := tape.Open(bytes.NewReader(buf.Bytes()), int64(buf.Len()), tape.ReaderOptions{})
 			require.NoError(b, err)
 			s, err := r.Snapshot(1)
@@ -204,21 +202,17 @@ func BenchmarkRead(b *testing.B) {
 					}
 				}
 			}
-		}
+		})
 	})
 	b.Run("verify", func(b *testing.B) {
-		b.SetBytes(size)
-		for b.Loop() {
+		perCore(b, size, func() {
 			v, err := tape.Verify(bytes.NewReader(buf.Bytes()), int64(buf.Len()), tape.VerifyOptions{})
 			require.NoError(b, err)
 			require.True(b, v.OK)
-		}
+		})
 	})
 	b.Run("log", func(b *testing.B) {
-		b.SetBytes(size)
-		for b.Loop() {
-			readLog(b, bytes.NewReader(log.Bytes()))
-		}
+		perCore(b, size, func() { readLog(b, bytes.NewReader(log.Bytes())) })
 	})
 }
 
