@@ -94,8 +94,9 @@ func fuzzBody(t *testing.T, typ chunkType, b []byte) {
 		if p, err := parseMapBody(b, m); err == nil {
 			require.True(t, bytes.HasPrefix(b, appendRuns(nil, p)))
 		}
+		m.Slots = uint32(len(b) / PageSize)
 		if p, err := parsePack(b, m); err == nil {
-			require.Equal(t, b, (&pack{runs: p.runs, bases: p.bases, data: p.data}).encode())
+			require.True(t, bytes.HasPrefix(b, (&pack{runs: p.runs, bases: p.bases, data: p.data}).encode()))
 		}
 	}
 }

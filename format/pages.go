@@ -25,10 +25,10 @@ type pack struct {
 	data  []byte
 }
 
-// encode lays out the body of a pages chunk: statements, slot table, contents.
+// encode lays out the body of a pages chunk: contents, statements, slot table.
+// The contents come first so that they need not be moved.
 func (p *pack) encode() []byte {
-	b := make([]byte, 0, len(p.data)+16*len(p.runs)+4*len(p.bases)+16)
-	b = appendRuns(b, p.runs)
+	b := appendRuns(p.data, p.runs)
 	b = binary.AppendUvarint(b, uint64(len(p.bases)))
 	for _, l := range p.bases {
 		b = binary.AppendUvarint(b, uint64(l.pack))
@@ -36,7 +36,7 @@ func (p *pack) encode() []byte {
 			b = binary.AppendUvarint(b, uint64(l.slot))
 		}
 	}
-	return append(b, p.data...)
+	return b
 }
 
 // packBody is a pages chunk opened for reading.
@@ -47,8 +47,12 @@ type packBody struct {
 }
 
 func parsePack(b []byte, m *pagesMeta) (*packBody, error) {
-	d := &decoder{b: b}
-	p := &packBody{runs: d.runs(m.Limit)}
+	size := int(m.Slots) * PageSize
+	if len(b) < size {
+		return nil, fmt.Errorf("pages chunk: contents: %w", errSlots)
+	}
+	d := &decoder{b: b[size:]}
+	p := &packBody{data: b[:size:size], runs: d.runs(m.Limit)}
 	n := d.uintMax("slots", maxSlots)
 	if d.err == nil && n != uint64(m.Slots) {
 		d.fail("slots", fmt.Errorf("%d, the meta says %d", n, m.Slots))
@@ -65,10 +69,6 @@ func parsePack(b []byte, m *pagesMeta) (*packBody, error) {
 			p.bases[i].slot = uint32(d.uintMax("base slot", maxSlots))
 		}
 	}
-	if d.err == nil && len(d.b) != len(p.bases)*PageSize {
-		d.fail("contents", errSlots)
-	}
-	p.data = d.b
 	if d.err == nil && m.Pack == 0 {
 		d.fail("pack", errors.New("number 0"))
 	}

@@ -85,6 +85,7 @@ func isZero(page []byte) bool {
 type versionCache struct {
 	limit      int // pages in each generation
 	young, old map[versionKey]*version
+	free       []*version
 }
 
 type versionKey struct {
@@ -122,13 +123,23 @@ func (c *versionCache) put(k versionKey, page []byte, loc pageLoc) {
 		return
 	}
 	if len(c.young) >= c.limit {
-		c.old, c.young = c.young, make(map[versionKey]*version, c.limit)
+		for _, v := range c.old {
+			c.free = append(c.free, v)
+		}
+		clear(c.old)
+		c.old, c.young = c.young, c.old
+		if c.young == nil {
+			c.young = make(map[versionKey]*version)
+		}
 	}
 	v := c.old[k]
-	if v == nil {
+	if n := len(c.free); v != nil {
+		delete(c.old, k)
+	} else if n > 0 {
+		v, c.free = c.free[n-1], c.free[:n-1]
+	} else {
 		v = &version{}
 	}
-	delete(c.old, k)
 	v.loc = loc
 	copy(v.data[:], page)
 	c.young[k] = v

@@ -177,7 +177,7 @@ func (s *SnapshotWriter) Unchanged(Extent) {}
 func (s *SnapshotWriter) openPack() *pack {
 	if s.pack == nil {
 		s.w.store.lastPack++
-		s.pack = &pack{id: s.w.store.lastPack, data: make([]byte, 0, s.w.opts.ChunkSize+PageSize)}
+		s.pack = &pack{id: s.w.store.lastPack, data: make([]byte, 0, s.w.opts.ChunkSize+4*PageSize)}
 	}
 	return s.pack
 }

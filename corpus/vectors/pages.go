@@ -43,7 +43,7 @@ type pagesChunk struct {
 const limit = 16 // pages of every image here
 
 func (t *tape) pages(p pagesChunk) *chunk {
-	b := vals(encodeRuns(p.runs), len(p.pages))
+	b := vals(bytes.Join(p.pages, nil), encodeRuns(p.runs), len(p.pages))
 	for i := range p.pages {
 		var l base
 		if i < len(p.bases) {
@@ -54,7 +54,6 @@ func (t *tape) pages(p pagesChunk) *chunk {
 			b = vals(b, l.slot)
 		}
 	}
-	b = append(b, bytes.Join(p.pages, nil)...)
 	return t.content(tPages, p.codec, b, func(codec uint8, epoch int) []byte {
 		return vals(codec, epoch, 1, p.snapshot, p.parent, limit, p.part, p.pack, len(p.pages), p.restated, p.again, 0, 0, p.final, false)
 	})

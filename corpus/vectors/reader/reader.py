@@ -216,13 +216,14 @@ class Tape:
     def read_pages(self, c, body):
         m = c["info"]
         d = Cursor(body)
+        contents = d.take(4096 * m["slots"])
         runs = self.runs(d, m["limit"])
         bases = d.value("[]base", {})
-        if len(bases) != m["slots"] or d.left() != 4096 * len(bases):
+        if len(bases) != m["slots"]:
             raise Bad("slots")
         if m["pack"] in self.packs or not m["pack"]:
             raise Bad("pack %d" % m["pack"])
-        self.packs[m["pack"]] = bases, d.take(d.left())
+        self.packs[m["pack"]] = bases, contents
         try:
             for i, b in enumerate(bases):
                 if b["pack"] == m["pack"] and b["slot"] >= i:
