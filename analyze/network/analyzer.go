@@ -60,7 +60,8 @@ type Analyzer struct {
 	stats    Stats
 	results  *results
 	relays   map[relay]struct{}
-	ip       packet.IP
+	ip       packet.IP // the datagram in hand, and what else is known of it
+	meta     meta
 }
 
 // Stats count what was read, and what could not be and why.
@@ -154,28 +155,30 @@ type meta struct {
 func (a *Analyzer) packet(p *format.Packet) {
 	a.stats.Packets++
 	a.stats.Bytes += uint64(len(p.Data))
-	m := meta{now: p.Time, rec: p.Seq, stream: p.Stream, trust: a.opt.IgnoreChecksums}
+	m := &a.meta
+	*m = meta{now: p.Time, rec: p.Seq, stream: p.Stream, trust: a.opt.IgnoreChecksums}
 	if n := int64(p.OrigLen) - int64(len(p.Data)); n > 0 {
 		m.missing = int(n)
 	}
 	if v := p.VNet; v != nil && v.Flags&3 != 0 {
 		m.trust = true // not computed yet, or already verified by the sender's side
 	}
+	missing := m.missing
 	list := a.frames.Link(p.LinkType, p.Data)
 	if len(list) == 0 {
 		a.stats.NotIP++
 		return
 	}
 	for i := range list {
-		m.vlan, m.innerVLAN = list[i].VLAN, list[i].InnerVLAN
-		a.datagram(list[i].Data, list[i].Trimmed, m)
+		m.vlan, m.innerVLAN, m.missing = list[i].VLAN, list[i].InnerVLAN, missing
+		a.datagram(list[i].Data, list[i].Trimmed)
 	}
 }
 
 // datagram decodes one IP packet and hands it to the shard of its addresses.
 // Fragments are put together before that, because only the first has ports.
-func (a *Analyzer) datagram(data []byte, trimmed int, m meta) {
-	ip := &a.ip
+func (a *Analyzer) datagram(data []byte, trimmed int) {
+	ip, m := &a.ip, &a.meta
 	if r := packet.DecodeIP(ip, data, len(data)+trimmed+m.missing, m.trust); r != packet.OK {
 		a.stats.reject(r)
 		return

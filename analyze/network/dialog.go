@@ -119,21 +119,47 @@ func (smtp) line(_ *conn, d *dialog, isOrig bool, line string) verdict {
 	return goOn
 }
 
-// pop3: RFC 1939, STLS of RFC 2595.
-type pop3 struct{}
+// maxPipelined bounds the commands remembered until they are answered.
+const maxPipelined = 64
 
-func (pop3) name() string { return "pop3" }
+// pop3: RFC 1939, STLS of RFC 2595. Commands may be sent ahead of replies.
+type pop3 struct {
+	waiting []string
+	listing bool // within a reply of several lines
+}
 
-func (pop3) line(_ *conn, d *dialog, isOrig bool, line string) verdict {
+func (*pop3) name() string { return "pop3" }
+
+func (p *pop3) line(_ *conn, _ *dialog, isOrig bool, line string) verdict {
 	if isOrig {
-		d.prompt, _ = command(line)
+		if word, rest := command(line); len(p.waiting) < maxPipelined {
+			if (word == "LIST" || word == "UIDL") && rest != "" {
+				word += " ONE"
+			}
+			p.waiting = append(p.waiting, word)
+		}
 		return goOn
 	}
-	if !strings.HasPrefix(line, "+OK") {
+	if p.listing {
+		p.listing = line != "."
 		return goOn
 	}
-	switch d.prompt {
-	case "USER", "PASS", "APOP", "AUTH", "CAPA":
+	ok := strings.HasPrefix(line, "+OK")
+	if !ok && !strings.HasPrefix(line, "-ERR") || len(p.waiting) == 0 {
+		return goOn // the greeting, or a continuation of authentication
+	}
+	word := p.waiting[0]
+	p.waiting = p.waiting[1:]
+	if !ok {
+		return goOn
+	}
+	switch word {
+	case "CAPA", "AUTH":
+		p.listing = true
+		return confirm
+	case "LIST", "UIDL", "RETR", "TOP":
+		p.listing = true
+	case "USER", "PASS", "APOP":
 		return confirm
 	case "STLS":
 		return startTLS

@@ -43,7 +43,7 @@ func identifyText(c *conn, orig, resp []byte) parser {
 	case c.enabled("ftp") && first == "USER" && replies(resp, "220", "120"):
 		return &dialog{rules: ftp{}}
 	case c.enabled("pop3") && bytes.HasPrefix(resp, []byte("+OK")) && slices.Contains([]string{"USER", "APOP", "CAPA", "AUTH", "STLS"}, first):
-		return &dialog{rules: pop3{}}
+		return &dialog{rules: &pop3{}}
 	case c.enabled("imap") && bytes.HasPrefix(resp, []byte("* OK")):
 		return &dialog{rules: imap{}}
 	case c.enabled("xmpp") && bytes.Contains(orig[:min(len(orig), 512)], []byte("<stream:stream")):

@@ -56,7 +56,7 @@ func (p *pool) run(in chan *batch) {
 			it.ip.Header = b.bytes[off : off+it.header : off+it.header]
 			it.ip.Payload = b.bytes[off+it.header : end : end]
 			off = end
-			p.a.shards[it.shard].datagram(&it.ip, it.m)
+			p.a.shards[it.shard].datagram(&it.ip, &it.m)
 		}
 		b.items, b.bytes = b.items[:0], b.bytes[:0]
 		select {
@@ -66,7 +66,7 @@ func (p *pool) run(in chan *batch) {
 	}
 }
 
-func (p *pool) send(shard int, ip *packet.IP, m meta) {
+func (p *pool) send(shard int, ip *packet.IP, m *meta) {
 	w := shard % len(p.in)
 	b := p.fill[w]
 	if b == nil {
@@ -77,7 +77,7 @@ func (p *pool) send(shard int, ip *packet.IP, m meta) {
 		}
 		p.fill[w] = b
 	}
-	b.items = append(b.items, item{shard: shard, ip: *ip, m: m, header: len(ip.Header), length: len(ip.Payload)})
+	b.items = append(b.items, item{shard: shard, ip: *ip, m: *m, header: len(ip.Header), length: len(ip.Payload)})
 	b.bytes = append(append(b.bytes, ip.Header...), ip.Payload...)
 	if len(b.items) >= batchItems || len(b.bytes) >= batchBytes-65536 {
 		p.in[w] <- b

@@ -29,6 +29,7 @@ type shard struct {
 	defrag    packet.Defragmenter
 	depth     [maxDepth + 1]packet.Frames
 	inner     [maxDepth + 1]packet.IP
+	metas     [maxDepth + 1]meta
 	ipTunnels map[tunnelKey]string
 }
 
@@ -43,25 +44,25 @@ func newShard(o *Options, p *ports) *shard {
 }
 
 // datagram takes a whole IP datagram.
-func (s *shard) datagram(ip *packet.IP, m meta) {
+func (s *shard) datagram(ip *packet.IP, m *meta) {
 	if m.now-s.swept >= sweepEvery || m.now < s.swept {
 		s.sweep(m.now)
 	}
 	switch ip.Proto {
 	case packet.ProtoTCP:
-		s.tcp(ip, &m)
+		s.tcp(ip, m)
 	case packet.ProtoUDP:
-		s.udp(ip, &m)
+		s.udp(ip, m)
 	case packet.ProtoICMP, packet.ProtoICMPv6:
-		s.icmp(ip, &m)
+		s.icmp(ip, m)
 	case packet.ProtoIPv4, packet.ProtoIPv6:
-		s.ipTunnel(ip, &m, packet.TunnelIP, packet.Inner{Link: packet.LinkRaw}, ip.Payload)
+		s.ipTunnel(ip, m, packet.TunnelIP, packet.Inner{Link: packet.LinkRaw}, ip.Payload)
 	case packet.ProtoGRE:
-		s.gre(ip, &m, ip.Payload)
+		s.gre(ip, m, ip.Payload)
 	case packet.ProtoIGMP, packet.ProtoNone, packet.ProtoMobility:
 		// Control traffic of the network itself, not a conversation.
 	default:
-		s.other(ip, &m)
+		s.other(ip, m)
 	}
 }
 

@@ -143,10 +143,11 @@ func (s *shard) udpTunnel(c *conn, ip *packet.IP, m *meta, kind packet.TunnelKin
 
 // descend decodes the packet inside a tunnel as though it had come by itself.
 func (s *shard) descend(m *meta, ref tunnelRef, in packet.Inner, b []byte) {
-	inner := *m
+	depth := len(m.encap) + 1
+	inner := &s.metas[depth]
+	*inner = *m
 	inner.encap = append(m.encap[:len(m.encap):len(m.encap)], ref)
 	inner.vlan, inner.innerVLAN = 0, 0
-	depth := len(inner.encap)
 	b = b[in.Skip:]
 	for _, f := range s.depth[depth].Link(in.Link, b) {
 		ip := &s.inner[depth]
