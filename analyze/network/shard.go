@@ -31,6 +31,8 @@ type shard struct {
 	inner     [maxDepth + 1]packet.IP
 	metas     [maxDepth + 1]meta
 	ipTunnels map[tunnelKey]string
+	header    packet.TCP // the segment in hand: TCP is never inside TCP here
+	segment   segment
 }
 
 // streamKey: the same flow on two interfaces is two observations.
@@ -132,9 +134,9 @@ func (s *shard) tcp(ip *packet.IP, m *meta) {
 		s.stats.Truncated++
 		return
 	}
-	var seg packet.TCP
-	r := packet.DecodeTCP(&seg, ip.Payload, ip.Wire)
-	c, isOrig := s.find(ip, m, seg.Src, seg.Dst, false, &seg)
+	seg := &s.header
+	r := packet.DecodeTCP(seg, ip.Payload, ip.Wire)
+	c, isOrig := s.find(ip, m, seg.Src, seg.Dst, false, seg)
 	if r != packet.OK {
 		s.stats.reject(r)
 		return
@@ -145,9 +147,10 @@ func (s *shard) tcp(ip *packet.IP, m *meta) {
 		}
 		return
 	}
-	pk := segment{TCP: &seg, now: m.now, payload: ip.Payload[seg.Header:], length: ip.Wire - seg.Header, isOrig: isOrig}
+	pk := &s.segment
+	*pk = segment{TCP: seg, now: m.now, payload: ip.Payload[seg.Header:], length: ip.Wire - seg.Header, isOrig: isOrig}
 	c.current = m
-	c.tcpPacket(&pk)
+	c.tcpPacket(pk)
 	c.current = nil
 	c.count(pk.isOrig, ip.Total)
 }

@@ -207,6 +207,7 @@ func TestGapAndAnchor(t *testing.T) {
 	}
 	require.Equal(t, []bool{true, false}, uncertain)
 	require.Len(t, a.Gaps(), 1)
+	require.Equal(t, []string{"1 gaps in the recording of packets, 7 packets lost"}, a.Doubts())
 	require.ErrorIs(t, a.Feed(&format.Packet{}), ErrFinished)
 }
 
