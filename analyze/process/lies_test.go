@@ -1,14 +1,13 @@
 package process_test
 
 import (
-	"bytes"
 	"encoding/binary"
 	"slices"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/xentape/xentape/analyze/internal/linux"
 	"github.com/xentape/xentape/analyze/internal/linux/imagetest"
 	"github.com/xentape/xentape/analyze/process"
 	"github.com/xentape/xentape/replay"
@@ -22,33 +21,22 @@ var links61 = links{tasks: 2192, pidLinks: 2528, threadPID: 2520, sibling: 2464}
 
 // hider changes an image the way rootkits change a running kernel.
 type hider struct {
-	t    *testing.T
-	s    *imagetest.Sparse
-	base uint64 // of the direct map
-	text uint64 // what to add to an address in the kernel's image
-	l    links
+	t *testing.T
+	s *imagetest.Sparse
+	k *linux.Kernel
+	l links
 }
 
-func newHider(t *testing.T, s *imagetest.Sparse, p process.Process) *hider {
-	e := p.Evidence[0]
-	h := &hider{t: t, s: s, base: uint64(e.Virtual) - uint64(e.Physical), l: links61}
-	for _, p := range s.Frames {
-		if _, after, ok := bytes.Cut(p[:], []byte("NUMBER(phys_base)=")); ok {
-			line, _, _ := bytes.Cut(after, []byte("\n"))
-			base, err := strconv.ParseInt(string(line), 10, 64)
-			require.NoError(t, err)
-			h.text = uint64(base) - 0xffffffff80000000
-		}
-	}
-	return h
+func newHider(t *testing.T, s *imagetest.Sparse) *hider {
+	k, err := linux.Open(s, linux.Options{})
+	require.NoError(t, err)
+	return &hider{t, s, k, links61}
 }
 
-// at is where a kernel address is in physical memory.
 func (h *hider) at(va uint64) uint64 {
-	if va >= 0xffffffff80000000 {
-		return va + h.text
-	}
-	return va - h.base
+	pa, err := h.k.Space.Translate(va)
+	require.NoError(h.t, err)
+	return pa
 }
 
 func (h *hider) get(va uint64) uint64 { return h.s.U64(h.at(va)) }
@@ -87,7 +75,7 @@ func hide(t *testing.T, s *imagetest.Sparse, how ...process.View) *imagetest.Spa
 	require.NoError(t, a.Feed(s.Clone()))
 	p := processNamed(t, a.At(s.Info().Snapshot), "dropper")
 	c := s.Clone()
-	h := newHider(t, c, p)
+	h := newHider(t, c)
 	for _, v := range how {
 		switch v {
 		case process.TaskList:
@@ -130,6 +118,39 @@ func TestHiddenProcess(t *testing.T) {
 			require.Equal(t, process.Hidden, p.Grade)
 			require.EqualValues(t, 40666, p.Sockets[0].LocalPort)
 		})
+	}
+}
+
+// A module taken off the list lsmod reads, and out of /sys/module, is still in
+// the tree by which the kernel finds its code.
+func TestHiddenModule(t *testing.T) {
+	const list = 8  // of struct module: after its state
+	const entry = 8 // of struct kobject: after its name
+	const kobj = 80 // of struct module: mkobj.kobj
+	images, _ := fixture(t, "deb12-6.1")
+	for _, all := range []bool{false, true} {
+		a := process.New(process.Options{})
+		require.NoError(t, a.Feed(images[0]))
+		h, ok := a.Host(1)
+		require.True(t, ok)
+		require.Len(t, h.Modules, 1)
+		c := images[0].Clone()
+		hide := newHider(t, c)
+		hide.unlink(uint64(h.Modules[0].Address) + list)
+		missing := []process.View{process.ModuleList}
+		if all {
+			hide.unlink(uint64(h.Modules[0].Address) + kobj + entry)
+			missing = append(missing, process.ModuleKset)
+		}
+		a = process.New(process.Options{})
+		require.NoError(t, a.Feed(c))
+		require.Len(t, a.Findings(), 1)
+		f := a.Findings()[0]
+		require.Equal(t, "hidden-module", f.Kind)
+		require.Equal(t, "dummy", f.Module)
+		require.Equal(t, missing, f.Missing)
+		h, _ = a.Host(1)
+		require.Equal(t, process.Hidden, h.Modules[0].Grade)
 	}
 }
 

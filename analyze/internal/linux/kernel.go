@@ -207,10 +207,5 @@ func (k *Kernel) Preload(names ...string) {
 	}
 }
 
-// Names gives every text and data symbol with its address, in table order; the
-// name is valid during the call only.
-func (k *Kernel) Names(visit func(addr uint64, letter byte, name []byte)) {
-	if k.table != nil {
-		k.table.Each(func(i int, l byte, n []byte) { visit(k.table.Address(k.encoding, i), l, n) })
-	}
-}
+// Table is the kernel's symbol table, nil when symbols came from a file.
+func (k *Kernel) Table() *kallsyms.Table { return k.table }

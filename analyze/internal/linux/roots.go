@@ -110,6 +110,12 @@ func registers(mem *phys.Memory) []root {
 				levels = 5
 			}
 			out = append(out, root{at: frame << 12, levels: levels, from: name + " CR3"})
+			// Stopped in user mode with page-table isolation, CR3 is that of the
+			// user half; the kernel's is the page below (PTI_PGTABLE_SWITCH_BIT).
+			if frame&1 != 0 && !mem.PV() && !seen[frame-1] {
+				seen[frame-1] = true
+				out = append(out, root{at: (frame - 1) << 12, levels: levels, from: name + " CR3, other half"})
+			}
 		}
 	}
 	return out
