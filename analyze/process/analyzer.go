@@ -13,8 +13,9 @@ import (
 
 // Options are what the user may add.
 type Options struct {
-	// Symbols is a BTF file, an ELF file with .BTF, or an uncompressed ISF
-	// document of the guest's kernel; nil to use what is in its memory.
+	// Symbols is a BTF file, an ELF file with .BTF, or an ISF document of the
+	// guest's kernel, as it is or compressed with gzip or zstd; nil to use what
+	// is in its memory.
 	Symbols []byte
 }
 

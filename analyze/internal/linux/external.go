@@ -2,12 +2,16 @@ package linux
 
 import (
 	"bytes"
+	"compress/gzip"
 	"debug/elf"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/xentape/xentape/analyze/internal/linux/types"
 )
@@ -31,11 +35,15 @@ type external struct {
 
 // parseSymbols recognises the form of a symbol file; nil when there is none.
 func parseSymbols(b []byte) (*external, error) {
-	x := &external{}
-	var err error
-	switch {
-	case len(b) == 0:
+	if len(b) == 0 {
 		return nil, nil
+	}
+	x := &external{}
+	b, err := decompress(b)
+	switch {
+	case err != nil:
+	case len(b) == 0:
+		err = errors.New("is empty")
 	case bytes.HasPrefix(b, []byte("\x9f\xeb")):
 		x.btf, err = types.ParseBTF(b)
 	case bytes.HasPrefix(b, []byte(elf.ELFMAG)):
@@ -43,12 +51,45 @@ func parseSymbols(b []byte) (*external, error) {
 	case b[0] == '{':
 		x.isf, err = types.ParseISF(b)
 	default:
-		err = errors.New("is neither BTF, nor ELF, nor ISF (uncompressed JSON)")
+		err = errors.New("is neither BTF, nor ELF, nor ISF (JSON)")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("symbol file: %w", err)
 	}
 	return x, nil
+}
+
+// maxSymbols bounds a symbol file once decompressed: the ISF of a distribution
+// kernel is some 60 MB, a vmlinux with debug information up to 800 MB.
+const maxSymbols = 1 << 30
+
+// decompress undoes the compression that symbol files are handed around in.
+func decompress(b []byte) ([]byte, error) {
+	var r io.Reader
+	switch {
+	case bytes.HasPrefix(b, []byte("\x1f\x8b")):
+		z, err := gzip.NewReader(bytes.NewReader(b))
+		if err != nil {
+			return nil, err
+		}
+		r = z
+	case bytes.HasPrefix(b, []byte("\x28\xb5\x2f\xfd")):
+		z, err := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return nil, err
+		}
+		defer z.Close()
+		r = z
+	case bytes.HasPrefix(b, []byte("\xfd7zXZ")):
+		return nil, errors.New("is compressed with xz: decompress it first")
+	default:
+		return b, nil
+	}
+	out, err := io.ReadAll(io.LimitReader(r, maxSymbols+1))
+	if err == nil && len(out) > maxSymbols {
+		err = fmt.Errorf("is larger than %d bytes", maxSymbols)
+	}
+	return out, err
 }
 
 func btfOfELF(b []byte) (*types.BTF, string, error) {

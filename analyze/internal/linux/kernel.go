@@ -27,6 +27,7 @@ type Step struct {
 // Options are what the user may add to what the memory holds.
 type Options struct {
 	// Symbols is a BTF file, an ELF file with a .BTF section or an ISF document,
+	// as it is or compressed with gzip or zstd,
 	// used instead of the guest's own type information. It must match the kernel.
 	Symbols []byte
 }
@@ -62,6 +63,10 @@ func Open(src replay.Memory, o Options) (*Kernel, error) {
 	if err != nil {
 		return nil, err
 	}
+	x, err := parseSymbols(o.Symbols)
+	if err != nil {
+		return nil, err
+	}
 	var failed []error
 	for r, err := range roots(mem) {
 		if err != nil {
@@ -70,7 +75,7 @@ func Open(src replay.Memory, o Options) (*Kernel, error) {
 		}
 		k := &Kernel{Mem: mem, Space: paging.New(mem, r.at, r.levels), Info: r.info, known: map[string]uint64{}}
 		k.step("page tables", "%s: root %#x, %d levels", r.from, r.at, r.levels)
-		if err := k.assemble(o); err != nil {
+		if err := k.assemble(x); err != nil {
 			var no *Mismatch
 			if errors.As(err, &no) {
 				return nil, err
@@ -88,17 +93,13 @@ func (k *Kernel) step(name, f string, a ...any) {
 }
 
 // assemble goes from page tables to types, and checks the whole on init_task.
-func (k *Kernel) assemble(o Options) error {
-	external, err := parseSymbols(o.Symbols)
-	if err != nil {
-		return err
-	}
-	if err := k.findSymbols(external); err != nil {
+func (k *Kernel) assemble(x *external) error {
+	if err := k.findSymbols(x); err != nil {
 		return err
 	}
 	k.Preload("linux_banner", "init_top_pgt", "swapper_pg_dir", "init_task", "__start_BTF", "__stop_BTF")
 	k.settleRoot()
-	if err := k.findTypes(external); err != nil {
+	if err := k.findTypes(x); err != nil {
 		return err
 	}
 	return k.checkInitTask()
