@@ -151,8 +151,13 @@ func (v *Volume) committed(id fs.ID) *inode {
 	return i
 }
 
-// finish derives what needs all items: order and the target of a link.
+// finish derives what needs all items: order, the target of a link, and which
+// subvolumes are entered from a directory. A snapshot of a directory keeps the
+// names of subvolumes in it, but they do not lead there.
 func (i *inode) finish(v *Volume) {
+	i.names = slices.DeleteFunc(i.names, func(d indexed) bool {
+		return d.Child.Space != d.Parent.Space && !v.refs[link{d.Parent.Space, d.Child.Space, d.Parent.Num}]
+	})
 	slices.SortStableFunc(i.xattrs, func(a, b fs.Xattr) int { return strings.Compare(a.Name, b.Name) })
 	if i.attr.Type != fs.TypeSymlink || i.attr.Target != "" {
 		return

@@ -24,6 +24,7 @@ const (
 	typeDirIndex  = 96
 	typeExtent    = 108
 	typeRoot      = 132
+	typeRootRef   = 156
 	typeChunk     = 228
 )
 

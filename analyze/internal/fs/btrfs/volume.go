@@ -18,8 +18,12 @@ type Volume struct {
 	cache  *nodeCache
 	trees  map[uint64]subvolume // by id
 	ids    []uint64             // of trees, ascending
+	refs   map[link]bool        // where subvolumes are entered from
 	logged map[fs.ID]loggedInode
 }
+
+// link is a place of a subvolume in another.
+type link struct{ parent, child, dir uint64 }
 
 // subvolume is one file tree.
 type subvolume struct {
@@ -68,7 +72,7 @@ func readSuper(r io.ReaderAt) (*Superblock, error) {
 // newVolume loads the chunk tree and the list of subvolumes that sb refers to.
 // What could be loaded is returned beside an error.
 func newVolume(r io.ReaderAt, sb *Superblock, cache *nodeCache) (*Volume, error) {
-	v := &Volume{r: r, sb: sb, chunks: &chunkMap{}, cache: cache, trees: map[uint64]subvolume{}}
+	v := &Volume{r: r, sb: sb, chunks: &chunkMap{}, cache: cache, trees: map[uint64]subvolume{}, refs: map[link]bool{}}
 	if err := v.chunks.sysChunks(sb.sysChunks, sb.DevID); err != nil {
 		return v, err
 	}
@@ -94,7 +98,10 @@ func newVolume(r io.ReaderAt, sb *Superblock, cache *nodeCache) (*Volume, error)
 	}
 	v.chunks = all
 	err = errors.Join(err, bad)
-	rerr := v.scan(sb.roots, key{obj: objFSTree}, key{objLastFree, typeRoot, allOnes}, func(k key, b []byte) bool {
+	rerr := v.scan(sb.roots, key{obj: objFSTree}, key{objLastFree, typeRootRef, allOnes}, func(k key, b []byte) bool {
+		if k.typ == typeRootRef && len(b) >= 8 {
+			v.refs[link{k.obj, k.off, le.Uint64(b)}] = true
+		}
 		if s, ok := parseRoot(k, b); ok {
 			v.trees[k.obj] = s
 		}

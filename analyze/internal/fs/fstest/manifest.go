@@ -42,23 +42,30 @@ func ReadManifest(r io.Reader) ([]Entry, error) {
 }
 
 // Normal changes an entry, wanted or got, before comparing: what a filesystem
-// does not keep is set to zero there, with the reason beside the call.
+// does not keep is set to zero there, with the reason beside the call. An entry
+// whose path it empties is left out.
 type Normal func(*Entry)
 
 // Diff lists how got differs from want, a line each, sorted by path.
 func Diff(want, got []Entry, normal Normal) []string {
-	index := func(es []Entry) map[string]string {
+	index := func(es []Entry) (map[string]string, int) {
+		n := 0
 		m := make(map[string]string, len(es))
 		for _, e := range es {
 			if normal != nil {
 				normal(&e)
 			}
+			if e.Path == "" {
+				n++
+				continue
+			}
 			b, _ := json.Marshal(e)
 			m[e.Path] = string(b)
 		}
-		return m
+		return m, n
 	}
-	w, g := index(want), index(got)
+	w, _ := index(want)
+	g, left := index(got)
 	var out []string
 	for p, a := range w {
 		if b, ok := g[p]; !ok {
@@ -72,7 +79,7 @@ func Diff(want, got []Entry, normal Normal) []string {
 			out = append(out, p+": not in the manifest")
 		}
 	}
-	if len(got) != len(g) {
+	if len(got) != len(g)+left {
 		out = append(out, fmt.Sprintf("%d entries for %d paths", len(got), len(g)))
 	}
 	sort.Strings(out)

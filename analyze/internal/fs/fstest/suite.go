@@ -259,3 +259,13 @@ func Apply(t testing.TB, disk *Sparse, log []byte) {
 		require.NoError(t, err)
 	}
 }
+
+// CheckImage reads everything on a compressed image and compares it with its
+// compressed manifest.
+func CheckImage(t testing.TB, open Opener, image, manifest io.Reader, normal Normal) {
+	t.Helper()
+	s := LoadImage(t, image)
+	want, err := ReadManifest(bytes.NewReader(Unpack(t, manifest)))
+	require.NoError(t, err)
+	CheckTree(t, open, fs.NewOverlay(uint64(s.Bytes), Image{R: s, Size: s.Bytes}, nil), want, normal)
+}
