@@ -116,13 +116,11 @@ func overlay(base, top pageMap) pageMap {
 // resolve turns statements in the order they were made into a map: of two that
 // state a page, the later wins.
 func resolve(statements []pageRun) pageMap {
-	sorted := slices.IsSortedFunc(statements, func(a, b pageRun) int {
-		if a.end() <= b.start {
-			return -1
-		}
-		return 1
-	})
-	if sorted {
+	ascending := true
+	for i := 1; i < len(statements) && ascending; i++ {
+		ascending = statements[i-1].end() <= statements[i].start
+	}
+	if ascending {
 		out := make(pageMap, 0, len(statements))
 		for _, r := range statements {
 			out.push(r)
