@@ -46,25 +46,8 @@ func readPcapng(b []byte, yield func(*format.Packet)) error {
 		p := format.Packet{}
 		switch {
 		case typ == 1 && len(body) >= 8:
-			i := iface{link: order.Uint16(body), unit: 1000}
-			for o := body[8:]; len(o) >= 4; {
-				code, size := order.Uint16(o), int(order.Uint16(o[2:]))
-				if size > len(o)-4 {
-					break
-				}
-				if code == 9 && size == 1 { // if_tsresol
-					i.unit, i.frac = 1, 1
-					for e := o[4]; e < 9; e++ {
-						i.unit *= 10
-					}
-					for e := byte(9); e < o[4] && e < 18; e++ {
-						i.frac *= 10
-					}
-				}
-				o = o[min(len(o), 4+(size+3)&^3):]
-			}
-			i.frac = max(i.frac, 1)
-			ifaces = append(ifaces, i)
+			unit, frac := resolution(order, body[8:])
+			ifaces = append(ifaces, iface{order.Uint16(body), unit, frac})
 			continue
 		case typ == 6 && len(body) >= 20 && int(order.Uint32(body)) < len(ifaces):
 			i := ifaces[order.Uint32(body)]
@@ -85,6 +68,29 @@ func readPcapng(b []byte, yield func(*format.Packet)) error {
 		yield(&p)
 	}
 	return nil
+}
+
+// resolution reads if_tsresol among an interface's options: ns per tick, and ticks
+// per ns where they are finer.
+func resolution(order binary.ByteOrder, o []byte) (unit, frac int64) {
+	unit, frac = 1000, 1
+	for len(o) >= 4 {
+		code, size := order.Uint16(o), int(order.Uint16(o[2:]))
+		if size > len(o)-4 {
+			return unit, frac
+		}
+		if code == 9 && size == 1 {
+			unit = 1
+			for e := o[4]; e < 9; e++ {
+				unit *= 10
+			}
+			for e := byte(9); e < o[4] && e < 18; e++ {
+				frac *= 10
+			}
+		}
+		o = o[min(len(o), 4+(size+3)&^3):]
+	}
+	return unit, frac
 }
 
 // readPcap walks the record headers and goes on after a record

@@ -51,6 +51,7 @@ type conn struct {
 	flow               datagrams
 	tunnel             tunnelState
 	services           []string
+	name               string // the uid, once asked for
 	stream             format.StreamID
 	shard              *shard
 	current            *meta // of the packet being processed

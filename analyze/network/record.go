@@ -96,7 +96,12 @@ func protoName(p uint8) string {
 	return "unknown_transport"
 }
 
-func (c *conn) uid() string { return makeUID(c.key, c.stream, c.start, c.firstRec) }
+func (c *conn) uid() string {
+	if c.name == "" {
+		c.name = makeUID(c.key, c.stream, c.start, c.firstRec)
+	}
+	return c.name
+}
 
 func (c *conn) id() ID {
 	return ID{c.orig.Netip(), c.origPort, c.resp.Netip(), c.respPort}

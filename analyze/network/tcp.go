@@ -101,21 +101,7 @@ func (c *conn) tcpPacket(s *segment) {
 		ep.fin, ep.finSeq = true, rel+uint64(consumed)
 	}
 	ep.rst = ep.rst || s.has(packet.RST)
-	relAck := uint64(0)
-	if s.has(packet.ACK) {
-		if peer.state == inactive {
-			relAck = 1
-			peer.begin(s.Ack-1, s.Ack-1)
-		} else {
-			r, low := peer.relative(s.Ack, peer.ack, peer.ackWraps)
-			if !low {
-				relAck = r
-				if !s.has(packet.RST) {
-					peer.advanceAck(s.Ack)
-				}
-			}
-		}
-	}
+	relAck := peer.acknowledged(s)
 	moved := c.noteLast(s, ep, after)
 	ep.seen = true
 	closing := c.transition(s, ep, peer, moved)
@@ -136,6 +122,26 @@ func (c *conn) tcpPacket(s *segment) {
 	if closing {
 		c.sideClosed(ep, peer)
 	}
+}
+
+// acknowledged takes the acknowledgement a segment carries for e, the side that
+// did not send it, and returns its relative number; 0 is none.
+func (e *endpoint) acknowledged(s *segment) uint64 {
+	if !s.has(packet.ACK) {
+		return 0
+	}
+	if e.state == inactive {
+		e.begin(s.Ack-1, s.Ack-1)
+		return 1
+	}
+	rel, under := e.relative(s.Ack, e.ack, e.ackWraps)
+	if under {
+		return 0
+	}
+	if !s.has(packet.RST) { // which often acknowledge nonsense
+		e.advanceAck(s.Ack)
+	}
+	return rel
 }
 
 func (t *tcpConn) notePartial(s *segment) {

@@ -194,10 +194,8 @@ func decodeIPv6(ip *IP, data []byte, wire int, trust bool) Reason {
 			ip.Fragment = ip.More || ip.Offset != 0
 			ip.ID = binary.BigEndian.Uint32(data[n+4:])
 		}
-		if next == ProtoRouting && data[n+3] > 0 && size >= 24 && (data[n+2] == 0 || data[n+2] == 2) {
-			// The final destination is the last address of the route (RFC 8200 §4.4,
-			// RFC 6275 §6.4): the flow's endpoint, and what checksums are made over.
-			ip.Dst = Addr(data[n+size-16 : n+size])
+		if next == ProtoRouting {
+			ip.routed(data[n : n+size])
 		}
 		next = data[n]
 		n += size
@@ -206,5 +204,14 @@ func decodeIPv6(ip *IP, data []byte, wire int, trust bool) Reason {
 			ip.Header, ip.Payload, ip.Wire = data[:n], data[n:end], length-n
 			return OK
 		}
+	}
+}
+
+// routed takes the final destination from a routing header with segments left:
+// the last address of the route (RFC 8200 §4.4, RFC 6275 §6.4) is the flow's
+// endpoint, and what checksums are made over.
+func (ip *IP) routed(h []byte) {
+	if h[3] > 0 && len(h) >= 24 && (h[2] == 0 || h[2] == 2) {
+		ip.Dst = Addr(h[len(h)-16:])
 	}
 }
