@@ -2,6 +2,7 @@ package ext4
 
 import (
 	"encoding/base64"
+	"slices"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 )
@@ -67,6 +68,30 @@ func (i *inode) names(es []entry) []entry {
 		es[k].name = "<encrypted:" + base64.RawURLEncoding.EncodeToString([]byte(es[k].name)) + ">"
 	}
 	return es
+}
+
+// names reports whether a directory's blocks hold an entry.
+func (v *view) names(k direntKey) bool {
+	dir, err := v.inode(k.parent)
+	if err != nil || !dir.isDir() {
+		return false
+	}
+	want := func(es []entry) bool {
+		return slices.ContainsFunc(dir.names(es), func(e entry) bool { return e.name == k.name && e.ino == k.child })
+	}
+	if dir.inline() {
+		es, _ := v.inlineEntries(&dir)
+		return want(es)
+	}
+	found := false
+	m := v.mapping(&dir)
+	v.dirBlocks(&m, func(b uint64) {
+		if raw, err := v.block(b); err == nil && !found {
+			es, _ := v.parseDir(raw, nil)
+			found = want(es)
+		}
+	})
+	return found
 }
 
 // checkDirBlock verifies the checksum in the tail of a leaf block; true when it

@@ -195,6 +195,11 @@ func (q *fastState) name(tag uint16, k direntKey, net map[direntKey]named) {
 	if tag == fastUnlink {
 		step = -1
 	}
+	// The kernel drops the creation of a file that is deleted before the commit
+	// and keeps the deletion; replaying it finds nothing to delete.
+	if present := q.f.now.names(k) != (q.names[k].n != 0); present == (step > 0) {
+		return
+	}
 	typ := fs.TypeUnknown
 	if i, err := q.f.now.inode(k.child); err == nil {
 		typ = fs.TypeOfMode(i.mode)
