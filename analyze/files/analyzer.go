@@ -53,7 +53,8 @@ type Analyzer struct {
 	lastOp   fs.Stamp // of the last write applied
 	settled  bool     // nothing written since the last Settle
 	begun    bool
-	resync   bool // content came outside the stream: compare trees before going on
+	buf      []byte // for reading file content
+	resync   bool   // content came outside the stream: compare trees before going on
 }
 
 // maxProblems bounds the list; a broken image can produce one for each inode.

@@ -45,7 +45,10 @@ func (v *volumeState) read(id fs.ID, a fs.Attr) *before {
 	h := sha256.New()
 	var hist histogram
 	keep := v.a.o.DiffLimit > 0 && a.Size <= uint64(v.a.o.DiffLimit)
-	buf := make([]byte, min(a.Size, 256<<10))
+	if v.a.buf == nil {
+		v.a.buf = make([]byte, 256<<10)
+	}
+	buf := v.a.buf
 	for off := uint64(0); off < a.Size; {
 		n, err := content.ReadAt(buf[:min(uint64(len(buf)), a.Size-off)], int64(off))
 		if err != nil && !errors.Is(err, io.EOF) || n == 0 {
@@ -219,7 +222,11 @@ func (c *classifier) hashes(e *Event, id fs.ID) {
 	now := v.read(id, attr)
 	e.SHA256New, e.MagicNew = now.sha, now.magic
 	v.hashes[id] = now.sha
-	if len(e.Ranges) > 0 {
+	switch {
+	case len(e.Ranges) == 0:
+	case now.read && written(e) == attr.Size:
+		e.EntropyNew = now.entropyOf()
+	default:
 		e.EntropyNew = v.rangeEntropy(id, e.Ranges)
 	}
 	switch {

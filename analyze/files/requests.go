@@ -200,7 +200,6 @@ func (a *Analyzer) gap(g *format.Gap) error {
 			return err
 		}
 	}
-	a.resync = true
 	return nil
 }
 

@@ -177,10 +177,33 @@ func (o *Overlay) write(off uint64, data []byte) error {
 	for len(data) > 0 {
 		n, in := off/pageSize, int(off%pageSize)
 		k := min(len(data), pageSize-in)
+		if k == pageSize {
+			if err := o.put(n, (*[pageSize]byte)(data)); err != nil {
+				return err
+			}
+			off, data = off+pageSize, data[k:]
+			continue
+		}
 		if err := o.patch(n, in, data[:k], k, allSectors); err != nil {
 			return err
 		}
 		off, data = off+uint64(k), data[k:]
+	}
+	return nil
+}
+
+// put replaces page n whole.
+func (o *Overlay) put(n uint64, data *[pageSize]byte) error {
+	slot, have := o.pages[n]
+	if !have {
+		slot = o.store.alloc()
+		o.pages[n] = slot
+	}
+	if len(o.known) > 0 {
+		delete(o.known, n)
+	}
+	if err := o.store.write(slot, data); err != nil {
+		return fmt.Errorf("page %d of the overlay: %w", n, err)
 	}
 	return nil
 }
