@@ -203,9 +203,13 @@ func (r *Reader) begin() {
 }
 
 // beginInterval reads the chunks between two indexes. When all are there the
-// copies suffice.
+// copies suffice, unless salvage made the interval: it copies its own gaps only,
+// as it may not be able to look into the rest.
 func (r *Reader) beginInterval(chunks []*chunkInfo, copied bool) {
 	for _, c := range chunks {
+		if c.head.Type == chunkLoss {
+			copied = false
+		}
 		if c.head.Type == chunkRepeat && !r.takeBegin(c) {
 			copied = false
 		}

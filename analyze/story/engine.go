@@ -34,7 +34,6 @@ type Engine struct {
 	snaps     []Snapshot
 	fed       int // memory snapshots fed
 	next      uint64
-	transfers []Transfer
 	problems  []Problem
 	clock     *GuestClock
 	boot      int64
@@ -188,11 +187,10 @@ func (e *Engine) addDisk(def *format.StreamDef) error {
 		e.problem(def.Name, err)
 		return nil
 	}
-	for _, a := range e.tape.Reader().Anchors() {
-		if err := k.a.Feed(&a); err != nil {
+	if as := e.tape.Reader().Anchors(); len(as) > 0 {
+		if err := k.a.Feed(&as[0]); err != nil {
 			return err
 		}
-		break
 	}
 	e.disks[def.ID] = k
 	e.order = append(e.order, def.ID)

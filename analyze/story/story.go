@@ -67,7 +67,6 @@ type FileRef struct {
 	SHA256   string `json:"sha256,omitempty"`
 	FromConn string `json:"from_conn,omitempty"` // uid of the connection that carried the same content
 	FromURL  string `json:"from_url,omitempty"`
-	event    int
 }
 
 // ConnRef names a connection.

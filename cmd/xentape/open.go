@@ -47,7 +47,11 @@ func (k *keyFlags) openTape(path string) (*replay.Tape, error) {
 	if err != nil {
 		return nil, err
 	}
-	return replay.Open(path, replay.Options{Identities: ids})
+	tape, err := replay.Open(path, replay.Options{Identities: ids})
+	if errors.Is(err, format.ErrNotTape) {
+		err = fmt.Errorf("%w: recordings of other tools are read by ps, files and conns, or made a tape by import", err)
+	}
+	return tape, err
 }
 
 func peek(path string) (head []byte, size int64, err error) {
@@ -122,9 +126,4 @@ func hasMagic(head []byte, magics ...string) bool {
 		}
 	}
 	return false
-}
-
-// isCapture tells a pcap or pcapng, plain or gzipped.
-func isCapture(head []byte) bool {
-	return hasMagic(head, "\xd4\xc3\xb2\xa1", "\xa1\xb2\xc3\xd4", "\x4d\x3c\xb2\xa1", "\xa1\xb2\x3c\x4d", "\x0a\x0d\x0d\x0a", "\x1f\x8b")
 }

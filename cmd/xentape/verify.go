@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -181,15 +180,4 @@ tape verifies.` + "\n" + exitStatusHelp,
 	c.Flags().BoolVar(&asJSON, "json", false, "the report as one JSON object")
 	keys.register(c)
 	return c
-}
-
-// hint adds what to do next to errors that need it.
-func hint(err error) error {
-	if errors.Is(err, format.ErrNotTape) {
-		return fmt.Errorf("%w; recordings of other tools are read by ps, files and conns, or made a tape by import", err)
-	}
-	if err != nil && strings.Contains(err.Error(), "no identity") {
-		return fmt.Errorf("%w: give the age identity with --identity", err)
-	}
-	return err
 }

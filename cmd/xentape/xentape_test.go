@@ -265,6 +265,11 @@ func TestDamageIsSaidAndSalvaged(t *testing.T) {
 	require.NoError(t, os.WriteFile(cut, b[:len(b)*2/3], 0o644))
 	require.Equal(t, exitVerification, xentape(t, "verify", cut).code)
 	require.NotEmpty(t, lines(t, xentape(t, "info", "--json", cut).out))
+	savedCut := filepath.Join(dir, "saved-cut.xtape")
+	require.Contains(t, []int{exitDone, exitIncomplete}, xentape(t, "salvage", cut, "-o", savedCut).code)
+	ok(t, "verify", savedCut)
+	a, b2 := lines(t, xentape(t, "info", "--json", cut).out)[0], lines(t, xentape(t, "info", "--json", savedCut).out)[0]
+	require.Equal(t, a["streams"], b2["streams"], "what the cut tape knew, the saved one knows")
 }
 
 func TestProve(t *testing.T) {
