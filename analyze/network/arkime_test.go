@@ -24,6 +24,11 @@ type arkimeSession struct {
 			Port    uint16
 			Packets uint64
 		}
+		TLS struct{ JA3, JA3S, JA4 []string }
+		SSH struct {
+			HASSH       []string
+			HASSHServer []string `json:"hasshServer"`
+		}
 		Network struct {
 			Packets     uint64
 			CommunityID string `json:"community_id"`
@@ -37,6 +42,33 @@ type arkimeSession struct {
 // SCTP and ESP sessions have ports or SPIs, which Zeek's connections have not.
 const communityGate = 0.98
 
+// prints collects the fingerprints expected in a session.
+func (s *arkimeSession) prints() (all []string) {
+	for kind, list := range map[string][]string{"ja3": s.Body.TLS.JA3, "ja3s": s.Body.TLS.JA3S, "ja4": s.Body.TLS.JA4,
+		"hassh": s.Body.SSH.HASSH, "hasshServer": s.Body.SSH.HASSHServer} {
+		for _, v := range list {
+			all = append(all, kind+" "+v)
+		}
+	}
+	return all
+}
+
+// fingerprints are those an analysis found.
+func fingerprints(a *Analyzer) map[string]bool {
+	found := make(map[string]bool)
+	for r := range a.TLS() {
+		found["ja3 "+r.JA3], found["ja3s "+r.JA3S], found["ja4 "+r.JA4] = true, true, true
+	}
+	for r := range a.SSH() {
+		found["hassh "+r.HASSH], found["hasshServer "+r.HASSHServer] = true, true
+	}
+	return found
+}
+
+// fingerprintGate is the share of Arkime's fingerprints that must be found; the
+// rest are of DTLS, OpenVPN and adb, which are not looked into.
+const fingerprintGate = 0.80
+
 // TestArkimeSessions compares with the sessions Arkime expects in its own tests.
 // The always-run counterpart is TestCommunityID.
 func TestArkimeSessions(t *testing.T) {
@@ -47,7 +79,7 @@ func TestArkimeSessions(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(dir, "network/candidate/arkime/*.test"))
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
-	total, found, packets, same := 0, 0, 0, 0
+	total, found, packets, same, prints, equal := 0, 0, 0, 0, 0, 0
 	for _, name := range files {
 		b, err := os.ReadFile(name)
 		require.NoError(t, err)
@@ -65,7 +97,16 @@ func TestArkimeSessions(t *testing.T) {
 			counts[c.CommunityID] += c.OrigPkts + c.RespPkts
 		}
 		expected := make(map[string]uint64)
+		have := fingerprints(a)
 		for _, s := range want.Sessions {
+			for _, p := range s.prints() {
+				prints++
+				if have[p] {
+					equal++
+				} else {
+					t.Logf("%s: no %s", filepath.Base(name), p)
+				}
+			}
 			switch s.Body.IPProtocol {
 			case 1, 6, 17, 58:
 				expected[s.Body.Network.CommunityID] += s.Body.Network.Packets
@@ -88,7 +129,9 @@ func TestArkimeSessions(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("community ids: %d of %d; packets equal: %d of %d", found, total, same, packets)
+	t.Logf("community ids: %d of %d; packets equal: %d of %d; fingerprints: %d of %d", found, total, same, packets, equal, prints)
+	require.NotZero(t, prints)
+	require.GreaterOrEqual(t, float64(equal), fingerprintGate*float64(prints))
 	require.GreaterOrEqual(t, float64(found), communityGate*float64(total))
 	require.GreaterOrEqual(t, float64(same), communityGate*float64(packets))
 }

@@ -19,10 +19,13 @@ func identify(c *conn, orig, resp []byte) parser {
 		return &dnsParser{}
 	case c.enabled("http") && (httpRequest(orig) || bytes.HasPrefix(resp, []byte("HTTP/"))):
 		return newHTTP(c)
-	case c.enabled("ssl") && (tlsHello(orig, 1) || tlsHello(resp, 2)):
+	case c.enabled("ssl") && (tlsHello(orig, 1) || tlsHello(resp, 2)): // an SSL 2 hello is known by its answer
 		return &tlsParser{}
 	case c.enabled("ssh") && (sshBanner(orig) || sshBanner(resp) || c.respPort == 22 && len(resp) > 0 && !binaryStart(resp)):
 		return &sshParser{}
+	}
+	if c.enabled("socks") && socksStart(orig, resp) {
+		return &socks{}
 	}
 	if p := identifyText(c, orig, resp); p != nil {
 		return p
@@ -88,8 +91,6 @@ func identifyBinary(c *conn, orig, resp []byte) parser {
 		return newMySQL()
 	case c.enabled("rdp") && len(orig) >= 11 && orig[0] == 3 && orig[5] == 0xe0 && len(resp) >= 11 && resp[0] == 3 && resp[5] == 0xd0:
 		return &named{service: "rdp"}
-	case c.enabled("socks") && c.respPort == 1080 && len(orig) > 0 && len(resp) >= 2 && (orig[0] == 5 && resp[0] == 5 || orig[0] == 4 && resp[0] == 0):
-		return &named{service: "socks"}
 	}
 	return nil
 }

@@ -274,3 +274,26 @@ func TestLogEscapes(t *testing.T) {
 	require.Equal(t, `a\x09b\x0ac\\d\xff€`, string(appendEscaped(nil, "a\tb\nc\\d\xff€", false)))
 	require.Equal(t, `a\x2cb`, string(appendEscaped(nil, "a,b", true)))
 }
+
+// TestTLSBehindSocks: a connection relayed by SOCKS is looked into.
+func TestTLSBehindSocks(t *testing.T) {
+	var frames [][]byte
+	g := newGenerator(1, func(_ int64, b []byte) { frames = append(frames, bytes.Clone(b)) })
+	f := &flow{proto: packet.ProtoTCP, pa: 40000, pb: 9050, seq: [2]uint32{1, 1}}
+	copy(f.a[12:], []byte{10, 0, 0, 1})
+	copy(f.b[12:], []byte{192, 0, 2, 1})
+	for _, s := range []step{
+		{0, packet.SYN, nil}, {1, packet.SYN | packet.ACK, nil}, {0, packet.ACK, nil},
+		{0, packet.ACK, []byte{5, 1, 0}}, {1, packet.ACK, []byte{5, 0}},
+		{0, packet.ACK, []byte("\x05\x01\x00\x03\x0dsynth.example\x01\xbb")},
+		{1, packet.ACK, []byte{5, 0, 0, 1, 0, 0, 0, 0, 0, 0}},
+		{0, packet.ACK, synthHello()}, {1, packet.ACK, nil},
+	} {
+		g.send(f, s)
+	}
+	a := New(Options{Content: true})
+	feed(t, a, frames, nil)
+	c := oneConn(t, a)
+	require.Equal(t, "socks,ssl", c.Service)
+	require.Equal(t, "synth.example", c.TLS.ServerName)
+}

@@ -219,6 +219,11 @@ func (p *tlsParser) data(c *conn, isOrig bool, b []byte) bool {
 		p.record[i] = append(p.record[i], b...)
 		buf = p.record[i]
 	}
+	if n := sslv2Hello(buf); n > 0 && isOrig && (p.rec == nil || p.rec.History == "") {
+		p.begin(c)
+		p.note(true, 'c')
+		buf = buf[min(n, len(buf)):]
+	}
 	for len(buf) >= 5 {
 		n := 5 + int(binary.BigEndian.Uint16(buf[3:]))
 		if buf[1] != 3 || buf[2] > 3 || n > maxTLSRecord || buf[0] < tlsChangeCipherSpec || buf[0] > 26 {
@@ -236,6 +241,15 @@ func (p *tlsParser) data(c *conn, isOrig bool, b []byte) bool {
 	}
 	p.record[i] = append(p.record[i][:0], buf...)
 	return true
+}
+
+// sslv2Hello returns the length of a ClientHello in the format of SSL 2 that
+// offers a later version (RFC 5246 appendix E.2), 0 when b begins otherwise.
+func sslv2Hello(b []byte) int {
+	if len(b) < 5 || b[0]&0x80 == 0 || b[2] != tls.TypeClientHello || b[3] != 3 {
+		return 0
+	}
+	return 2 + int(b[0]&0x7f)<<8 + int(b[1])
 }
 
 func (p *tlsParser) begin(c *conn) {
