@@ -15,9 +15,9 @@ import (
 
 // links are where the fields of a task structure that tie it to others are, in
 // Debian's 6.1.192 (from its BTF; the test of the fixture fails if that moves).
-type links struct{ tasks, pidLinks, threadPID, sibling uint64 }
+type links struct{ tasks, pidLinks, sibling, threadNode uint64 }
 
-var links61 = links{tasks: 2192, pidLinks: 2528, threadPID: 2520, sibling: 2464}
+var links61 = links{tasks: 2192, pidLinks: 2528, sibling: 2464, threadNode: 2608}
 
 // hider changes an image the way rootkits change a running kernel.
 type hider struct {
@@ -152,6 +152,25 @@ func TestHiddenModule(t *testing.T) {
 		h, _ = a.Host(1)
 		require.Equal(t, process.Hidden, h.Modules[0].Grade)
 	}
+}
+
+// A thread taken off its process's list is still in the index of numbers, and
+// in memory.
+func TestHiddenThread(t *testing.T) {
+	images, _ := fixture(t, "deb12-6.1")
+	a := process.New(process.Options{})
+	require.NoError(t, a.Feed(images[0]))
+	th := processNamed(t, a.At(1), "mt-app").ThreadList[5]
+	c := images[0].Clone()
+	newHider(t, c).unlink(uint64(th.TaskAddress) + links61.threadNode)
+	a = process.New(process.Options{})
+	require.NoError(t, a.Feed(c))
+	f := a.Findings()
+	require.Len(t, f, 1)
+	require.Equal(t, "hidden-thread", f[0].Kind)
+	require.Equal(t, th.TaskAddress, f[0].TaskAddress)
+	require.Equal(t, []process.View{process.ThreadGroup}, f[0].Missing)
+	require.Contains(t, f[0].Views, process.PIDIndex)
 }
 
 // In a copy made while the guest ran, a difference is not hiding until the next

@@ -44,7 +44,7 @@ func (l *lister) links(p *Process) []Evidence {
 
 // Finding is something that should not be.
 type Finding struct {
-	Kind        string      `json:"kind"` // hidden-process, view-mismatch, task-count, hidden-module
+	Kind        string      `json:"kind"` // hidden-process, hidden-thread, hidden-module; view-mismatch, thread-mismatch, module-mismatch, task-count
 	Grade       Grade       `json:"grade"`
 	Summary     string      `json:"summary"`
 	PID         int         `json:"pid,omitempty"`
@@ -94,6 +94,7 @@ func (m *model) judge(s, prev *snapshot) {
 			}
 		}
 	}
+	m.judgeThreads(s, prev)
 	m.judgeModules(s, prev)
 	m.count(s)
 }

@@ -66,6 +66,8 @@ type Process struct {
 	FirstSnapshot int `json:"first_snapshot"`
 	LastSnapshot  int `json:"last_snapshot"`
 	ExitSnapshot  int `json:"exit_snapshot,omitempty"`
+
+	torn bool // its list of threads could not be read to its end
 }
 
 // Thread is one thread of a process.

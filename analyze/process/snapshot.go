@@ -23,6 +23,7 @@ type snapshot struct {
 	residue  []*Process // exited, the same order
 	mismatch []mismatch
 	modules  []moduleMismatch
+	threads  []threadMismatch
 	host     *Host
 	problems []Problem
 }
@@ -74,6 +75,7 @@ type lister struct {
 	open    map[uint64]*mapped
 	broken  map[View]bool // views that could not be read to their end
 	residue []objects.Task
+	strays  map[uint64]*thread
 	clock   objects.Clock
 	clocked bool
 }
@@ -126,6 +128,7 @@ func (l *lister) list(prev *snapshot) {
 			l.compare(p, e)
 		}
 	}
+	l.compareThreads()
 	l.listResidue()
 	l.host()
 	if len(l.s.procs) == 0 {
@@ -148,6 +151,7 @@ func (l *lister) seeThread(a uint64, by View) {
 	case t.PID == t.TGID:
 		l.see(a, by)
 	default:
+		l.stray(a, t, by)
 		l.see(t.Leader, Threads)
 	}
 }
@@ -225,7 +229,11 @@ func (l *lister) scan() {
 		}
 		t, c := l.v.Examine(a)
 		switch {
-		case c == objects.NoTask || t.PID != t.TGID:
+		case c == objects.NoTask:
+		case t.PID != t.TGID:
+			if c == objects.Alive && !listed[[2]uint64{uint64(t.PID), t.Start}] {
+				l.stray(a, t, Scan)
+			}
 		case c == objects.Unknown:
 			l.s.problem("search for tasks", fmt.Errorf("task structure at %#x (pid %d, %s) is in no list, and whether it is alive cannot be told: its stack cannot be read", a, t.PID, t.Comm))
 		case c == objects.Exited || (c == objects.Alive && t.ExitState != 0):
