@@ -2,7 +2,7 @@
 GO      ?= go
 BIN     := bin
 LDFLAGS := -s -w
-FUZZTIME ?= 2s
+FUZZTIME ?= 1s
 
 .PHONY: help all build demo test deps check race unit fuzz fuzz-smoke cross bench lab lab-test corpus-full generate install clean
 
@@ -35,7 +35,7 @@ unit: ## every test
 race: ## the rooms with goroutines, under the race detector
 	$(GO) test -race -short -timeout 20m ./format/... ./capture/... ./replay/... ./analyze/...
 
-fuzz-smoke: ## each fuzz target for FUZZTIME (2s)
+fuzz-smoke: ## each fuzz target for FUZZTIME (1s)
 	@.ci/fuzz $(FUZZTIME)
 
 fuzz: ## each fuzz target for minutes
