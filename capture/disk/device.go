@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +22,8 @@ type device struct {
 	f            *os.File
 	size         uint64
 	major, minor uint32
-	queue        bool // requests are queued by blk-mq rather than taken as bios
+	start        uint64 // of a partition: its first sector on the disk
+	queue        bool   // requests are queued by blk-mq rather than taken as bios
 }
 
 func openDevice(path, sysFS string) (*device, error) {
@@ -53,6 +56,11 @@ func (d *device) identify(sysFS string) error {
 	for _, mq := range []string{"mq", "../mq"} { // a partition's queue is its disk's
 		if _, err := os.Stat(filepath.Join(dir, mq)); err == nil {
 			d.queue = true
+		}
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "start")); err == nil {
+		if d.start, err = strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64); err != nil {
+			return fmt.Errorf("start of partition: %w", err)
 		}
 	}
 	return nil

@@ -56,9 +56,12 @@ func startLive(t *testing.T, c Config) *live {
 	require.NoError(t, err)
 	c.Clock, c.Stream.Name = clock, "xvda"
 	l.s = New(c)
+	if c.DebugFS != "" { // as on a kernel without BPF
+		l.s.open = func() (probe, error) { return nil, errors.ErrUnsupported }
+	}
 	if err := l.s.Attach(t.Context(), l.w); err != nil {
-		if errors.Is(err, os.ErrPermission) || errors.Is(err, errors.ErrUnsupported) {
-			t.Skipf("this kernel lets no BPF program watch its block layer: %v; the model tests hold without", err)
+		if errors.Is(err, os.ErrPermission) || errors.Is(err, errors.ErrUnsupported) && c.DebugFS == "" {
+			t.Skipf("this kernel shows nobody its block layer: %v; the model tests hold without", err)
 		}
 		require.NoError(t, err)
 	}
@@ -182,6 +185,54 @@ func TestRealDeviceOverload(t *testing.T) {
 	}
 	require.Equal(t, st.Lost, lost)
 	t.Logf("%d requests, slowest %v; %d lost in %d gaps, %d stretches read back", requests, slowest, st.Lost, gaps, back)
+}
+
+// Without BPF the block tracer tells what is written where, and the tape says that
+// it has no content.
+func TestRealDeviceWithoutBPF(t *testing.T) {
+	const size = 16 << 20
+	dev := compressedRAMDisk(t, size)
+	debugFS := t.TempDir()
+	require.NoError(t, unix.Mount("debugfs", debugFS, "debugfs", 0, ""))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(debugFS, 0)) })
+	l := startLive(t, Config{Device: dev, NoBase: true, DebugFS: debugFS})
+	require.Contains(t, l.s.Notice(), "without their content")
+	f, err := os.OpenFile(dev, os.O_RDWR|unix.O_DIRECT, 0)
+	require.NoError(t, err)
+	buf := alignedBuffer(8192)
+	for i := range int64(40) {
+		_, err := f.WriteAt(buf, i*16384)
+		require.NoError(t, err)
+	}
+	require.NoError(t, discard(f, &[2]uint64{1 << 20, 8192}))
+	require.NoError(t, f.Close())
+	time.Sleep(300 * time.Millisecond)
+	l.stop()
+	r, err := format.Open(bytes.NewReader(l.tape.Bytes()), int64(l.tape.Len()), format.ReaderOptions{})
+	require.NoError(t, err)
+	writes, discards, ended := map[uint64]bool{}, 0, 0
+	for rec, err := range r.Records(format.Query{}) {
+		require.NoError(t, err)
+		switch rec := rec.(type) {
+		case *format.DiskRequest:
+			if rec.Op == format.DiskDiscard {
+				discards++
+			} else if rec.Op == format.DiskWrite {
+				require.NotZero(t, rec.Flags&format.DiskNoData)
+				require.Equal(t, uint64(8192), rec.Length)
+				writes[rec.Offset] = true
+			}
+		case *format.DiskCompletion:
+			ended++
+		}
+	}
+	for i := range uint64(40) {
+		require.True(t, writes[i*16384], "write %d", i)
+	}
+	require.Equal(t, 1, discards)
+	require.GreaterOrEqual(t, ended, 41)
+	require.Len(t, r.Gaps(), 1)
+	require.Equal(t, format.GapNoPayload, r.Gaps()[0].Reason)
 }
 
 // requireDevice compares what the device holds, past the page cache.

@@ -31,6 +31,8 @@ type order struct {
 	filling map[uint64]*pending // writes that wait for payload
 	free    [][]byte
 
+	noPayload bool // no write will have one
+
 	// ended is called for each completion after it was written.
 	ended func(q *pending, status int32, at int64)
 	// unknown is called for a request of a kind the format has no name for.
@@ -65,7 +67,7 @@ func (o *order) add(e *bpf.Event) {
 		p := &pending{event: *e}
 		p.event.Data = nil
 		if format.DiskOp(e.Op) == format.DiskWrite && e.Bytes > 0 {
-			if e.Bytes <= maxPayload {
+			if e.Bytes <= maxPayload && !o.noPayload {
 				p.data = o.buffer(int(e.Bytes))
 				o.filling[e.ID] = p
 			} else {

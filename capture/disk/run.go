@@ -171,6 +171,9 @@ func (r *run) tick(now int64) error {
 	g := &format.Gap{From: from, To: now, Reason: format.GapOverflow, Count: lost, Extents: r.resync.marks(fresh)}
 	g.Stream, g.Time = r.s.stream, now
 	g.Detail = fmt.Sprintf("%d requests or completions did not fit the ring of %d bytes", lost, r.s.c.Ring)
+	if r.order.noPayload {
+		g.Detail = fmt.Sprintf("%d records did not fit the buffers of the block tracer", lost)
+	}
 	if lost == 0 && orphans > 0 {
 		g.Reason, g.Count = format.GapDetached, orphans
 		g.Detail = fmt.Sprintf("%d writes began before the recording", orphans)
@@ -204,7 +207,7 @@ func (r *run) forget(now int64) error {
 			continue
 		}
 		p.doubted = true
-		if op := format.DiskOp(p.event.Op); op != format.DiskRead && op != format.DiskFlush {
+		if op := format.DiskOp(p.event.Op); op != format.DiskRead && op != format.DiskFlush && !r.order.noPayload {
 			r.resync.touch(p.offset(), p.length())
 		}
 	}
@@ -214,7 +217,7 @@ func (r *run) forget(now int64) error {
 // ended learns from each completion what the device now holds.
 func (r *run) ended(p *pending, status int32, at int64) {
 	switch op := format.DiskOp(p.event.Op); {
-	case op == format.DiskRead || op == format.DiskFlush:
+	case op == format.DiskRead || op == format.DiskFlush || r.order.noPayload:
 	case status != 0:
 		r.resync.touch(p.offset(), p.length()) // it may have happened in part
 	case p.noData || p.doubted:
@@ -261,6 +264,11 @@ func (r *run) finish() error {
 	}
 	if got := r.resync.result; got != nil {
 		r.resync.dirty[got.chunk] = true
+	}
+	if r.order.noPayload {
+		g := &format.Gap{From: r.s.begun, To: now, Reason: format.GapNoPayload, Count: format.Unknown, Detail: r.s.notice}
+		g.Stream, g.Time = r.s.stream, now
+		r.errs = append(r.errs, r.s.sink.Write(g))
 	}
 	if left := slices.Sorted(maps.Keys(r.resync.dirty)); len(left) > 0 {
 		g := &format.Gap{

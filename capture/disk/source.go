@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/xentape/xentape/capture"
+	"github.com/xentape/xentape/capture/internal/blktrace"
 	"github.com/xentape/xentape/capture/internal/bpf"
 	"github.com/xentape/xentape/format"
 )
@@ -35,6 +36,7 @@ type Config struct {
 	Ring     int           // bytes; 0 = DefaultRing
 	Settle   time.Duration // how long Run may take at the end to read back what was lost; 0 = 30 s
 	SysFS    string        // "" = /sys
+	DebugFS  string        // "" = /sys/kernel/debug; where the block tracer is, for kernels without BPF
 }
 
 // probe is the kernel side; *bpf.Blocks is one.
@@ -59,7 +61,9 @@ type Source struct {
 	probe  probe
 	sink   capture.Sink
 	stream format.StreamID
-	end    string
+	open   func() (probe, error)
+	end    string                 // what shows the end of requests
+	notice string                 // why there is no payload, "" where there is
 	base   *format.SnapshotWriter // nil: none is taken
 	begun  int64
 
@@ -77,7 +81,12 @@ func New(c Config) *Source {
 	if c.SysFS == "" {
 		c.SysFS = "/sys"
 	}
-	return &Source{c: c}
+	if c.DebugFS == "" {
+		c.DebugFS = "/sys/kernel/debug"
+	}
+	s := &Source{c: c}
+	s.open = s.openBPF
+	return s
 }
 
 // Name is the stream's name.
@@ -108,18 +117,42 @@ func (s *Source) Attach(_ context.Context, sink capture.Sink) error {
 	if err != nil {
 		return fmt.Errorf("disk %s: %w", s.Name(), err)
 	}
-	s.dev, s.sink, s.end = dev, sink, s.chooseEnd(dev)
-	p, err := bpf.Open(bpf.Options{
-		Major: dev.major, Minor: dev.minor, Size: dev.size, Ring: s.c.Ring, Reads: !s.c.NoReads, End: s.end,
-	})
-	if err != nil {
-		return errors.Join(fmt.Errorf("disk %s: %w", s.Name(), err), s.Close())
+	s.dev, s.sink = dev, sink
+	if s.probe, err = s.open(); err != nil {
+		reason := err
+		if s.probe, err = s.openTrace(); err != nil {
+			return errors.Join(fmt.Errorf("disk %s: %w", s.Name(), reason), fmt.Errorf("and without BPF: %w", err), s.Close())
+		}
+		s.notice = fmt.Sprintf("disk %s: requests are recorded without their content: %v", s.Name(), reason)
 	}
-	s.probe = p
 	if err := s.define(); err != nil {
 		return errors.Join(fmt.Errorf("disk %s: define stream: %w", s.Name(), err), s.Close())
 	}
 	return nil
+}
+
+// Notice says what of the disk is not recorded, and why; "" when everything is.
+func (s *Source) Notice() string { return s.notice }
+
+func (s *Source) openBPF() (probe, error) {
+	s.end = s.chooseEnd(s.dev)
+	b, err := bpf.Open(bpf.Options{
+		Major: s.dev.major, Minor: s.dev.minor, Size: s.dev.size, Ring: s.c.Ring, Reads: !s.c.NoReads, End: s.end,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// openTrace is what is left where BPF is not to be had.
+func (s *Source) openTrace() (probe, error) {
+	s.end = "blktrace"
+	b, err := blktrace.Open(s.c.Device, s.c.DebugFS, s.dev.start, !s.c.NoReads, s.c.Clock.Now)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // chooseEnd decides where the end of requests is seen. Devices that take bios show
@@ -143,9 +176,12 @@ func (s *Source) define() error {
 	d.Attrs = append(append([]format.Attr(nil), d.Attrs...),
 		format.Attr{Name: "device", Value: s.c.Device},
 		format.Attr{Name: "device-number", Value: fmt.Sprintf("%d:%d", s.dev.major, s.dev.minor)},
-		format.Attr{Name: "method", Value: "ebpf"},
+		format.Attr{Name: "method", Value: s.method()},
 		format.Attr{Name: "completions", Value: s.end},
 		format.Attr{Name: "reads", Value: strconv.FormatBool(!s.c.NoReads)})
+	if s.notice != "" {
+		d.Attrs = append(d.Attrs, format.Attr{Name: "notice", Value: s.notice})
+	}
 	id, err := s.sink.DefineStream(d)
 	if err != nil {
 		return err
@@ -160,6 +196,13 @@ func (s *Source) define() error {
 	return err
 }
 
+func (s *Source) method() string {
+	if s.notice != "" {
+		return "blktrace"
+	}
+	return "ebpf"
+}
+
 // Run records until ctx ends, then reads back what was lost, for as long as
 // Config.Settle allows.
 func (s *Source) Run(ctx context.Context) error {
@@ -171,6 +214,7 @@ func (s *Source) Run(ctx context.Context) error {
 		base <- nil
 	}
 	r := newRun(s, s.dev)
+	r.order.noPayload = s.notice != ""
 	err := r.record(ctx)
 	stop()
 	err = errors.Join(err, <-base, r.finish())
