@@ -12,8 +12,13 @@ cache=${XENTAPE_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xentape/lab}
 run=${XENTAPE_LAB_RUN:-$cache/run}
 port=${XENTAPE_LAB_PORT:-22022}
 suite=${XENTAPE_LAB_SUITE:-bookworm}
-# The archive this machine's own apt uses, without a trailing slash.
-mirror=${XENTAPE_LAB_MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null | grep -v -e security -e updates | sort -u | sed -n 's,/$,,;1p')}
+# The archive this machine's own apt uses for that suite, so that no other is asked.
+archive() {
+	apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+		awk -v suite="$suite" '$1 == "Debian" && $2 == suite { sub("/$", "", $3); print $3; exit }'
+}
+mirror=${XENTAPE_LAB_MIRROR:-$(archive || true)}
+mirror=${mirror:-http://deb.debian.org/debian}
 
 say() { printf '%(%H:%M:%S)T lab: %s\n' -1 "$*" >&2; }
 die() { say "$*"; exit 1; }

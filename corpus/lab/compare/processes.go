@@ -37,12 +37,18 @@ type psProcess struct {
 // compareSnapshots compares each point's /proc with the snapshot taken then:
 // the points and the snapshots of the tape are in the same order.
 func compareSnapshots(v verbs, t *record, info *tapeInfo) ([]*report, error) {
-	if len(info.Snapshots) != len(t.points) {
-		return nil, fmt.Errorf("%d snapshots on the tape, %d points in the guest's record", len(info.Snapshots), len(t.points))
+	var memory []snapshot // the tape also has the disks' base images
+	for _, s := range info.Snapshots {
+		if s.Stream == "memory" {
+			memory = append(memory, s)
+		}
+	}
+	if len(memory) != len(t.points) {
+		return nil, fmt.Errorf("%d memory snapshots on the tape, %d points in the guest's record", len(memory), len(t.points))
 	}
 	var reports []*report
 	for i, point := range t.points {
-		s := info.Snapshots[i]
+		s := memory[i]
 		got, err := answer[psProcess](v, "ps", "--at", "#"+strconv.Itoa(s.Number))
 		if err != nil {
 			return nil, err

@@ -58,19 +58,20 @@ func answer[T any](v verbs, verb string, flags ...string) ([]T, error) {
 	return got, nil
 }
 
+// snapshot is one image on the tape: of memory, or a disk's base.
+type snapshot struct {
+	Number   int
+	Stream   string
+	Complete bool
+}
+
 // tapeInfo is what the comparison needs of xentape info.
 type tapeInfo struct {
 	Streams []struct {
 		Kind, Name string
 	}
-	Snapshots []struct {
-		Number   int
-		Time     time.Time
-		Complete bool
-		Paused   bool
-		Fuzzy    bool
-	}
-	Gaps []struct {
+	Snapshots []snapshot
+	Gaps      []struct {
 		Stream   string
 		From, To time.Time
 		Reason   string
