@@ -30,6 +30,7 @@ type run struct {
 	resync  *resync
 	counted bpf.Counters
 	ticked  int64
+	seen    int64 // time of the newest event read; payloads have none
 	jobs    chan uint64
 	results chan *chunkRead
 	event   bpf.Event
@@ -93,13 +94,18 @@ func (r *run) step(deadline time.Time) (idle bool, err error) {
 		return idle, fmt.Errorf("read events: %w", err)
 	}
 	now := r.s.c.Clock.Now()
+	// A payload is late by the ring's time, not by ours: when we fall behind, its
+	// pieces wait in the ring like everything else.
+	reached := now
 	if !idle {
 		if r.event.Kind == bpf.Request {
 			r.s.requests.Add(1)
 		}
 		r.order.add(&r.event)
+		r.seen = max(r.seen, r.event.Time)
+		reached = r.seen
 	}
-	if err := r.order.commit(now); err != nil {
+	if err := r.order.commit(reached); err != nil {
 		return idle, err
 	}
 	if now-r.ticked >= tickPeriod {
