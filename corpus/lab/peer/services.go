@@ -67,7 +67,9 @@ func (s secure) serve(ctx context.Context, l net.Listener) error {
 			if line, err := bufio.NewReader(t).ReadString('\n'); err == nil {
 				fmt.Fprintf(t, "got %d bytes\n", len(line))
 			}
-			_ = t.Close()
+			_ = t.CloseWrite()
+			// What the guest still sends, its own goodbye, counts too.
+			_, _ = io.Copy(io.Discard, c)
 		}
 		s.j.add(c.conversation("tls", detail))
 	})
