@@ -15,3 +15,12 @@ func TestMutants(t *testing.T) {
 	fstest.CheckMutants(t, Open, disk, disk.NonZero(1<<20), 100)
 	fstest.CheckTraceMutants(t, Open, r, 20)
 }
+
+// TestHoles: with parts of the base never captured, what is shown is still true.
+func TestHoles(t *testing.T) {
+	base := fstest.LoadImage(t, openFile(t, "testdata/zstd-xxhash.img.zst"))
+	want := fstest.Manifest(t, openFile(t, "testdata/zstd-xxhash.man.zst"))
+	for _, stride := range []int64{2, 5, 17} {
+		fstest.CheckHoles(t, Open, base, want, stride, normal)
+	}
+}

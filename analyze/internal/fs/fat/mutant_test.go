@@ -19,3 +19,12 @@ func TestMutants(t *testing.T) {
 		})
 	}
 }
+
+// TestHoles: with parts of the base never captured, what is shown is still true.
+func TestHoles(t *testing.T) {
+	base := fstest.LoadImage(t, openFile(t, "testdata/tree-fat32.img.zst"))
+	want := fstest.Manifest(t, openFile(t, "testdata/tree-fat32.man.zst"))
+	for _, stride := range []int64{2, 5, 17} {
+		fstest.CheckHoles(t, Open, base, want, stride, copied)
+	}
+}

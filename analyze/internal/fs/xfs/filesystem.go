@@ -104,6 +104,7 @@ func (x *xfs) Crawl(v fs.Visitor) error {
 	})
 	if err != nil {
 		v.Problem(fs.Problem{Kind: problemKind(err), Text: err.Error()})
+		x.walk(v)
 	}
 	if x.vol.sb.RTBlocks != 0 {
 		v.Problem(fs.Problem{Kind: fs.ProblemUnsupported, Text: "file content on the realtime device is not looked at"})
@@ -112,6 +113,46 @@ func (x *xfs) Crawl(v fs.Visitor) error {
 		v.Problem(fs.Problem{Kind: fs.ProblemUnsupported, Text: "the log is on another device: changes are seen when they are written in place"})
 	}
 	return nil
+}
+
+// walk visits what directories lead to and the inode btrees, damaged or not
+// captured, do not list.
+func (x *xfs) walk(v fs.Visitor) {
+	seen := map[uint64]bool{}
+	var todo []uint64
+	if err := x.vol.Chunks(func(c Chunk) {
+		for set := c.InUse(); set != 0; set &= set - 1 {
+			ino := c.First + uint64(bits.TrailingZeros64(set))
+			seen[ino] = true
+			todo = append(todo, ino)
+		}
+	}); err == nil {
+		return
+	}
+	listed := len(todo)
+	if !seen[x.vol.Root()] {
+		seen[x.vol.Root()] = true
+		todo = append(todo, x.vol.Root())
+	}
+	for k := 0; k < len(todo); k++ {
+		i, err := x.vol.inUse(todo[k])
+		if err != nil {
+			continue // said of its parent's entry, or by visit
+		}
+		if k >= listed {
+			x.visit(v, i.Ino)
+		}
+		if i.Type() != TypeDir {
+			continue
+		}
+		ds, _ := x.vol.ReadDir(i)
+		for _, d := range ds {
+			if !seen[d.Ino] {
+				seen[d.Ino] = true
+				todo = append(todo, d.Ino)
+			}
+		}
+	}
 }
 
 func (x *xfs) visit(v fs.Visitor, ino uint64) {

@@ -15,6 +15,10 @@ func id(ino uint64) fs.ID { return fs.ID{Num: ino} }
 func (v *Volume) inUse(ino uint64) (*Inode, error) {
 	ok, err := v.Allocated(ino)
 	if err != nil {
+		// Without the btree an inode has to speak for itself.
+		if i, e := v.Inode(ino); e == nil && i.Version == 3 && i.ChecksumOK && i.Mode != 0 {
+			return i, nil
+		}
 		return nil, err
 	}
 	if !ok {
