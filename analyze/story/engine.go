@@ -18,6 +18,8 @@ type Options struct {
 	Symbols         []byte // BTF or ISF of the guest's kernel, for kernels without types
 	IgnoreChecksums bool
 	Rules           []*Rule
+	Workers         int  // of the packet analysis; see network.Options
+	NoDisks         bool // leave the disks out: only processes and connections are joined
 }
 
 // Engine runs all analyzers over one tape, in tape order. Fed a growing tape, it
@@ -97,7 +99,7 @@ func (e *Engine) Follow(final bool) (*Story, error) {
 }
 
 func (e *Engine) newNetwork() *network.Analyzer {
-	return network.New(network.Options{Content: true, IgnoreChecksums: e.o.IgnoreChecksums, RealtimeOffset: e.tape.Clock().WallOffset()})
+	return network.New(network.Options{Content: true, IgnoreChecksums: e.o.IgnoreChecksums, Workers: e.o.Workers, RealtimeOffset: e.tape.Clock().WallOffset()})
 }
 
 // advance feeds the records that have not been fed.
@@ -147,7 +149,7 @@ func (e *Engine) feed(r format.Record) error {
 	switch r := r.(type) {
 	case *format.StreamDef:
 		e.names[r.ID] = r.Name
-		if r.Kind == format.StreamDisk {
+		if r.Kind == format.StreamDisk && !e.o.NoDisks {
 			if err := e.addDisk(r); err != nil {
 				return err
 			}

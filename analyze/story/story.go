@@ -214,6 +214,12 @@ func (j *joiner) processes(s *Story, rules []*sigma.Rule) {
 		p := &j.in.Processes[i]
 		parent := j.parent(p)
 		at, upper, basis := j.started(p)
+		if p.Grade == process.Residue {
+			n := j.snapshot(p.FirstSnapshot)
+			s.add(Item{key: identify(p).String(), at: at, upper: n.Realtime, TimeBasis: basis, rank: rankProcess, Kind: KindProcess, Process: newOwner(p, Inferred), proc: identify(p),
+				Summary: fmt.Sprintf("process %d: %s, uid %d, had ended by snapshot #%d: what is left of it in freed memory", p.PID, describe(p), p.UID, n.Number), Evidence: j.processEvidence(p, p.FirstSnapshot)})
+			continue
+		}
 		if !p.KernelThread {
 			s.add(Item{key: identify(p).String(), at: at, upper: upper, TimeBasis: basis, rank: rankProcess, Kind: KindProcess, Process: newOwner(p, Exact), proc: identify(p),
 				Summary: processSummary(p, parent) + j.programText(p), Evidence: append(j.processEvidence(p, p.FirstSnapshot), j.programEvidence(p)...)})

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/xentape/xentape/analyze/network"
+	"github.com/xentape/xentape/analyze/story"
 	"github.com/xentape/xentape/capture/foreign"
 	"github.com/xentape/xentape/format"
 )
@@ -46,74 +47,87 @@ connection in Zeek's terms, with what DNS, HTTP, TLS, SSH and QUIC show.` + "\n"
 }
 
 func runConns(ctx context.Context, t *terminal, o *connsOptions, path string) error {
-	a, complete, err := feedPackets(ctx, t, o, path)
+	head, size, err := peek(path)
 	if err != nil {
 		return err
 	}
-	if err := a.Finish(); err != nil {
+	var f *flows
+	if isTape(head) {
+		f, err = o.ofTape(t, path)
+	} else {
+		f, err = o.ofCapture(ctx, t, path, size)
+	}
+	if err != nil {
 		return err
 	}
 	if !o.json {
 		t.printf("%s\n", t.style(styleBold, fmt.Sprintf("%-23s %-5s %-43s %-8s %-6s %10s %10s", "TIME (UTC)", "PROTO", "FROM → TO", "SERVICE", "STATE", "OUT", "BACK")))
 	}
-	for c := range a.Conns() {
+	i := 0
+	for c := range f.net.Conns() {
+		k := *c
+		if i < len(f.owners) && f.owners[i] != nil {
+			k.Process = f.owners[i]
+		}
+		i++
 		if o.json {
-			if err := t.line(c); err != nil {
+			if err := t.line(&k); err != nil {
 				return err
 			}
 			continue
 		}
-		printConn(t, c)
+		printConn(t, &k)
 	}
-	if len(a.Gaps()) > 0 {
-		t.warnf("%d gaps in the recording: connections they touch are marked uncertain", len(a.Gaps()))
-		complete = false
+	if n := len(f.net.Gaps()); n > 0 {
+		t.warnf("%d gaps in the recording: connections they touch are marked uncertain", n)
+		f.complete = false
 	}
-	if !complete {
+	if !f.complete {
 		return incomplete
 	}
 	return nil
 }
 
-// feedPackets gives an analyzer the packets of a tape or a capture file. complete
-// is false when some could not be read; that has been said.
-func feedPackets(ctx context.Context, t *terminal, o *connsOptions, path string) (a *network.Analyzer, complete bool, err error) {
-	no := network.Options{Content: true, IgnoreChecksums: o.noChecksums, Workers: o.workers}
-	head, size, err := peek(path)
-	if err != nil {
-		return nil, false, err
-	}
-	if !isTape(head) {
-		a = network.New(no)
-		complete, err = feedCapture(ctx, t, path, size, a)
-		return a, complete, err
-	}
+// flows are the connections of one tape or capture.
+type flows struct {
+	net      *network.Analyzer
+	owners   []*story.Owner // of each connection, where memory tells
+	complete bool           // all packets could be read; what could not has been said
+}
+
+// ofTape reads the connections of a tape, and the processes that held them where
+// it has memory snapshots.
+func (o *connsOptions) ofTape(t *terminal, path string) (*flows, error) {
 	tape, err := o.openTape(path)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
 	defer tape.Close()
 	if len(tape.Streams(format.StreamNetwork)) == 0 {
-		return nil, false, fmt.Errorf("%s: the tape holds no network stream, so nothing can be said of connections", path)
+		return nil, fmt.Errorf("%s: the tape holds no network stream, so nothing can be said of connections", path)
 	}
-	no.RealtimeOffset = tape.Clock().WallOffset()
-	a, complete = network.New(no), true
-	q := format.Query{Kinds: []format.StreamKind{format.StreamNetwork, format.StreamTape}}
-	n := 0
-	for r, err := range tape.Reader().Records(q) {
-		if n++; n%65536 == 0 && ctx.Err() != nil {
-			return nil, false, ctx.Err()
-		}
-		if err != nil {
-			t.warnf("%s: %v", path, err)
-			complete = false
-			continue
-		}
-		if err := a.Feed(r); err != nil {
-			return nil, false, err
-		}
+	e := story.NewEngine(tape, story.Options{IgnoreChecksums: o.noChecksums, Workers: o.workers, NoDisks: true})
+	s, err := e.Run(func(seq uint64) { t.progress("record %d", seq) })
+	t.clearProgress()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return a, complete, nil
+	f := &flows{net: e.Network(), owners: s.Owners, complete: true}
+	for _, p := range e.Problems() {
+		t.warnf("%s: %s: %s", path, p.Stream, printable(p.Reason))
+		f.complete = false
+	}
+	return f, nil
+}
+
+// ofCapture reads the connections of a pcap or pcapng file.
+func (o *connsOptions) ofCapture(ctx context.Context, t *terminal, path string, size int64) (*flows, error) {
+	a := network.New(network.Options{Content: true, IgnoreChecksums: o.noChecksums, Workers: o.workers})
+	complete, err := feedCapture(ctx, t, path, size, a)
+	if err == nil {
+		err = a.Finish()
+	}
+	return &flows{net: a, complete: complete}, err
 }
 
 func feedCapture(ctx context.Context, t *terminal, path string, size int64, a *network.Analyzer) (complete bool, err error) {
@@ -171,6 +185,9 @@ func printConn(t *terminal, c *network.Conn) {
 	}
 	t.printf("%-23s %-5s %-43s %-8s %-6s %10s %10s%s\n", when, c.Proto,
 		hostPort(c.OrigH.String(), c.OrigP)+" → "+hostPort(c.RespH.String(), c.RespP), orDash(c.Service), c.ConnState, out, back, mark)
+	if w, ok := c.Process.(*story.Owner); ok {
+		t.printf("%s%s\n", strings.Repeat(" ", 30), t.style(styleName, printable(fmt.Sprintf("by %s (%d) %s, %s", w.Comm, w.PID, w.Exe, w.Grade))))
+	}
 	if said := printable(strings.Join(connDetail(c), ", ")); said != "" {
 		t.printf("%s%s\n", strings.Repeat(" ", 30), t.style(styleDim, clip(said, max(40, t.width-30))))
 	}
