@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -110,14 +111,20 @@ func FuzzAnalyzer(f *testing.F) {
 
 // TestMutatedCaptures changes bytes of real captures at random places, the same
 // ones every time: nothing may panic, and what comes out must hold together.
+// XENTAPE_MUTATIONS sets how often each capture is changed.
 func TestMutatedCaptures(t *testing.T) {
 	files := readArchive(t, "testdata/zeek/zeek.tar.zst")
 	names := slices.Sorted(maps.Keys(files))
 	r := rand.New(rand.NewPCG(7, 7))
-	runs := 0
+	times, runs := 6, 0
+	if v := os.Getenv("XENTAPE_MUTATIONS"); v != "" {
+		var err error
+		times, err = strconv.Atoi(v)
+		require.NoError(t, err)
+	}
 	for _, name := range names {
 		if b := files[name]; filepath.Ext(name) == ".pcap" && len(b) < 12<<10 {
-			for range 6 {
+			for range times {
 				m := bytes.Clone(b)
 				for range 1 + r.IntN(12) {
 					at := 24 + r.IntN(len(m)-24)
