@@ -135,9 +135,7 @@ func analyzeTape(ctx context.Context, t *terminal, o *analyzeOptions, path, dir 
 			return false, err
 		}
 	}
-	for _, p := range a.engine.Problems() {
-		t.warnf("%s: %s: %s", path, p.Stream, printable(p.Reason))
-	}
+	t.sayOnce(problemText(path+": ", a.engine.Problems()))
 	t.printf("%s: %d files in %s\n", path, len(a.manifest.Outputs)+2, dir)
 	return a.manifest.Complete, a.finish()
 }

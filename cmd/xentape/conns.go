@@ -113,10 +113,8 @@ func (o *connsOptions) ofTape(t *terminal, path string) (*flows, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	f := &flows{net: e.Network(), owners: s.Owners, complete: true}
-	for _, p := range e.Problems() {
-		t.warnf("%s: %s: %s", path, p.Stream, printable(p.Reason))
-		f.complete = false
-	}
+	t.sayOnce(problemText(path+": ", e.Problems()))
+	f.complete = len(e.Problems()) == 0
 	return f, nil
 }
 

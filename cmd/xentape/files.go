@@ -198,13 +198,15 @@ func printFileEvent(t *terminal, e *files.Event) {
 // finish prints what was found besides events, and reports whether everything
 // could be looked at.
 func (s *fileSink) finish(f *followed) bool {
+	var said []string
 	for _, p := range f.a.Problems() {
 		where := p.Volume
 		if where == "" {
 			where = p.Disk
 		}
-		s.t.warnf("%s: %s: %s", where, p.Kind, printable(p.Text))
+		said = append(said, where+": "+p.Kind+": "+p.Text)
 	}
+	s.t.sayOnce(said)
 	if !s.o.json {
 		for _, x := range f.a.Findings() {
 			s.t.printf("%s %s %s: %s\n", s.t.style(styleAlert, "!"), x.Kind, printable(x.Path), printable(strings.Join(x.Reasons, "; ")))

@@ -105,9 +105,7 @@ func runStory(ctx context.Context, t *terminal, o *storyOptions, path string) er
 		}
 		printItem(t, it)
 	}
-	for _, p := range e.Problems() {
-		t.warnf("%s: %s", p.Stream, printable(p.Reason))
-	}
+	t.sayOnce(problemText("", e.Problems()))
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

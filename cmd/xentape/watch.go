@@ -107,8 +107,9 @@ func runWatch(ctx context.Context, t *terminal, o *watchOptions, path string) er
 func (o *watchOptions) problems(t *terminal, tapes map[string]*watched, paths []string) error {
 	var err error
 	for _, p := range paths {
-		for _, x := range tapes[p].engine.Problems() {
-			t.warnf("%s: %s: %s", p, x.Stream, printable(x.Reason))
+		problems := tapes[p].engine.Problems()
+		t.sayOnce(problemText(p+": ", problems))
+		if len(problems) > 0 {
 			err = incomplete
 		}
 	}
