@@ -289,8 +289,11 @@ func TestProve(t *testing.T) {
 
 func TestAnalyzeIsDeterministic(t *testing.T) {
 	path, dir := tape(t)
+	local := time.Local
+	defer func() { time.Local = local }()
 	for _, d := range []string{"one", "two"} {
 		ok(t, "analyze", path, "-o", filepath.Join(dir, d))
+		time.Local = time.FixedZone("elsewhere", -11*3600)
 	}
 	names, err := os.ReadDir(filepath.Join(dir, "one"))
 	require.NoError(t, err)
