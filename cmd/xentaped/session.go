@@ -175,6 +175,9 @@ func (s *session) startDevice(ctx context.Context, src capture.Source) {
 	if !s.add(ctx, src) {
 		return
 	}
+	if n, ok := src.(interface{ Notice() string }); ok && n.Notice() != "" {
+		s.missing(n.Notice()) // recorded, but not all of it
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.devices[src.Name()] = src
