@@ -19,7 +19,6 @@ type btrfs struct {
 	cache   *nodeCache
 	ledger  blockmap.Ledger
 	batch   *delta.Batch
-	claimed []fs.Range  // of pending, in the commit under way: clones may claim them twice
 	now     fs.Stamp    // of the superblock under way
 	commits [2]fs.Stamp // the last two: data older than both will not be claimed any more
 }

@@ -189,6 +189,13 @@ func diffNames(old, now []fs.Dirent) (gone, come []fs.Dirent) {
 		parent, child fs.ID
 		name          string
 	}
+	// Listings come in the order of the disk, so that most of two is the same.
+	for len(old) > 0 && len(now) > 0 && old[0] == now[0] {
+		old, now = old[1:], now[1:]
+	}
+	for len(old) > 0 && len(now) > 0 && old[len(old)-1] == now[len(now)-1] {
+		old, now = old[:len(old)-1], now[:len(now)-1]
+	}
 	left := make(map[entry]int, len(old))
 	for _, d := range old {
 		left[entry{d.Parent, d.Child, d.Name}]++

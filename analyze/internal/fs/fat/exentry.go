@@ -14,6 +14,8 @@ const (
 	exLabel  = 0x83
 
 	exNoChain = 1 << 1
+
+	maxSecondary = 18 // a stream and the entries of a name of 255 characters
 )
 
 // exStamp decodes an exFAT time stamp; with a valid offset it is true time, else
@@ -43,7 +45,7 @@ func parseEx(raw []placed) (out []entry, label string) {
 			label = string(utf16.Decode(u))
 		case exFile:
 			n := int(b[1])
-			if n < 2 || k+n >= len(raw) {
+			if n < 2 || n > maxSecondary || k+n >= len(raw) {
 				continue
 			}
 			if e, ok := parseExSet(raw[k : k+n+1]); ok {

@@ -88,7 +88,7 @@ func (n *ntfs) Crawl(v fs.Visitor) error {
 				n.visit(v, f, s)
 			}
 		}
-		if f.reparse != nil && len(f.reparse) >= 4 && le.Uint32(f.reparse) == reparseWOF {
+		if len(f.reparse) >= 4 && le.Uint32(f.reparse) == reparseWOF {
 			v.Problem(fs.Problem{Kind: fs.ProblemUnsupported, ID: id(num, ""), Text: "content compressed by the overlay filter is not read"})
 		}
 	}
