@@ -342,6 +342,7 @@ func (a *analysis) logs(context.Context) error {
 		{"http.log", func(w io.Writer) error { return network.WriteHTTPLog(w, n.HTTP()) }},
 		{"ssl.log", func(w io.Writer) error { return network.WriteSSLLog(w, n.TLS()) }},
 		{"ssh.log", func(w io.Writer) error { return network.WriteSSHLog(w, n.SSH()) }},
+		{"files.log", func(w io.Writer) error { return network.WriteFilesLog(w, n.Files()) }},
 		{"quic.log", func(w io.Writer) error { return network.WriteQUICLog(w, n.QUIC()) }},
 	} {
 		if err := a.file(l.name, l.fill); err != nil {

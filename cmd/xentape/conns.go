@@ -33,7 +33,7 @@ func newConnsCommand(t *terminal) *cobra.Command {
 		Long: `conns reads the packets of a tape, or of a pcap or pcapng file, and tells each
 connection in Zeek's terms, with what DNS, HTTP, TLS, SSH and QUIC show.` + "\n" + exitStatusHelp,
 		Example: `  xentape conns incident.xtape
-  xentape conns --json capture.pcap | jq 'select(.service == "tls") | .tls.server_name'
+  xentape conns --json capture.pcap | jq 'select(.service == "ssl") | .tls.server_name'
   xentape conns --no-checksums offloaded.pcapng`,
 		Args: nargs(1, 1),
 		RunE: func(c *cobra.Command, args []string) error { return runConns(c.Context(), t, &o, args[0]) },
@@ -78,8 +78,8 @@ func runConns(ctx context.Context, t *terminal, o *connsOptions, path string) er
 		}
 		printConn(t, &k)
 	}
-	if n := len(f.net.Gaps()); n > 0 {
-		t.warnf("%d gaps in the recording: connections they touch are marked uncertain", n)
+	if doubts := f.net.Doubts(); len(doubts) > 0 {
+		t.sayOnce(doubts)
 		f.complete = false
 	}
 	if !f.complete {
