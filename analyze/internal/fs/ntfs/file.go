@@ -30,8 +30,6 @@ type file struct {
 	std      []byte // $STANDARD_INFORMATION
 	streams  []*stream
 	indexLen uint64 // bytes of the directory index: a directory's size
-	root     []byte // $INDEX_ROOT of $I30
-	index    []run  // $INDEX_ALLOCATION of $I30
 	reparse  []byte
 }
 
@@ -140,15 +138,11 @@ func (f *file) assemble(v *Volume, attrs []attribute) error {
 		case a.typ == attrData:
 			note(f.addData(v, a))
 		case a.typ == attrIndexRoot && a.name == "$I30" && a.resident:
-			f.root = a.value
 			f.indexLen = max(f.indexLen, uint64(len(a.value)))
 		case a.typ == attrIndexAlloc && a.name == "$I30" && !a.resident:
 			if a.lowVCN == 0 {
 				f.indexLen = a.dataSize
 			}
-			var err error
-			f.index, err = decodeRuns(f.index, a.runs, a.lowVCN, v.clusters())
-			note(err)
 		case a.typ == attrReparse && a.resident:
 			f.reparse = a.value
 		}
