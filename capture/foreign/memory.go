@@ -86,6 +86,8 @@ func detectMemory(head []byte) (memoryOpener, error) {
 		return openLiME, nil
 	case hasPrefix(head, kdumpSignature):
 		return openKdump, nil
+	case hasPrefix(head, flattenedSignature):
+		return openFlattened, nil
 	}
 	if other := otherKind(head); other != "" {
 		return nil, fmt.Errorf("%w: it is %s", ErrUnknownFormat, other)
@@ -106,7 +108,6 @@ var otherKinds = []struct{ magic, what string }{
 	{"BZh", "bzip2-compressed: decompress it first"},
 	{"PK\x03\x04", "a zip archive"},
 	{"AVML", "an AVML snapshot compressed with snappy: convert it with avml-convert"},
-	{"makedumpfile\x00", "a flattened makedumpfile stream: rearrange it with makedumpfile -R"},
 	{"DISKDUMP", "a diskdump of a kernel before 2.6.13"},
 	{"QFI\xfb", "a qcow2 disk image"},
 	{"KDMV", "a VMware disk image"},

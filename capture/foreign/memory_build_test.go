@@ -297,3 +297,21 @@ func compressPage(method int, p []byte) ([]byte, uint32) {
 	}
 	return p, 0
 }
+
+// flattenedOf writes a file in pieces, the first of them last and stale before, as
+// makedumpfile and QEMU do with the header.
+func flattenedOf(file []byte) []byte {
+	var b buffer
+	b.put("makedumpfile\x00\x00\x00\x00", be.AppendUint64(nil, 1), be.AppendUint64(nil, 1))
+	b.align(4096)
+	piece := func(at int, data []byte) {
+		b.put(be.AppendUint64(nil, uint64(at)), be.AppendUint64(nil, uint64(len(data))), data)
+	}
+	piece(0, make([]byte, 4096))
+	for at := 4096; at < len(file); at += 5000 {
+		piece(at, file[at:min(at+5000, len(file))])
+	}
+	piece(0, file[:4096])
+	b.put(bytes.Repeat([]byte{0xff}, 16))
+	return b.Bytes()
+}

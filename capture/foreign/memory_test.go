@@ -41,7 +41,7 @@ func requireImage(t *testing.T, pages map[uint64][]byte, m *MemoryImage) {
 
 func TestEveryFormatReadsBackWhatWasWritten(t *testing.T) {
 	pages := guestPages()
-	for _, c := range []struct {
+	for i, c := range []struct {
 		format string
 		guest  GuestType
 		file   []byte
@@ -53,8 +53,9 @@ func TestEveryFormatReadsBackWhatWasWritten(t *testing.T) {
 		{FormatXLSave, GuestPV, xlSaveOf(pages, true)},
 		{FormatLiME, GuestBare, limeOf(pages)},
 		{FormatKdump, GuestBare, kdumpOf(pages, 5)},
+		{FormatKdump, GuestBare, flattenedOf(kdumpOf(pages, 5))},
 	} {
-		t.Run(c.format+"/"+string(c.guest), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d/%s/%s", i, c.format, c.guest), func(t *testing.T) {
 			m := openBytes(t, c.file)
 			require.Equal(t, c.format, m.Format)
 			require.Equal(t, c.guest, m.Guest)
@@ -206,7 +207,7 @@ func TestOverlappingSegmentsFirstWins(t *testing.T) {
 }
 
 func TestOtherFilesAreRefused(t *testing.T) {
-	for _, magic := range []string{"\x1f\x8b", "\x0a\x0d\x0d\x0a", "rhswsfj\x00", "\xd4\xc3\xb2\xa1", "makedumpfile\x00"} {
+	for _, magic := range []string{"\x1f\x8b", "\x0a\x0d\x0d\x0a", "rhswsfj\x00", "\xd4\xc3\xb2\xa1"} {
 		b := append([]byte(magic), make([]byte, 8192)...)
 		_, err := OpenMemory(bytes.NewReader(b), int64(len(b)), "f")
 		require.ErrorIs(t, err, ErrUnknownFormat)
@@ -224,7 +225,7 @@ func FuzzOpenMemory(f *testing.F) {
 	pages := map[uint64][]byte{1: all[1], 2: all[2], 7: all[3], 8: all[9]}
 	for _, b := range [][]byte{
 		vmcoreOf(pages), xenCoreOf(pages, false), xenCoreOf(pages, true), xlSaveOf(pages, false),
-		xlSaveOf(pages, true), limeOf(pages), kdumpOf(pages, 5),
+		xlSaveOf(pages, true), limeOf(pages), kdumpOf(pages, 5), flattenedOf(kdumpOf(pages, 5)),
 	} {
 		f.Add(b)
 	}

@@ -354,7 +354,7 @@ func requireFrames(t *testing.T, s *memorySink, n byte, before time.Time) {
 		if p.VNet != nil && p.VNet.Flags&1 != 0 {
 			partial++
 		}
-		require.Less(t, p.Uncertainty, uint32(1e6), "frame %d: stamped within a millisecond", i)
+		require.Less(t, p.Uncertainty, uint32(50e6), "frame %d: 500 ppm of the seconds since the only anchor", i)
 		if i > 0 {
 			require.GreaterOrEqual(t, p.Time, s.packets[i-1].Time-int64(p.Uncertainty), "frame %d", i)
 		}
