@@ -102,7 +102,7 @@ func Verify(src io.ReaderAt, size int64, o VerifyOptions) (*VerifyReport, error)
 		return nil, err
 	}
 	a := newAuditor(r)
-	a.lossy = slices.ContainsFunc(r.chunks, func(c *chunkInfo) bool { return c.head.Type == chunkLoss })
+	a.lossy = r.hasDamage() || slices.ContainsFunc(r.chunks, func(c *chunkInfo) bool { return c.head.Type == chunkLoss })
 	v := &VerifyReport{
 		TapeID: hex.EncodeToString(r.tape[:]), Size: size, Sealed: r.sealed, Encrypted: r.Encrypted(), Chunks: uint64(len(r.chunks)),
 	}
@@ -117,6 +117,7 @@ func Verify(src io.ReaderAt, size int64, o VerifyOptions) (*VerifyReport, error)
 			if !errors.As(err, &d) {
 				return nil, err
 			}
+			a.lossy = true // what refers to this chunk is not damaged as well
 		}
 	}
 	v.count(r)
