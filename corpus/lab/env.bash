@@ -34,8 +34,13 @@ recipe() {
 	{ printf '%s\n' "${text[@]}"; [ $# -eq 0 ] || cat "$@"; } | sha256sum | cut -c1-12
 }
 
-# blank_truth FILE: an empty disk for a guest's own record of what happened.
+# blank_truth FILE: a disk for a guest's own record of what happened, empty but
+# for the witness that writes it.
 blank_truth() {
 	truncate -s 32M "$1"
-	mke2fs -q -F -t ext4 -b 4096 -m 0 -O ^has_journal -L truth "$1" >/dev/null
+	local work
+	work=$(mktemp -d "$cache/.truth.XXXXXX")
+	install -m 755 "$cache/bin/witness" "$work/"
+	mke2fs -q -F -t ext4 -b 4096 -m 0 -O ^has_journal -L truth -d "$work" "$1" >/dev/null
+	rm -rf "$work"
 }

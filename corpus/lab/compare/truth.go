@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,14 +60,24 @@ func readTruth(dir string) (*record, error) {
 	return t, nil
 }
 
-// lines reads one JSON object a line.
+// lines reads one JSON object a line, from the file or its gzipped twin.
 func lines[T any](path string, out *[]T) error {
 	f, err := os.Open(path)
+	packed := errors.Is(err, os.ErrNotExist)
+	if packed {
+		f, err = os.Open(path + ".gz")
+	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	got, err := decode[T](f)
+	r := io.Reader(f)
+	if packed {
+		if r, err = gzip.NewReader(f); err != nil {
+			return fmt.Errorf("%s: %w", f.Name(), err)
+		}
+	}
+	got, err := decode[T](r)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
