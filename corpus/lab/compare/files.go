@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,7 +18,7 @@ type fileEvent struct {
 	OldPath   string     `json:"old_path"`
 	Type      string     `json:"type"`
 	Inode     uint64     `json:"inode"`
-	Size      *int64     `json:"size"`
+	Mode      string     `json:"mode"`
 	Target    string     `json:"target"`
 	SHA256Old string     `json:"sha256_old"`
 	SHA256New string     `json:"sha256_new"`
@@ -68,7 +70,7 @@ var opsFor = map[string][]string{
 	"create": {"create"}, "delete": {"delete", "unlink"}, "unlink": {"unlink"},
 	"write": {"write", "truncate"}, "truncate": {"truncate", "write"}, "rename": {"rename"},
 	"link": {"link"}, "symlink": {"symlink", "create"}, "mkdir": {"mkdir", "create"},
-	"chmod": {"chmod"}, "chown": {"chown"}, "utime": {"utime"},
+	"chmod": {"chmod", "create"}, "chown": {"chown"}, "utime": {"utime"},
 }
 
 // compareSteps finds the event for everything the intruder did.
@@ -84,7 +86,7 @@ func compareSteps(t *record, events []fileEvent, gs gaps) *report {
 			if e.Path != s.path || !slices.Contains(opsFor[s.op], e.Op) {
 				continue
 			}
-			wrong := s.wrong(e)
+			wrong := append(s.wrong(e), s.wrongContent(e, events)...)
 			if len(wrong) == 0 {
 				found = true
 				break
@@ -124,7 +126,7 @@ func (s step) wrong(e fileEvent) []string {
 	if e.Inode != state.Inode {
 		wrong = append(wrong, fmt.Sprintf("inode %d, was %d", e.Inode, state.Inode))
 	}
-	if e.Upper != nil && e.Upper.Before(s.from.Add(-tickSlack)) || e.Lower != nil && e.Lower.After(s.to.Add(tickSlack)) {
+	if !s.overlaps(e) && !(s.op == "chmod" && e.Op == "create") {
 		wrong = append(wrong, fmt.Sprintf("between %s and %s, was between %s and %s", clock(e.Lower), clock(e.Upper), clock(&s.from), clock(&s.to)))
 	}
 	if s.op == "rename" && e.OldPath != s.old {
@@ -136,15 +138,41 @@ func (s step) wrong(e fileEvent) []string {
 	if s.op == "utime" && (e.MTime == nil || !e.MTime.Equal(s.after.Mtime)) {
 		wrong = append(wrong, fmt.Sprintf("mtime %v, was %v", e.MTime, s.after.Mtime))
 	}
-	if s.op == "create" || s.op == "write" {
-		if s.after.SHA256 != "" && e.SHA256New != s.after.SHA256 {
-			wrong = append(wrong, fmt.Sprintf("content %.12s, was %.12s", e.SHA256New, s.after.SHA256))
-		}
-	}
-	if s.op == "write" && s.before != nil && e.SHA256Old != s.before.SHA256 {
-		wrong = append(wrong, fmt.Sprintf("content before %.12s, was %.12s", e.SHA256Old, s.before.SHA256))
+	// A file made and changed within one transaction of the journal comes to
+	// disk once, as it then is.
+	if mode, err := strconv.ParseUint(e.Mode, 8, 32); s.op == "chmod" && (err != nil || uint32(mode) != s.after.Mode&0o7777) {
+		wrong = append(wrong, fmt.Sprintf("mode %s, was %o", e.Mode, s.after.Mode&0o7777))
 	}
 	return wrong
+}
+
+// wrongContent says in what the content before and after a step differs. One
+// step may be several events, an emptied file and then what was written: the
+// first tells what was there before, the last what is there now.
+func (s step) wrongContent(first fileEvent, events []fileEvent) []string {
+	if s.op != "create" && s.op != "write" {
+		return nil
+	}
+	var before, after string
+	for _, e := range events {
+		if e.Path != s.path || e.Inode != first.Inode || !s.overlaps(e) || !slices.Contains([]string{"create", "write", "truncate"}, e.Op) {
+			continue
+		}
+		before, after = cmp.Or(before, e.SHA256Old), cmp.Or(e.SHA256New, after)
+	}
+	var wrong []string
+	if after != s.after.SHA256 {
+		wrong = append(wrong, fmt.Sprintf("content %.12s, was %.12s", after, s.after.SHA256))
+	}
+	if s.op == "write" && s.before != nil && before != s.before.SHA256 {
+		wrong = append(wrong, fmt.Sprintf("content before %.12s, was %.12s", before, s.before.SHA256))
+	}
+	return wrong
+}
+
+// overlaps reports whether the event may have happened during the step.
+func (s step) overlaps(e fileEvent) bool {
+	return (e.Upper == nil || !e.Upper.Before(s.from.Add(-tickSlack))) && (e.Lower == nil || !e.Lower.After(s.to.Add(tickSlack)))
 }
 
 // compareTree holds the events of each stretch between two points against
