@@ -4,6 +4,7 @@ package host
 
 import (
 	"errors"
+	"io"
 
 	"github.com/xentape/xentape/capture/internal/domains"
 	"github.com/xentape/xentape/capture/internal/hypercall"
@@ -54,6 +55,16 @@ func OpenXen(o Options) (*hypercall.Xen, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	return x, nil
+}
+
+// On makes a host of another way to the hypervisor and to xenstore than this
+// machine's.
+func On(p hypercall.Port, store io.ReadWriteCloser) (*Host, error) {
+	x, err := hypercall.New(p, hypercall.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return New(x, xenstore.New(store)), nil
 }
 
 // New makes a host of its parts.

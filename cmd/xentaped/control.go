@@ -24,8 +24,9 @@ type command struct {
 
 // answer is what it says.
 type answer struct {
-	Error  string  `json:"error,omitempty"`
-	Status *status `json:"status,omitempty"`
+	Error  string   `json:"error,omitempty"`
+	Status *status  `json:"status,omitempty"`
+	Pinned []string `json:"pinned,omitempty"` // tapes that a trigger keeps
 }
 
 // duration is written as time.Duration prints it.
@@ -40,7 +41,7 @@ func (d *duration) UnmarshalText(b []byte) error {
 
 // socketPath is where the recorder of a guest listens.
 func socketPath(uuid [16]byte) string {
-	return filepath.Join(stateDir, host.FormatUUID(uuid)+".sock")
+	return filepath.Join(stateDir(), host.FormatUUID(uuid)+".sock")
 }
 
 // listen opens a control socket. A stale one, of a recorder that was killed, is

@@ -13,9 +13,14 @@ import (
 	"github.com/xentape/xentape/capture/host"
 )
 
-// stateDir holds the guard's marks and the control sockets. It must not outlive a
-// boot.
-const stateDir = "/run/xentape"
+// stateDir holds the guard's marks and the control sockets: what the service manager
+// says, by default /run/xentape. It must not outlive a boot.
+func stateDir() string {
+	if d := os.Getenv("RUNTIME_DIRECTORY"); d != "" {
+		return d
+	}
+	return "/run/xentape"
+}
 
 // newGuardCommand is the guard process: record and run start it, nobody else.
 func newGuardCommand() *cobra.Command {
@@ -46,7 +51,7 @@ func runGuard(force bool) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(guard.Serve(conn, x, guard.Marks(stateDir)), x.Close())
+	return errors.Join(guard.Serve(conn, x, guard.Marks(stateDir())), x.Close())
 }
 
 // startGuard starts the guard as a process of its own.
@@ -70,7 +75,7 @@ func newUnpauseMarkedCommand(c *console) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			done, err := guard.UnpauseMarked(guard.Marks(stateDir), x)
+			done, err := guard.UnpauseMarked(guard.Marks(stateDir()), x)
 			for _, d := range done {
 				c.notef("domain %d had been left paused: it runs again", d)
 			}

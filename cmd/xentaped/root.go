@@ -93,6 +93,8 @@ could not be recorded or looked at.`,
 	root.AddCommand(
 		newRecordCommand(c),
 		newSnapshotCommand(c),
+		newRunCommand(c),
+		newTriggerCommand(c),
 		newStatusCommand(c),
 		newDoctorCommand(c),
 		newGuardCommand(),

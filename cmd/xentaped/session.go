@@ -51,6 +51,7 @@ type session struct {
 	console  *console
 	uuid     [16]byte
 	started  time.Time
+	gone     func() // called instead of waiting for the guest to come back; nil: wait
 
 	mu         sync.Mutex
 	mem        *memory.Source            // nil: memory is not recorded now
@@ -230,6 +231,10 @@ func (s *session) stop() {
 
 // changed follows the life of the guest.
 func (s *session) changed(ctx context.Context, c lifecycle.Change) {
+	if s.gone != nil && (c.Kind == lifecycle.Gone || c.Kind == lifecycle.Rebooted) {
+		s.gone()
+		return
+	}
 	switch c.Kind {
 	case lifecycle.Gone:
 		s.console.notef("the guest is gone")

@@ -1,0 +1,100 @@
+package ring_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xentape/xentape/capture/ring"
+)
+
+var begin = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// fill makes n segments of a guest, a minute and size bytes each.
+func fill(t *testing.T, r *ring.Ring, guest string, n, size int) []string {
+	var names []string
+	for i := range n {
+		start := begin.Add(time.Duration(i) * time.Minute)
+		name, err := r.Create(guest, start)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(name, make([]byte, size), 0o600))
+		require.NoError(t, os.Chtimes(name, start.Add(time.Minute), start.Add(time.Minute)))
+		names = append(names, name)
+	}
+	return names
+}
+
+func left(t *testing.T, r *ring.Ring) []string {
+	all, err := r.Segments()
+	require.NoError(t, err)
+	var names []string
+	for _, s := range all {
+		names = append(names, s.Path)
+	}
+	return names
+}
+
+func TestOldestGoFirst(t *testing.T) {
+	r, err := ring.Open(filepath.Join(t.TempDir(), "odd[name]*"), ring.Limits{Bytes: 350})
+	require.NoError(t, err)
+	names := fill(t, r, "web", 5, 100)
+	stray := filepath.Join(filepath.Dir(names[0]), "notes.xtape")
+	require.NoError(t, os.WriteFile(stray, nil, 0o600))
+	gone, err := r.Expire(begin.Add(5*time.Minute), 0, nil)
+	require.NoError(t, err)
+	require.Len(t, gone, 2)
+	require.Equal(t, names[2:], left(t, r))
+	require.FileExists(t, stray)
+}
+
+func TestAgeIsThatOfTheEnd(t *testing.T) {
+	r, err := ring.Open(t.TempDir(), ring.Limits{Age: 2 * time.Minute})
+	require.NoError(t, err)
+	names := fill(t, r, "web", 5, 1)
+	_, err = r.Expire(begin.Add(5*time.Minute), 0, map[string]bool{names[0]: true})
+	require.NoError(t, err)
+	require.Equal(t, []string{names[0], names[2], names[3], names[4]}, left(t, r), "the open one stays")
+}
+
+func TestPinnedSegmentsOutliveTheRing(t *testing.T) {
+	r, err := ring.Open(t.TempDir(), ring.Limits{Age: time.Minute, Bytes: 100})
+	require.NoError(t, err)
+	fill(t, r, "web", 4, 100)
+	fill(t, r, "other", 4, 100)
+	pinned, err := r.Pin("web", begin.Add(150*time.Second))
+	require.NoError(t, err)
+	require.Len(t, pinned, 2)
+	again, err := r.Pin("web", begin.Add(150*time.Second))
+	require.NoError(t, err)
+	require.Equal(t, pinned, again)
+	_, err = r.Expire(begin.Add(time.Hour), 0, nil)
+	require.NoError(t, err)
+	require.Empty(t, left(t, r))
+	for _, p := range pinned {
+		require.FileExists(t, p)
+	}
+}
+
+func TestNeedFreesBytesOfUnpinnedOnly(t *testing.T) {
+	r, err := ring.Open(t.TempDir(), ring.Limits{})
+	require.NoError(t, err)
+	names := fill(t, r, "web", 4, 100)
+	_, err = r.Pin("web", begin.Add(3*time.Minute+1))
+	require.NoError(t, err)
+	gone, err := r.Expire(begin.Add(time.Hour), 250, nil)
+	require.NoError(t, err)
+	require.Len(t, gone, 3)
+	require.Equal(t, names[3:], left(t, r))
+}
+
+func TestGuestNamesThatAreNoDirectoryAreRefused(t *testing.T) {
+	r, err := ring.Open(t.TempDir(), ring.Limits{})
+	require.NoError(t, err)
+	for _, name := range []string{"", "..", "a/b", ".hidden", "nul\x00"} {
+		_, err := r.Create(name, begin)
+		require.Error(t, err, "%q", name)
+	}
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/xentape/xentape/capture/disk"
+	"github.com/xentape/xentape/capture/memory"
+)
+
+// config is the file of run. Every key is described in xentaped.yaml(5).
+type config struct {
+	Directory string        `yaml:"directory"`
+	Guests    []string      `yaml:"guests"` // names or UUIDs; empty: all
+	Segment   time.Duration `yaml:"segment"`
+	Keep      struct {
+		Age   time.Duration `yaml:"age"`
+		Bytes size          `yaml:"bytes"`
+	} `yaml:"keep"`
+	Reserve    size          `yaml:"reserve"` // bytes of the file system never used
+	Memory     *bool         `yaml:"memory"`
+	Disk       *bool         `yaml:"disk"`
+	Network    *bool         `yaml:"network"`
+	Base       bool          `yaml:"base"`
+	Every      time.Duration `yaml:"snapshot-every"`
+	Pause      time.Duration `yaml:"pause-budget"`
+	Track      string        `yaml:"track"`
+	DiskRing   size          `yaml:"disk-ring"`
+	Recipients []string      `yaml:"recipients"`
+	Sign       string        `yaml:"sign"`
+	Limits     struct {
+		Memory size `yaml:"memory"` // of the recorder itself
+		CPUs   int  `yaml:"cpus"`
+	} `yaml:"limits"`
+}
+
+// size is a number of bytes, with KiB, MiB, GiB or TiB if wanted.
+type size int64
+
+func (s *size) UnmarshalYAML(n *yaml.Node) error {
+	var number int64
+	var unit string
+	if _, err := fmt.Sscanf(n.Value+" ", "%d%s", &number, &unit); err != nil && number == 0 && n.Value != "0" {
+		return fmt.Errorf("line %d: size %q: not like 64MiB", n.Line, n.Value)
+	}
+	shift := slices.Index([]string{"", "KiB", "MiB", "GiB", "TiB"}, unit)
+	if shift < 0 || number < 0 || number > 1<<(62-10*shift) {
+		return fmt.Errorf("line %d: size %q: not like 64MiB", n.Line, n.Value)
+	}
+	*s = size(number << (10 * shift))
+	return nil
+}
+
+// defaults are what a file need not say.
+func defaults() config {
+	on := true
+	c := config{
+		Directory: "/var/lib/xentape", Segment: 10 * time.Minute, Reserve: 1 << 30,
+		Memory: &on, Disk: &on, Network: &on, Every: 0,
+		Pause: memory.DefaultPauseBudget, Track: string(memory.TrackHash), DiskRing: 16 << 20,
+	}
+	c.Keep.Age, c.Keep.Bytes = 6*time.Hour, 20<<30
+	return c
+}
+
+func readConfig(name string) (*config, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	c, err := parseConfig(text)
+	if err != nil {
+		return nil, &exitError{exitUsage, fmt.Errorf("%s: %w", name, err)}
+	}
+	return c, nil
+}
+
+// parseConfig refuses keys it does not know: a misspelt limit is no limit.
+func parseConfig(text []byte) (*config, error) {
+	c := defaults()
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	d.KnownFields(true)
+	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	switch {
+	case c.Segment < time.Minute:
+		return nil, fmt.Errorf("segment: %v is less than a minute", c.Segment)
+	case c.Pause <= 0:
+		return nil, fmt.Errorf("pause-budget: %v is not positive", c.Pause)
+	case c.Track != string(memory.TrackHash) && c.Track != string(memory.TrackLogDirty):
+		return nil, fmt.Errorf("track: %q is not hash or logdirty", c.Track)
+	case c.DiskRing < disk.DefaultRing/64 || c.DiskRing&(c.DiskRing-1) != 0:
+		return nil, fmt.Errorf("disk-ring: %d is not a power of two of at least 1MiB", c.DiskRing)
+	case c.Directory == "":
+		return nil, errors.New("directory: empty")
+	}
+	return &c, nil
+}
+
+// sources is what the file asks to record of each guest.
+func (c *config) sources() sources {
+	return sources{
+		memory: *c.Memory, disk: *c.Disk, network: *c.Network, base: c.Base, reads: true, ring: int(c.DiskRing),
+		memConfig: memory.Config{
+			Automatic: -1, Every: c.Every, PauseBudget: c.Pause, Tracking: memory.Tracking(c.Track),
+		},
+	}
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/xentape/xentape/capture"
+	"github.com/xentape/xentape/capture/guard"
+	"github.com/xentape/xentape/capture/host"
+	"github.com/xentape/xentape/capture/lifecycle"
+	"github.com/xentape/xentape/capture/ring"
+	"github.com/xentape/xentape/format"
+)
+
+// recorderSet is the flight recorder of a host: one flight for each guest, and the
+// ring they share.
+type recorderSet struct {
+	config  *config
+	host    *host.Host
+	guard   *guard.Client
+	clock   *capture.Clock
+	ring    *ring.Ring
+	console *console
+
+	mu   sync.Mutex
+	open map[string]bool // segments being written
+}
+
+// overlap is how long two segments of a guest are both written, so that nothing
+// falls between them.
+const overlap = 2 * time.Second
+
+// retry is how long a guest waits after a segment failed.
+const retry = 10 * time.Second
+
+// flight records one guest, segment after segment.
+type flight struct {
+	set   *recorderSet
+	guest *host.Guest
+
+	mu      sync.Mutex
+	current *session // nil between segments
+	tape    *tapeFile
+	path    string
+	failed  format.Gap // what the next segment has to tell; Reason 0: nothing
+}
+
+// fly records until ctx ends or the guest is gone.
+func (f *flight) fly(ctx context.Context) {
+	socket, err := listen(socketPath(f.guest.UUID))
+	if err != nil {
+		f.set.console.notef("%s: %v", f.guest.Name, err)
+		return
+	}
+	defer socket.Close()
+	go serve(ctx, socket, f.handle)
+	var segments sync.WaitGroup
+	defer segments.Wait()
+	for ctx.Err() == nil && f.set.exists(f.guest) {
+		life, end := context.WithCancel(ctx)
+		done := make(chan error, 1)
+		segments.Go(func() {
+			defer end()
+			err := f.segment(life, end)
+			if err != nil {
+				f.failure(err)
+			}
+			done <- err
+		})
+		select {
+		case err := <-done:
+			end()
+			if err != nil {
+				sleep(ctx, retry)
+			}
+			continue
+		case <-time.After(f.set.config.Segment):
+		case <-ctx.Done():
+		}
+		// The next segment begins; this one ends a little later.
+		segments.Go(func() {
+			sleep(ctx, overlap)
+			end()
+		})
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// failure notes that a segment ended before its time, for the next one to tell.
+func (f *flight) failure(err error) {
+	f.set.console.notef("%s: %v", f.guest.Name, err)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failed.Reason == 0 {
+		f.failed.From = f.set.clock.Now()
+	}
+	f.failed.Reason, f.failed.Count, f.failed.Detail = format.GapUnknown, format.Unknown, err.Error()
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, errNoRoom) {
+		f.failed.Reason = format.GapDiskFull
+	}
+}
+
+// segment records one tape, until ctx ends or the guest is gone.
+func (f *flight) segment(ctx context.Context, end func()) error {
+	set := f.set
+	if err := set.makeRoom(); err != nil {
+		return err
+	}
+	path, err := set.ring.Create(host.FormatUUID(f.guest.UUID), time.Now())
+	if err != nil {
+		return err
+	}
+	tape, err := createTape(path, tapeOptions{recipients: set.config.Recipients, signKey: set.config.Sign}, set.clock)
+	if err != nil {
+		return err
+	}
+	set.writing(path, true)
+	defer set.writing(path, false)
+	recorder := capture.NewRecorder(tape, set.clock, capture.RecorderOptions{Report: set.console.notef})
+	s := &session{
+		host: set.host, guard: set.guard, recorder: recorder, clock: set.clock, want: set.config.sources(),
+		console: set.console, uuid: f.guest.UUID, started: time.Now(), devices: map[string]capture.Source{},
+		gone: end,
+	}
+	startEvent(recorder, f.guest, format.Attr{Name: "mode", Value: "flight"})
+	if gap := f.takeFailure(); gap.Reason != 0 {
+		gap.To = set.clock.Now()
+		gap.Time = gap.To
+		if err := tape.Write(&gap); err != nil {
+			return errors.Join(err, tape.Close())
+		}
+	}
+	s.add(ctx, lifecycle.New(lifecycle.Config{Directory: set.host.Directory, Clock: set.clock, UUID: f.guest.UUID, OnChange: s.changed}))
+	s.start(ctx, f.guest, 0)
+	f.mu.Lock()
+	f.current, f.tape, f.path = s, tape, path
+	f.mu.Unlock()
+	return recorder.Run(ctx)
+}
+
+func (f *flight) takeFailure() format.Gap {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	gap := f.failed
+	f.failed = format.Gap{}
+	return gap
+}
+
+// handle answers on the guest's control socket.
+func (f *flight) handle(ctx context.Context, c command) answer {
+	f.mu.Lock()
+	s, tape, path := f.current, f.tape, f.path
+	f.mu.Unlock()
+	if s == nil {
+		return answer{Error: "no segment is being recorded"}
+	}
+	st := func() *status {
+		st := &status{Guest: f.guest.Name, Tape: path, Bytes: tape.size()}
+		s.fill(st)
+		return st
+	}
+	if c.Verb != "trigger" {
+		return s.handle(ctx, c, st)
+	}
+	since := time.Now().Add(-time.Duration(c.Keep))
+	s.recorder.Event("trigger", "keep", time.Duration(c.Keep).String())
+	err := s.snapshot(ctx)
+	if errors.Is(err, errNoMemory) {
+		err = nil
+	}
+	pinned, perr := f.set.ring.Pin(host.FormatUUID(f.guest.UUID), since)
+	if err = errors.Join(err, perr); err != nil {
+		return answer{Error: err.Error(), Status: st(), Pinned: pinned}
+	}
+	return answer{Status: st(), Pinned: pinned}
+}
+
+func (r *recorderSet) writing(path string, on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if on {
+		r.open[path] = true
+	} else {
+		delete(r.open, path)
+	}
+}
+
+// exists says whether the guest is still there.
+func (r *recorderSet) exists(g *host.Guest) bool {
+	info, err := r.host.Xen.DomainInfo(g.Domain)
+	return err == nil && info.Handle == g.UUID && !info.Gone()
+}
+
+// errNoRoom says that the file system is full of what may not be given up.
+var errNoRoom = errors.New("the file system has no room left beside its reserve, and nothing may be given up")
+
+// makeRoom gives up what the limits say, and more if the file system demands it.
+func (r *recorderSet) makeRoom() error {
+	free, err := freeBytes(r.config.Directory)
+	if err != nil {
+		return err
+	}
+	need := int64(r.config.Reserve) - free
+	r.mu.Lock()
+	open := make(map[string]bool, len(r.open))
+	for p := range r.open {
+		open[p] = true
+	}
+	r.mu.Unlock()
+	gone, err := r.ring.Expire(time.Now(), need, open)
+	if err != nil {
+		return err
+	}
+	for _, s := range gone {
+		if !s.Pinned {
+			need -= s.Bytes
+		}
+	}
+	if need > 0 {
+		return errNoRoom
+	}
+	return nil
+}
+
+// freeBytes is what a file system has room for.
+func freeBytes(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xentape/xentape/capture"
+	"github.com/xentape/xentape/capture/fakexen"
+	"github.com/xentape/xentape/capture/guard"
+	"github.com/xentape/xentape/capture/host"
+	"github.com/xentape/xentape/capture/ring"
+	"github.com/xentape/xentape/format"
+)
+
+// service is the flight recorder on an imaginary host.
+type service struct {
+	xen  *fakexen.Host
+	set  *recorderSet
+	uuid [16]byte
+	stop func()
+}
+
+func startService(t *testing.T, change func(*config)) *service {
+	t.Setenv("RUNTIME_DIRECTORY", t.TempDir())
+	guest := fakexen.NewHVM(5, 0, 1, 2, 3, 700)
+	s := &service{xen: fakexen.NewHost(guest), uuid: guest.UUID}
+	store := fakexen.NewStore(map[string]string{"/local/domain/5/name": "web", "/libxl/5/type": "pvh", "/local/domain/0/name": "Domain-0"})
+	h, err := host.On(s.xen, store.Dial())
+	require.NoError(t, err)
+	ours, theirs := net.Pipe()
+	go guard.Serve(theirs, h.Xen, guard.Marks(stateDir()))
+	cfg := defaults()
+	off := false
+	cfg.Directory, cfg.Segment, cfg.Reserve = t.TempDir(), 300*time.Millisecond, 0
+	cfg.Disk, cfg.Network = &off, &off
+	cfg.Pause = time.Minute
+	if change != nil {
+		change(&cfg)
+	}
+	clock, err := capture.NewClock()
+	require.NoError(t, err)
+	r, err := ring.Open(cfg.Directory, ring.Limits{Age: cfg.Keep.Age, Bytes: int64(cfg.Keep.Bytes)})
+	require.NoError(t, err)
+	s.set = &recorderSet{
+		config: &cfg, host: h, guard: guard.NewClient(ours, h.Xen), clock: clock, ring: r,
+		console: &console{out: io.Discard, err: io.Discard}, open: map[string]bool{},
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.set.run(ctx) }()
+	s.stop = func() {
+		cancel()
+		require.NoError(t, <-done)
+		require.Zero(t, s.xen.State(5).Pauses, "the guest was left paused")
+	}
+	return s
+}
+
+func (s *service) segments(t *testing.T) []ring.Segment {
+	all, err := s.set.ring.Segments()
+	require.NoError(t, err)
+	return all
+}
+
+func openTape(t *testing.T, name string) *format.Reader {
+	f, err := os.Open(name)
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	info, err := f.Stat()
+	require.NoError(t, err)
+	rd, err := format.Open(f, info.Size(), format.ReaderOptions{})
+	require.NoError(t, err)
+	return rd
+}
+
+func TestSegmentsEachAreATapeOfTheirOwn(t *testing.T) {
+	s := startService(t, nil)
+	require.Eventually(t, func() bool { return len(s.segments(t)) >= 4 }, 30*time.Second, 10*time.Millisecond)
+	s.stop()
+	all := s.segments(t)
+	var before int64
+	for i, seg := range all {
+		rd := openTape(t, seg.Path)
+		require.True(t, rd.Sealed(), seg.Path)
+		require.Empty(t, rd.Damage())
+		anchors := rd.Anchors()
+		require.NotEmpty(t, anchors)
+		if i > 0 {
+			require.Less(t, anchors[0].Time, before, "nothing falls between segments")
+		}
+		before = anchors[len(anchors)-1].Time
+		if i < len(all)-1 { // the last may have been stopped in its first moments
+			require.NotEmpty(t, rd.Snapshots())
+		}
+	}
+}
+
+func TestTriggerTakesASnapshotAndKeepsTheTapes(t *testing.T) {
+	s := startService(t, func(c *config) { c.Segment, c.Keep.Age = time.Hour, time.Nanosecond })
+	path := socketPath(s.uuid)
+	var a *answer
+	require.Eventually(t, func() bool {
+		var err error
+		a, err = ask(t.Context(), path, command{Verb: "trigger", Keep: duration(time.Minute)})
+		return err == nil
+	}, 30*time.Second, 10*time.Millisecond)
+	require.Len(t, a.Pinned, 1)
+	require.GreaterOrEqual(t, a.Status.Memory.Snapshots, uint64(2))
+	_, err := ask(t.Context(), path, command{Verb: "dance"})
+	require.ErrorContains(t, err, `verb "dance" is not known`)
+	s.stop()
+	_, err = s.set.ring.Expire(time.Now().Add(time.Hour), 0, nil)
+	require.NoError(t, err)
+	require.Empty(t, s.segments(t))
+	rd := openTape(t, a.Pinned[0])
+	require.True(t, rd.Sealed(), "a tape that is pinned while it is written is completed")
+	require.GreaterOrEqual(t, len(rd.Snapshots()), 2)
+}
+
+func TestFullFileSystemIsAGapNotACrash(t *testing.T) {
+	s := startService(t, nil)
+	defer s.stop()
+	f := &flight{set: s.set, guest: &host.Guest{Domain: 5, UUID: s.uuid, Name: "web"}}
+	s.set.config.Reserve = 1 << 60
+	require.ErrorIs(t, f.segment(t.Context(), func() {}), errNoRoom)
+	f.failure(errNoRoom)
+	gap := f.takeFailure()
+	require.Equal(t, format.GapDiskFull, gap.Reason)
+	require.Equal(t, uint64(format.Unknown), gap.Count)
+	require.Zero(t, f.takeFailure().Reason)
+}
+
+func TestGuestThatIsGoneEndsItsFlight(t *testing.T) {
+	s := startService(t, func(c *config) { c.Segment = time.Hour })
+	require.Eventually(t, func() bool { return len(s.segments(t)) == 1 }, 30*time.Second, 10*time.Millisecond)
+	s.xen.Kill(5)
+	name := s.segments(t)[0].Path
+	require.Eventually(t, func() bool { return openTape(t, name).Sealed() }, 30*time.Second, 50*time.Millisecond)
+	s.stop()
+}
+
+func TestConfig(t *testing.T) {
+	c, err := parseConfig(nil)
+	require.NoError(t, err)
+	require.Equal(t, 6*time.Hour, c.Keep.Age)
+	require.True(t, c.sources().disk)
+	c, err = parseConfig([]byte("guests: [web]\nsegment: 5m\nkeep: {age: 1h, bytes: 512MiB}\ndisk: false\nlimits: {memory: 1GiB, cpus: 1}\n"))
+	require.NoError(t, err)
+	require.Equal(t, size(512<<20), c.Keep.Bytes)
+	require.False(t, c.sources().disk)
+	for text, says := range map[string]string{
+		"segmnt: 5m":                 "field segmnt not found",
+		"segment: 5s":                "less than a minute",
+		"track: magic":               "not hash or logdirty",
+		"keep: {bytes: 5XB}":         "not like 64MiB",
+		"keep: {bytes: -5}":          "not like 64MiB",
+		"disk-ring: 3MiB":            "not a power of two",
+		"pause-budget: 0s":           "not positive",
+		"directory: \"\"":            "directory: empty",
+		"keep: {bytes: 99999999TiB}": "not like 64MiB",
+	} {
+		_, err := parseConfig([]byte(text))
+		require.ErrorContains(t, err, says, fmt.Sprintf("%q", text))
+	}
+}
+
+func TestSecondRecorderOfAGuestIsRefused(t *testing.T) {
+	t.Setenv("RUNTIME_DIRECTORY", t.TempDir())
+	path := socketPath([16]byte{1})
+	l, err := listen(path)
+	require.NoError(t, err)
+	go serve(t.Context(), l, func(context.Context, command) answer { return answer{} })
+	_, err = listen(path)
+	require.ErrorContains(t, err, "another recorder")
+	// One that was killed leaves its socket behind: that is no recorder.
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	require.NoError(t, l.Close())
+	l, err = listen(path)
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+}

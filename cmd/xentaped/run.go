@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/xentape/xentape/capture"
+	"github.com/xentape/xentape/capture/host"
+	"github.com/xentape/xentape/capture/ring"
+)
+
+func newRunCommand(c *console) *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use:   "run --config FILE",
+		Short: "The service: record every guest into a ring of the last hours",
+		Long: `Record all guests, or those the configuration names, into segments that each are a
+tape of their own. The oldest go when they are too old, too many, or the file system
+is full; "xentaped trigger" keeps those of the last minutes.`,
+		Args: exactly(0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if name == "" {
+				return usagef("run: --config FILE is required")
+			}
+			cfg, err := readConfig(name)
+			if err != nil {
+				return err
+			}
+			return runService(cmd.Context(), c, cfg)
+		},
+	}
+	cmd.Flags().StringVar(&name, "config", "", "configuration file (required)")
+	return cmd
+}
+
+// lookEvery is how often the service looks for new guests and at its limits.
+const lookEvery = 5 * time.Second
+
+func runService(ctx context.Context, c *console, cfg *config) (err error) {
+	if cfg.Limits.Memory > 0 {
+		debug.SetMemoryLimit(int64(cfg.Limits.Memory))
+	}
+	if cfg.Limits.CPUs > 0 {
+		runtime.GOMAXPROCS(cfg.Limits.CPUs)
+	}
+	h, err := host.Open(host.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.Close()) }()
+	keeper, err := startGuard(h.Xen, false)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, keeper.Close()) }()
+	clock, err := capture.NewClock()
+	if err != nil {
+		return err
+	}
+	r, err := ring.Open(cfg.Directory, ring.Limits{Age: cfg.Keep.Age, Bytes: int64(cfg.Keep.Bytes)})
+	if err != nil {
+		return err
+	}
+	set := &recorderSet{config: cfg, host: h, guard: keeper, clock: clock, ring: r, console: c, open: map[string]bool{}}
+	if err := notify("READY=1"); err != nil {
+		c.notef("service manager: %v", err)
+	}
+	return set.run(ctx)
+}
+
+// run starts a flight for each guest that appears, and keeps the ring within its
+// limits.
+func (r *recorderSet) run(ctx context.Context) error {
+	var flights sync.WaitGroup
+	defer flights.Wait()
+	var mu sync.Mutex
+	flying := map[uint16]bool{}
+	for {
+		guests, err := r.host.Guests(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, g := range guests {
+			mu.Lock()
+			known := flying[g.Domain]
+			flying[g.Domain] = true
+			mu.Unlock()
+			if known || !r.config.wants(g) {
+				continue
+			}
+			flights.Go(func() {
+				r.console.notef("recording %s (domain %d, %s)", g.Name, g.Domain, g.Type)
+				(&flight{set: r, guest: g}).fly(ctx)
+				r.console.notef("%s (domain %d) is not recorded any more", g.Name, g.Domain)
+				mu.Lock()
+				delete(flying, g.Domain)
+				mu.Unlock()
+			})
+		}
+		if err := r.makeRoom(); err != nil && !errors.Is(err, errNoRoom) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(lookEvery):
+		}
+	}
+}
+
+func (c *config) wants(g *host.Guest) bool {
+	return len(c.Guests) == 0 || slices.Contains(c.Guests, g.Name) || slices.Contains(c.Guests, host.FormatUUID(g.UUID))
+}
+
+// notify tells the service manager how the service is (sd_notify(3)).
+func notify(state string) error {
+	name := os.Getenv("NOTIFY_SOCKET")
+	if name == "" {
+		return nil
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	_, err = conn.Write([]byte(state))
+	return errors.Join(err, conn.Close())
+}
+
+func newTriggerCommand(c *console) *cobra.Command {
+	var all bool
+	var keep time.Duration
+	cmd := &cobra.Command{
+		Use:   "trigger DOMAIN|--all",
+		Short: "Have the service take a snapshot now and keep what it has of the last minutes",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if all == (len(args) == 1) {
+				return usagef("usage: xentaped trigger DOMAIN, or trigger --all")
+			}
+			return runTrigger(cmd.Context(), c, args, keep)
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "every guest that is being recorded")
+	cmd.Flags().DurationVar(&keep, "keep", 30*time.Minute, "how far back to keep")
+	return cmd
+}
+
+func runTrigger(ctx context.Context, c *console, args []string, keep time.Duration) error {
+	h, err := host.Open(host.Options{})
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	var guests []*host.Guest
+	if len(args) == 1 {
+		g, err := h.Find(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		guests = []*host.Guest{g}
+	} else if guests, err = h.Guests(ctx); err != nil {
+		return err
+	}
+	var errs []error
+	for _, g := range guests {
+		a, err := ask(ctx, socketPath(g.UUID), command{Verb: "trigger", Keep: duration(keep)})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", g.Name, err))
+		}
+		if a != nil {
+			for _, p := range a.Pinned {
+				fmt.Fprintln(c.out, p)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
