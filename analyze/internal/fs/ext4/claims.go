@@ -36,11 +36,6 @@ func (c claim) shift(n uint64) claim {
 	return c
 }
 
-// metadata reports whether the filesystem writes such a block through its journal.
-func (c claim) metadata() bool {
-	return c.kind != kindFree && c.kind != kindData && c.kind != kindJournal
-}
-
 // pend remembers when a block without owner was written: with data=ordered the
 // content arrives before the transaction that says whose it is.
 type pend struct{ first, last uint32 } // indices into stamps

@@ -55,7 +55,6 @@ func merge(rs []fs.Range) []fs.Range {
 type batchMeta struct {
 	blocks      []uint64
 	first, last fs.Stamp
-	tamper      bool
 }
 
 func (f *FS) touch(n uint32, s fs.Sink) {
