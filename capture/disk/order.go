@@ -13,10 +13,15 @@ const sectorSize = 512
 // kernel side copies no more (MAX_PIECES of blocks.bpf.c).
 const maxPayload = 16 << 20
 
-// payloadPatience is how long the pieces of a write may take from the first to the
-// last, in ns. They are reported by one run of the program in the kernel, so that a
-// piece not there by then has been dropped.
-const payloadPatience = 200e6
+// How long the pieces of a write may take, in ns, before they count as dropped. They
+// are reported by one run of the program in the kernel, which on a host short of
+// CPUs may itself be kept waiting; where much is held back behind a write, patience
+// is short, so that memory is bounded.
+const (
+	payloadPatience = 2e9
+	shortPatience   = 200e6
+	heldLimit       = 64 << 20 // bytes of payload held back at which it is short
+)
 
 // stampError is what lies between a request and its time stamp, in ns.
 const stampError = 1000
@@ -30,6 +35,7 @@ type order struct {
 	queue   []*pending
 	filling map[uint64]*pending // writes that wait for payload
 	free    [][]byte
+	held    int // bytes of payload in queue
 
 	noPayload bool // no write will have one
 
@@ -69,6 +75,7 @@ func (o *order) add(e *bpf.Event) {
 		if format.DiskOp(e.Op) == format.DiskWrite && e.Bytes > 0 {
 			if e.Bytes <= maxPayload && !o.noPayload {
 				p.data = o.buffer(int(e.Bytes))
+				o.held += len(p.data)
 				o.filling[e.ID] = p
 			} else {
 				p.noData = true
@@ -104,6 +111,7 @@ func (o *order) buffer(n int) []byte {
 }
 
 func (o *order) release(p *pending) {
+	o.held -= len(p.data)
 	if p.data != nil && len(o.free) < 64 {
 		o.free = append(o.free, p.data)
 	}
@@ -114,9 +122,13 @@ func (o *order) release(p *pending) {
 // in time holds up those behind it no longer, and is written without.
 func (o *order) commit(now int64) error {
 	n := 0
+	patience := int64(payloadPatience)
+	if o.held > heldLimit {
+		patience = shortPatience
+	}
 	for _, p := range o.queue {
 		if p.waits() {
-			if now-p.event.Time < payloadPatience {
+			if now-p.event.Time < patience {
 				break
 			}
 			p.noData = true
