@@ -15,7 +15,7 @@ import (
 	"github.com/xentape/xentape/capture/memory"
 )
 
-// config is the file of run. Every key is described in xentaped.yaml(5).
+// config is the file of run. Every key is in service/xentaped.yaml.
 type config struct {
 	Directory string        `yaml:"directory"`
 	Guests    []string      `yaml:"guests"` // names or UUIDs; empty: all
