@@ -25,6 +25,9 @@ func (c *classifier) interval(e *Event) {
 			t = Time(w.attr.MTime)
 		}
 		if e.MTime != e.CTime && c.forged(e) {
+			if c.beforeChange(e) {
+				return
+			}
 			t, basis = e.CTime, BasisChange
 		}
 		lo = 0 // content may reach the disk long after the commit that dated it
@@ -52,6 +55,17 @@ func (c *classifier) interval(e *Event) {
 	if hi != 0 {
 		e.TimeUpper = Time(hi)
 	}
+}
+
+// beforeChange dates a write whose modification time was set to something else
+// afterwards: that set the change time too, so the write lies between the inode's
+// birth and the change time. It reports whether the inode has such times.
+func (c *classifier) beforeChange(e *Event) bool {
+	if !e.CTime.Known() || !e.BTime.Known() || e.CTime < e.BTime {
+		return false
+	}
+	e.TimeLower, e.TimeUpper, e.TimeBasis = e.BTime, e.CTime+Time(tick), BasisChange
+	return true
 }
 
 // forged: the inode says it was modified before it existed, or its mtime is not

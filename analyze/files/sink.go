@@ -57,6 +57,11 @@ func (v *volumeState) Commit(tx *fs.Tx) {
 	c.contents()
 	c.flush()
 	for id := range v.before {
+		// A size that was committed ahead of the content it counts: the content
+		// from before that is still the old one when the rest arrives.
+		if x := c.inodes[id]; x != nil && c.data[id] == nil && x.Old.Live && x.New.Size > x.Old.Size && !fresh(x) && !c.truncated(id) {
+			continue
+		}
 		if c.inodes[id] != nil || c.data[id] != nil {
 			delete(v.before, id)
 		}
