@@ -8,8 +8,15 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
+// Compressor makes zstd frames (RFC 8878) of at most MaxChunk bytes of content;
+// *zstd.Encoder is one. EncodeAll appends a frame of src to dst. It is used by one
+// goroutine at a time.
+type Compressor interface {
+	EncodeAll(src, dst []byte) []byte
+}
+
 // encodeBody compresses a body, or leaves it when compression gains nothing.
-func encodeBody(e *zstd.Encoder, plain, dst []byte) ([]byte, codec) {
+func encodeBody(e Compressor, plain, dst []byte) ([]byte, codec) {
 	if len(plain) == 0 {
 		return nil, codecNone
 	}
@@ -20,7 +27,7 @@ func encodeBody(e *zstd.Encoder, plain, dst []byte) ([]byte, codec) {
 	return out, codecZstd
 }
 
-func newEncoder() (*zstd.Encoder, error) {
+func newEncoder() (Compressor, error) {
 	// SpeedFastest: two thirds of the speed of not compressing at all is lost
 	// with the next level, for 3 % of size (SPEC.md §4.2). No content checksum:
 	// the chunk has one over the stored bytes.

@@ -18,6 +18,10 @@ type WriterOptions struct {
 	Signer     *SigningKey     // nil: tree heads are recorded unsigned. The Writer evolves it in place
 	Rand       io.Reader       // keys and the dedupe secret; crypto/rand when nil. With a fixed one, the tape of an unsealed recording is reproducible
 
+	// Compressor makes the compressor of each worker; nil: the fastest level, which
+	// keeps up with a guest. The tape does not tell which was used.
+	Compressor func() (Compressor, error)
+
 	ChunkSize       int   // bytes of content at which a chunk is cut; 1 MiB
 	Workers         int   // goroutines that compress; the number of CPUs, at most 8
 	CheckpointEvery int   // chunks between automatic checkpoints; 256
@@ -28,6 +32,9 @@ type WriterOptions struct {
 func (o *WriterOptions) setDefaults() {
 	if o.Rand == nil {
 		o.Rand = rand.Reader
+	}
+	if o.Compressor == nil {
+		o.Compressor = newEncoder
 	}
 	if o.ChunkSize == 0 {
 		o.ChunkSize = 1 << 20

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 // draft is a chunk on its way to the file. Its number is given when it is cut;
@@ -39,11 +37,11 @@ type pipeline struct {
 	em    *emitter
 }
 
-func startPipeline(w io.Writer, header FileHeader, workers int) (*pipeline, error) {
+func startPipeline(w io.Writer, header FileHeader, workers int, compressor func() (Compressor, error)) (*pipeline, error) {
 	p := &pipeline{queue: make(chan *draft, 2*workers), work: make(chan *draft, 2*workers)}
-	encoders := make([]*zstd.Encoder, workers+1)
+	encoders := make([]Compressor, workers+1)
 	for i := range encoders {
-		e, err := newEncoder()
+		e, err := compressor()
 		if err != nil {
 			return nil, fmt.Errorf("zstd: %w", err)
 		}
@@ -83,7 +81,7 @@ func (p *pipeline) stop() {
 }
 
 // pack compresses, seals and lays out the chunk.
-func (d *draft) pack(e *zstd.Encoder) {
+func (d *draft) pack(e Compressor) {
 	var bm bodyMeta
 	stored := d.plain
 	if d.meta != nil {
@@ -115,7 +113,7 @@ func (d *draft) pack(e *zstd.Encoder) {
 // need. It belongs to one goroutine.
 type emitter struct {
 	w      io.Writer
-	enc    *zstd.Encoder
+	enc    Compressor
 	header FileHeader
 	offset int64
 	tree   tree

@@ -56,7 +56,7 @@ func NewWriter(w io.Writer, o WriterOptions) (*Writer, error) {
 	if o.Signer != nil {
 		h.Signer = o.Signer.Public()
 	}
-	p, err := startPipeline(w, h, o.Workers)
+	p, err := startPipeline(w, h, o.Workers, o.Compressor)
 	if err != nil {
 		return nil, err
 	}
