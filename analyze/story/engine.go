@@ -299,6 +299,10 @@ func addedLines(diff string) []string {
 	return out
 }
 
+// ruled are the findings of the file analyzer that the rules draw again, with the
+// process and the connection beside the file.
+var ruled = map[string]bool{"persistence": true, "setuid": true, "account-change": true, "log-tampering": true}
+
 // oddities takes over what the analyzers found by themselves.
 func (e *Engine) oddities(in *Input) {
 	for _, f := range e.procs.Findings() {
@@ -321,9 +325,15 @@ func (e *Engine) oddities(in *Input) {
 	}
 	for _, id := range e.order {
 		for _, f := range e.disks[id].a.Findings() {
+			if ruled[f.Kind] {
+				continue
+			}
 			o := Oddity{Rule: f.Kind, Severity: f.Severity, Summary: strings.ReplaceAll(f.Kind, "-", " ") + ": " + f.Path, Why: strings.Join(f.Reasons, "; "), File: -1}
 			if f.Time.Known() {
 				o.At = int64(f.Time)
+				if e.clock != nil {
+					o.At -= e.clock.Ahead
+				}
 			}
 			o.Evidence = []Evidence{{Stream: f.Disk, Records: f.Records}}
 			for i := range in.Files {
