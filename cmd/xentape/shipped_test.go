@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xentape/xentape/corpus"
+)
+
+const shipped = "../../corpus/tapes"
+
+// TestShippedCorpus replays every tape that ships and compares.
+func TestShippedCorpus(t *testing.T) {
+	require.NotContains(t, ok(t, "corpus", "verify", shipped), "FAIL")
+}
+
+// TestCorpusCatchesBrokenAnalyzers: each mutation is a mistake an analyzer could
+// make tomorrow, and the shipped corpus must notice it.
+func TestCorpusCatchesBrokenAnalyzers(t *testing.T) {
+	ends := regexp.MustCompile(`"id\.orig_p":(\d+),"id\.resp_h":"([^"]*)","id\.resp_p":(\d+)`)
+	mutations := map[string]func(output string, lines []byte) []byte{
+		"the last process of the list is missed": func(o string, b []byte) []byte {
+			if o != "ps" {
+				return b
+			}
+			all := strings.SplitAfter(string(b), "\n")
+			return []byte(strings.Join(append(all[:len(all)-3], all[len(all)-2:]...), ""))
+		},
+		"originator and responder ports are mixed up": func(o string, b []byte) []byte {
+			if o != "conns" {
+				return b
+			}
+			return ends.ReplaceAll(b, []byte(`"id.orig_p":$3,"id.resp_h":"$2","id.resp_p":$1`))
+		},
+		"times of files lose their fractions": func(o string, b []byte) []byte {
+			if o != "files" {
+				return b
+			}
+			return regexp.MustCompile(`(:\d\d)\.\d+Z`).ReplaceAll(b, []byte("${1}Z"))
+		},
+	}
+	cases, err := corpus.Load(shipped)
+	require.NoError(t, err)
+	sound := analyzeOutputs(&keyFlags{})
+	for name, mutate := range mutations {
+		broken := func(ctx context.Context, tape string, outputs []string) (map[string][]byte, error) {
+			got, err := sound(ctx, tape, outputs)
+			for o := range got {
+				got[o] = mutate(o, got[o])
+			}
+			return got, err
+		}
+		results, err := corpus.Verify(context.Background(), cases, broken, 2, nil)
+		require.NoError(t, err)
+		caught := false
+		for _, r := range results {
+			require.NoError(t, r.Err)
+			caught = caught || !r.OK()
+		}
+		require.True(t, caught, name)
+	}
+}
+
+func TestWorkersDoNotChangeTheAnswer(t *testing.T) {
+	tape := shipped + "/web-intrusion/tape.xtape"
+	one := ok(t, "conns", "--json", "--workers", "1", tape)
+	require.NotEmpty(t, one)
+	for _, n := range []string{"2", "8", "-1"} {
+		require.Equal(t, one, ok(t, "conns", "--json", "--workers", n, tape), n)
+	}
+}
+
+// TestTheStoryOfTheShippedTape asks for what the incident is known to hold.
+func TestTheStoryOfTheShippedTape(t *testing.T) {
+	rules := map[string]bool{}
+	for _, it := range lines(t, ok(t, "story", "--findings", "--json", shipped+"/web-intrusion/tape.xtape")) {
+		rules[it["rule"].(string)] = true
+		require.NotEmpty(t, it["evidence"])
+	}
+	for _, r := range []string{"dropped-executable-deleted", "imitates-kernel-thread", "reverse-shell", "downloaded-program-running", "uid0-account", "cron-persistence", "log-wiping", "setuid-root", "time-stomp"} {
+		require.True(t, rules[r], "no finding of %s", r)
+	}
+}
