@@ -405,3 +405,20 @@ func (e *Engine) FileEvents() []files.Event {
 	}
 	return all
 }
+
+// Disk is one disk of the tape as it was followed.
+type Disk struct {
+	Name   string
+	State  *files.Tree // as it stands at the end of what was fed
+	Events []files.Event
+}
+
+// Disks lists the disks that could be followed.
+func (e *Engine) Disks() []Disk {
+	var all []Disk
+	for _, id := range e.order {
+		d := e.disks[id]
+		all = append(all, Disk{Name: d.name, State: d.a.State(), Events: d.events})
+	}
+	return all
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"github.com/xentape/xentape/analyze/files"
 	"github.com/xentape/xentape/analyze/network"
 	"github.com/xentape/xentape/analyze/report/custody"
 	"github.com/xentape/xentape/analyze/report/page"
@@ -130,7 +131,7 @@ func analyzeTape(ctx context.Context, t *terminal, o *analyzeOptions, path, dir 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return false, err
 	}
-	for _, step := range []func(context.Context) error{a.lines, a.tables, a.pages, a.logs, a.packets, a.programs} {
+	for _, step := range []func(context.Context) error{a.lines, a.tables, a.pages, a.logs, a.packets, a.bodyfiles, a.programs} {
 		if err := step(ctx); err != nil {
 			return false, err
 		}
@@ -369,6 +370,28 @@ func (a *analysis) packets(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return a.enter("packets.pcapng")
+}
+
+// bodyfiles writes, for each disk, what mactime reads: the tree as it stands at the
+// end, then the names that went; and the changes as DFXML.
+func (a *analysis) bodyfiles(context.Context) error {
+	if !a.wants("files", "bodyfile") {
+		return nil
+	}
+	for _, d := range a.engine.Disks() {
+		name := strings.ReplaceAll(d.Name, "/", "_")
+		o := files.BodyfileOptions{}
+		err := a.file(name+".bodyfile", func(w io.Writer) error {
+			return errors.Join(files.WriteBodyfile(w, d.State, o), files.WriteDeleted(w, d.Events, o))
+		})
+		if err != nil {
+			return err
+		}
+		if err := a.file(name+".dfxml", func(w io.Writer) error { return files.WriteDFXML(w, d.Name, d.Events) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // programs saves deleted programs that were still in memory. They are what an
