@@ -129,6 +129,18 @@ func (e *Engine) problem(stream string, err error) {
 	e.problems = append(e.problems, Problem{stream, err.Error()})
 }
 
+// unfinished notes what a recording that was cut off leaves unknown.
+func (e *Engine) unfinished() {
+	if !e.tape.Reader().Sealed() {
+		e.problem("tape", errors.New("is not sealed: the recording was cut off, and what came after is not known"))
+	}
+	for _, s := range e.tape.Reader().Snapshots() {
+		if s.End == nil {
+			e.problem(e.names[s.Begin.Stream], fmt.Errorf("snapshot begun at record %d was never finished and was not looked at", s.Begin.Seq))
+		}
+	}
+}
+
 // Problems lists what could not be looked at.
 func (e *Engine) Problems() []Problem { return e.problems }
 
@@ -248,6 +260,9 @@ func (e *Engine) tell(final bool) (*Story, error) {
 				e.problem(d.name, errors.New(p.Text))
 			}
 		}
+	}
+	if final {
+		e.unfinished()
 	}
 	e.oddities(in)
 	e.gaps(in)

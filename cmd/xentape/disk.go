@@ -109,6 +109,14 @@ func followDisk(ctx context.Context, t *terminal, tape *replay.Tape, d *replay.D
 		return nil, fmt.Errorf("%s: %w", tape.Name, err)
 	}
 	f := &followed{name: d.Def.Name, a: a, complete: d.Base != nil}
+	if d.Info != nil && d.Info.End == nil {
+		t.warnf("%s: the base image of %s was never finished: paths and old content are unknown where it ends", tape.Name, d.Def.Name)
+		f.complete = false
+	}
+	if !tape.Reader().Sealed() && until == replay.End {
+		t.warnf("%s: is not sealed: the recording was cut off, and what came after is not known", tape.Name)
+		f.complete = false
+	}
 	n := 0
 	q := format.Query{Streams: []format.StreamID{d.Def.ID, 0}, ToTime: until.Time}
 	for r, err := range tape.Reader().Records(q) {
