@@ -2,7 +2,7 @@
 GO      ?= go
 BIN     := bin
 LDFLAGS := -s -w
-FUZZTIME ?= 1s
+FUZZTIME ?= 400x
 
 .PHONY: help all build demo test deps check race unit fuzz fuzz-smoke cross bench lab lab-test corpus-full generate install clean
 
@@ -35,7 +35,7 @@ unit: ## every test
 race: ## the rooms with goroutines, under the race detector
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m ./format/... ./capture/... ./replay/... ./analyze/network/... ./analyze/process/... ./analyze/story/... ./corpus
 
-fuzz-smoke: ## each fuzz target for FUZZTIME (1s)
+fuzz-smoke: ## each fuzz target for FUZZTIME (400 executions)
 	@.ci/fuzz $(FUZZTIME)
 
 fuzz: ## each fuzz target for minutes
