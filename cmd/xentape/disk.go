@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/xentape/xentape/analyze/files"
 	"github.com/xentape/xentape/capture/foreign"
@@ -142,18 +143,41 @@ func followDisk(ctx context.Context, t *terminal, tape *replay.Tape, d *replay.D
 	return f, nil
 }
 
+// splitSource reads DISK=FILE, as import takes it, or FILE alone; a file whose own
+// name holds an equals sign is taken as it is.
+func splitSource(v string) (disk, path string) {
+	if _, err := os.Stat(v); err == nil {
+		return "", v
+	}
+	if disk, path, ok := strings.Cut(v, "="); ok && !strings.Contains(disk, "/") {
+		return disk, path
+	}
+	return "", v
+}
+
 // followLog feeds a base image and a block write log of other tools.
 func (s *diskSource) followLog(ctx context.Context, t *terminal, o files.Options) (*followed, error) {
 	var base format.Image
 	var size uint64
-	if s.base != "" {
-		d, err := openRawDisk(s.base)
+	baseName, basePath := splitSource(s.base)
+	disk, writes := splitSource(s.writes)
+	switch {
+	case disk == "":
+		disk = baseName
+	case baseName != "" && baseName != disk:
+		return nil, usagef("--base is of disk %s, --writes of disk %s: name one disk", baseName, disk)
+	}
+	if disk == "" {
+		disk = "disk"
+	}
+	if basePath != "" {
+		d, err := openRawDisk(basePath)
 		if err != nil {
 			return nil, err
 		}
 		base, size = d, uint64(d.size)
 	}
-	lf, err := os.Open(s.writes)
+	lf, err := os.Open(writes)
 	if err != nil {
 		return nil, err
 	}
@@ -161,14 +185,14 @@ func (s *diskSource) followLog(ctx context.Context, t *terminal, o files.Options
 	if err != nil {
 		return nil, err
 	}
-	log, err := foreign.OpenLogWrites(lf, st.Size(), filepath.Base(s.writes))
+	log, err := foreign.OpenLogWrites(lf, st.Size(), filepath.Base(writes))
 	if err != nil {
 		return nil, err
 	}
 	if size == 0 {
 		return nil, usagef("--base is needed with --writes: a log does not say how large its disk is")
 	}
-	o.Disk = "disk"
+	o.Disk = disk
 	a, err := files.New(size, base, o)
 	if err != nil {
 		return nil, err
@@ -194,10 +218,10 @@ func (s *diskSource) followLog(ctx context.Context, t *terminal, o files.Options
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
-			t.progress("%s: entry %d", s.writes, seq)
+			t.progress("%s: entry %d", writes, seq)
 		}
 		if err := a.Feed(r); err != nil {
-			return nil, fmt.Errorf("%s: entry %d: %w", s.writes, seq, err)
+			return nil, fmt.Errorf("%s: entry %d: %w", writes, seq, err)
 		}
 	}
 	t.clearProgress()

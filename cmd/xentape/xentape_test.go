@@ -174,12 +174,13 @@ func TestImportedTapeAnswers(t *testing.T) {
 	require.Contains(t, ok(t, "verify", path), "ok")
 
 	events := lines(t, ok(t, "files", "--json", path))
-	direct := lines(t, ok(t, "files", "--json", "--base", dir+"/base.img", "--writes", dir+"/log"))
+	direct := lines(t, ok(t, "files", "--json", "--base", "xvda="+dir+"/base.img", "--writes", dir+"/log"))
 	require.NotEmpty(t, events)
 	require.Len(t, direct, len(events), "a tape and the files it was made of say the same")
 	for i := range events {
 		require.Equal(t, direct[i]["path"], events[i]["path"])
 		require.Equal(t, direct[i]["op"], events[i]["op"])
+		require.Equal(t, direct[i]["disk"], events[i]["disk"])
 		require.Equal(t, direct[i]["sha256_new"], events[i]["sha256_new"])
 		require.Equal(t, direct[i]["time_lower"], events[i]["time_lower"])
 	}
