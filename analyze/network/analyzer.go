@@ -32,6 +32,9 @@ type Options struct {
 	LocalNets []netip.Prefix
 	// FileBlocks makes File.Blocks, for finding files again in disk blocks.
 	FileBlocks bool
+	// Streams also takes what TCP connections without a known protocol carried
+	// for content: Analyzer.Streams.
+	Streams bool
 	// FileContent, if set, is called with the bytes of each file found, in
 	// order, and with data nil at its end. Calls for one file are sequential;
 	// with several workers different files' calls are concurrent. data is only

@@ -24,6 +24,7 @@ type content struct {
 	ssh      []*SSH
 	quic     []*QUIC
 	files    []*File
+	streams  []*File
 }
 
 // A parser follows one application protocol in one TCP connection. Bytes of
@@ -51,6 +52,7 @@ type app struct {
 	quic     *QUIC
 	udp      udpParser
 	udpTries int
+	plain    *plain // until a protocol is found
 }
 
 // direction is the content side of one half of a TCP stream.
@@ -72,7 +74,11 @@ func (s *shard) attach(c *conn) {
 		c.app.udp = s.udpParser(c)
 		return
 	}
+	if s.opt.Streams {
+		c.app.plain = &plain{}
+	}
 	if name := s.content.expects(c); name != "" {
+		c.app.plain = nil
 		c.app.open = false
 		source := "FTP_DATA"
 		if name == "irc-dcc-data" {
@@ -87,6 +93,9 @@ func (c *conn) contentNext(isOrig bool, b []byte) {
 	a := c.app
 	if a == nil || len(b) == 0 {
 		return
+	}
+	if a.plain != nil {
+		a.plain.data(c, isOrig, b)
 	}
 	if !a.open && len(a.parsers) == 0 {
 		return
@@ -133,6 +142,7 @@ func (a *app) identify(c *conn, isOrig bool, b []byte) {
 		}
 		return
 	}
+	a.plain = nil
 	first, second := a.dir[0].prefix, a.dir[1].prefix
 	over := len(b) - min(len(b), prefixBytes)
 	a.settle()
@@ -176,7 +186,7 @@ func (a *app) reopen() { a.open, a.tries = true, 0 }
 // contentAbove keeps bytes that arrived above a hole, while there is room.
 func (c *conn) contentAbove(isOrig bool, seq uint64, b []byte) {
 	a := c.app
-	if a == nil || !a.open && len(a.parsers) == 0 || c.shard.content.held+len(b) > maxHeld {
+	if a == nil || !a.open && len(a.parsers) == 0 && a.plain == nil || c.shard.content.held+len(b) > maxHeld {
 		return
 	}
 	c.shard.content.held += len(b)
@@ -230,6 +240,9 @@ func (c *conn) contentGap(isOrig bool, n uint64) {
 	if a == nil {
 		return
 	}
+	if a.plain != nil {
+		a.plain.gap(c, isOrig, n)
+	}
 	a.each(func(p parser) bool { return p.gap(c, isOrig, n) })
 	if a.open {
 		a.dir[side(isOrig)].lost = true
@@ -245,6 +258,7 @@ func (c *conn) contentStop(isOrig bool) {
 		c.shard.stats.Unparsed++
 		c.release(isOrig)
 		a.settle()
+		a.plain = nil
 		a.each(func(p parser) bool { return p.gap(c, isOrig, 1) })
 		a.each(func(p parser) bool { p.finish(c); return false })
 	}
@@ -260,6 +274,9 @@ func (c *conn) release(isOrig bool) {
 
 func (c *conn) contentEOF(isOrig bool) {
 	if a := c.app; a != nil {
+		if a.plain != nil {
+			a.plain.eof(isOrig)
+		}
 		a.each(func(p parser) bool { p.eof(c, isOrig); return true })
 	}
 }
@@ -267,6 +284,9 @@ func (c *conn) contentEOF(isOrig bool) {
 func (c *conn) contentFlip() {
 	if a := c.app; a != nil {
 		a.dir[0], a.dir[1] = a.dir[1], a.dir[0]
+		if a.plain != nil {
+			a.plain.dir[0], a.plain.dir[1] = a.plain.dir[1], a.plain.dir[0]
+		}
 	}
 }
 
@@ -278,6 +298,9 @@ func (a *app) finish(c *conn) {
 	a.each(func(p parser) bool { p.finish(c); return false })
 	if a.udp != nil {
 		a.udp.finish(c)
+	}
+	if a.plain != nil {
+		a.plain.finish(c)
 	}
 }
 

@@ -45,6 +45,7 @@ type fileSink struct {
 	block  []byte
 	blocks bool // block hashes are wanted
 	broken bool // the current block has a hole
+	ended  bool
 	offset uint64
 	first  []byte // for the type
 }
@@ -52,19 +53,31 @@ type fileSink struct {
 // sniffBytes is how many first bytes tell the type.
 const sniffBytes = 512
 
+// newFile starts a file, and enters it in the list of those found.
 func (c *conn) newFile(isOrig bool, source string) *fileSink {
+	s := c.newSink(isOrig, source)
+	s.emit = c.shard.opt.FileContent
+	s.name(c, len(c.shard.content.files))
+	c.shard.content.files = append(c.shard.content.files, s.File)
+	return s
+}
+
+func (c *conn) newSink(isOrig bool, source string) *fileSink {
 	f := &File{Header: c.header(), Source: source, IsOrig: isOrig}
-	sender := f.RespH
-	if isOrig {
-		sender = f.OrigH
+	return &fileSink{File: f, blocks: c.shard.opt.FileBlocks, whole: sha256.New()}
+}
+
+// name gives the file what depends on who its ends are; n makes it unique.
+func (s *fileSink) name(c *conn, n int) {
+	sender := s.RespH
+	if s.IsOrig {
+		sender = s.OrigH
 	}
-	f.LocalOrig = c.shard.opt.local(sender)
+	s.LocalOrig = c.shard.opt.local(sender)
 	var b [16]byte
 	binary.BigEndian.PutUint64(b[:], c.lastRec)
-	binary.BigEndian.PutUint32(b[8:], uint32(len(c.shard.content.files)))
-	f.FUID = "F" + digest62(append(b[:], f.UID...))
-	c.shard.content.files = append(c.shard.content.files, f)
-	return &fileSink{File: f, emit: c.shard.opt.FileContent, blocks: c.shard.opt.FileBlocks, whole: sha256.New()}
+	binary.BigEndian.PutUint32(b[8:], uint32(n))
+	s.FUID = "F" + digest62(append(b[:], s.UID...))
 }
 
 func (s *fileSink) write(c *conn, b []byte) {
@@ -123,6 +136,7 @@ func (s *fileSink) gap(n uint64) {
 
 // close ends the file.
 func (s *fileSink) close(complete bool) {
+	s.ended = true
 	s.Complete = complete && s.MissingBytes == 0
 	if s.Complete {
 		s.SHA256 = hexString(s.whole.Sum(nil))

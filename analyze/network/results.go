@@ -17,6 +17,7 @@ type results struct {
 	ssh   []*SSH
 	quic  []*QUIC
 	files []*File
+	plain []*File
 }
 
 // collect merges what the shards recorded. Order is time, then the packet
@@ -31,6 +32,7 @@ func (a *Analyzer) collect() {
 		r.ssh = append(r.ssh, s.content.ssh...)
 		r.quic = append(r.quic, s.content.quic...)
 		r.files = append(r.files, s.content.files...)
+		r.plain = append(r.plain, s.content.streams...)
 		s.conns, s.content, s.table = nil, content{}, nil
 	}
 	for _, c := range r.conns {
@@ -50,6 +52,7 @@ func (a *Analyzer) collect() {
 	arrange(a, r.ssh)
 	arrange(a, r.quic)
 	arrange(a, r.files)
+	arrange(a, r.plain)
 	a.results = r
 }
 
@@ -98,6 +101,11 @@ func (a *Analyzer) QUIC() iter.Seq[*QUIC] { return slices.Values(a.found().quic)
 
 // Files yields the files that were carried.
 func (a *Analyzer) Files() iter.Seq[*File] { return slices.Values(a.found().files) }
+
+// Streams yields, with Options.Streams, what each direction of a TCP connection
+// of no known protocol carried; Source is "TCP". Connections whose beginning was
+// not seen are left out.
+func (a *Analyzer) Streams() iter.Seq[*File] { return slices.Values(a.found().plain) }
 
 func (a *Analyzer) found() *results {
 	if a.results == nil {
