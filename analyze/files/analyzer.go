@@ -13,6 +13,9 @@ type Options struct {
 	// Hash reads content before and after each change: hashes, entropy, magic
 	// numbers and text diffs.
 	Hash bool
+	// Blocks hashes each block written, too, for content that is known only in
+	// part; see Event.Blocks. It needs Hash.
+	Blocks bool
 	// HashLimit is the size in bytes above which a file is not hashed; 0 = 64 MiB.
 	HashLimit uint64
 	// DiffLimit bounds the text compared, in bytes; 0 = 256 KiB, negative = no diffs.

@@ -222,6 +222,9 @@ func (c *classifier) hashes(e *Event, id fs.ID) {
 	now := v.read(id, attr)
 	e.SHA256New, e.MagicNew = now.sha, now.magic
 	v.hashes[id] = now.sha
+	if v.a.o.Blocks && attr.Size > 0 {
+		e.Blocks = v.blocks(id, e.Ranges, attr.Size)
+	}
 	switch {
 	case len(e.Ranges) == 0:
 	case now.read && written(e) == attr.Size:

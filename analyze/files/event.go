@@ -115,6 +115,8 @@ type Event struct {
 	MagicOld   string   `json:"magic_old,omitempty"`
 	MagicNew   string   `json:"magic_new,omitempty"`
 	Diff       string   `json:"diff,omitempty"` // unified, of text
+	// Blocks, with Options.Blocks, are hashes of the blocks written, by offset.
+	Blocks []Block `json:"-"`
 
 	// The interval holds the last operation that had this effect; earlier ones
 	// that it replaced between two commits never reached the disk.
