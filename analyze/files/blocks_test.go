@@ -45,7 +45,7 @@ func TestBlocksOfRangesThatShareOne(t *testing.T) {
 	require.Empty(t, v.blocks(fs.ID{}, []fs.Range{{Off: 0, Len: 1 << 40}}, 3*BlockSize+7), "zeros are alike in every file")
 	b := make([]byte, 3*BlockSize+7)
 	for i := range b {
-		b[i] = byte(i / 300)
+		b[i] = byte(i / 3)
 	}
 	v.fs = oneFile{b: b}
 	got := v.blocks(fs.ID{}, []fs.Range{{Off: 10, Len: 20}, {Off: 40, Len: 1}, {Off: BlockSize - 1, Len: 2}, {Off: 3 * BlockSize, Len: 900}}, uint64(len(b)))
