@@ -57,6 +57,8 @@ type conn struct {
 	current            *meta // of the packet being processed
 	vlan, innerVLAN    uint16
 	app                *app
+	hash               uint64 // of the key, in the shard's table
+	chained            *conn  // next in the table with the same hash
 }
 
 // tcpAlloc is a connection together with its TCP part, in one allocation.

@@ -3,6 +3,8 @@ package network
 import (
 	"slices"
 	"strings"
+
+	"github.com/xentape/xentape/analyze/internal/dns"
 )
 
 // Bounds of what is buffered to follow the content of streams.
@@ -18,6 +20,7 @@ type content struct {
 	held     int
 	expected map[expectation]string
 	certs    certs
+	message  dns.Message // the one in hand; its parts are used again
 	dns      []*DNS
 	http     []*HTTP
 	tls      []*TLS
@@ -128,10 +131,14 @@ func (a *app) identify(c *conn, isOrig bool, b []byte) {
 	if len(a.dir[0].prefix) == 0 && len(a.dir[1].prefix) == 0 {
 		a.respond = !isOrig
 	}
-	if len(d.prefix) < prefixBytes {
-		d.prefix = append(d.prefix, b[:min(len(b), prefixBytes-len(d.prefix))]...)
-	} else {
+	kept := min(len(b), prefixBytes-len(d.prefix))
+	switch {
+	case kept == 0:
 		d.lost = true
+	case len(d.prefix) == 0:
+		d.prefix = b[:kept:kept] // copied only if it must be kept
+	default:
+		d.prefix = append(d.prefix, b[:kept]...)
 	}
 	found := identify(c, a.dir[0].prefix, a.dir[1].prefix)
 	if found == nil {
@@ -139,12 +146,14 @@ func (a *app) identify(c *conn, isOrig bool, b []byte) {
 		if len(a.dir[0].prefix) >= prefixBytes && len(a.dir[1].prefix) >= prefixBytes ||
 			d.lost && len(a.dir[side(!isOrig)].prefix) > 0 || a.tries >= maxTries {
 			a.settle()
+		} else if kept > 0 && &d.prefix[0] == &b[0] {
+			d.prefix = slices.Clone(d.prefix)
 		}
 		return
 	}
 	a.plain = nil
 	first, second := a.dir[0].prefix, a.dir[1].prefix
-	over := len(b) - min(len(b), prefixBytes)
+	over := len(b) - kept
 	a.settle()
 	a.start(c, found, first, second)
 	// Bytes of this call that the prefix had no room for.

@@ -2,6 +2,7 @@ package network
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/xentape/xentape/analyze/internal/dns"
 )
@@ -31,6 +32,7 @@ type DNS struct {
 	OpcodeName string    `json:"opcode_name,omitempty"`
 
 	answerBytes int
+	number      [4]uint16 // what QClass, QType, Rcode and Opcode point to
 }
 
 // maxAnswerBytes bounds the text of the answers kept of one reply: compressed
@@ -98,7 +100,8 @@ func (c *conn) addDNS(d *DNS) {
 }
 
 func (p *dnsParser) message(c *conn, isOrig bool, b []byte) {
-	m, err := dns.Parse(b)
+	m := &c.shard.content.message
+	err := m.Parse(b)
 	netbios := c.respPort == 137
 	if len(b) < 12 {
 		return
@@ -122,14 +125,14 @@ func (p *dnsParser) message(c *conn, isOrig bool, b []byte) {
 	if err == nil || len(m.Records) > 0 {
 		c.addService("dns")
 	}
-	d := p.match(c, &m, multicast)
-	op := uint16(m.Opcode)
-	d.Opcode, d.OpcodeName = &op, dns.OpcodeName(op, netbios)
+	d := p.match(c, m, multicast)
+	d.number[3] = uint16(m.Opcode)
+	d.Opcode, d.OpcodeName = &d.number[3], dns.OpcodeName(d.number[3], netbios)
 	d.LastRecord = c.lastRec
 	if m.Response {
-		d.reply(&m, c.now())
+		d.reply(m, c.now())
 	} else {
-		d.question(&m, netbios)
+		d.question(m, netbios)
 	}
 	if d.complete {
 		c.addDNS(d.DNS)
@@ -144,11 +147,8 @@ type pairing struct {
 
 // match finds the other half of a message, or begins a record.
 func (p *dnsParser) match(c *conn, m *dns.Message, multicast bool) pairing {
-	begin := func() *DNS {
-		return &DNS{Header: c.header(), Proto: protoName(c.proto), TransID: m.ID}
-	}
 	if multicast {
-		return pairing{begin(), true}
+		return pairing{c.beginDNS(m), true}
 	}
 	waiting, own := &p.queries, &p.replies
 	if !m.Response {
@@ -156,17 +156,21 @@ func (p *dnsParser) match(c *conn, m *dns.Message, multicast bool) pairing {
 	}
 	for i, d := range *waiting {
 		if d.TransID == m.ID {
-			*waiting = append((*waiting)[:i:i], (*waiting)[i+1:]...)
+			*waiting = slices.Delete(*waiting, i, i+1)
 			return pairing{d, true}
 		}
 	}
-	d := begin()
+	d := c.beginDNS(m)
 	if len(*own) >= maxPendingDNS {
 		c.addDNS((*own)[0])
 		*own = (*own)[1:]
 	}
 	*own = append(*own, d)
 	return pairing{d, false}
+}
+
+func (c *conn) beginDNS(m *dns.Message) *DNS {
+	return &DNS{Header: c.header(), Proto: protoName(c.proto), TransID: m.ID}
 }
 
 func (d *DNS) question(m *dns.Message, netbios bool) {
@@ -176,9 +180,9 @@ func (d *DNS) question(m *dns.Message, netbios bool) {
 	for _, q := range m.Questions {
 		name := q.Name
 		d.RD, d.TC, d.Z = m.RD, m.TC, m.Z
-		typ, class := q.Type, q.Class
-		d.QClass, d.QClassName = &class, dns.ClassName(class)
-		d.QType, d.QTypeName = &typ, dns.TypeName(typ)
+		d.number[0], d.number[1] = q.Class, q.Type
+		d.QClass, d.QClassName = &d.number[0], dns.ClassName(q.Class)
+		d.QType, d.QTypeName = &d.number[1], dns.TypeName(q.Type)
 		if netbios {
 			name = dns.NetBIOSName(name)
 			switch d.QTypeName {
@@ -191,8 +195,8 @@ func (d *DNS) question(m *dns.Message, netbios bool) {
 }
 
 func (d *DNS) reply(m *dns.Message, now int64) {
-	rcode := uint16(m.Rcode)
-	d.Rcode, d.RcodeName = &rcode, dns.RcodeName(rcode)
+	d.number[2] = uint16(m.Rcode)
+	d.Rcode, d.RcodeName = &d.number[2], dns.RcodeName(d.number[2])
 	if m.Rcode != 0 && m.Counts[0] == 0 ||
 		m.Counts[0] > 0 && m.Counts[1]+m.Counts[2]+m.Counts[3] == 0 {
 		d.Rejected = true

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
-	"strings"
 
 	"github.com/xentape/xentape/analyze/internal/http"
 	"github.com/xentape/xentape/analyze/internal/packet"
@@ -35,8 +34,7 @@ func identify(c *conn, orig, resp []byte) parser {
 
 // identifyText knows the protocols of lines, by port or by how both begin.
 func identifyText(c *conn, orig, resp []byte) parser {
-	line, _, _ := strings.Cut(string(orig[:min(len(orig), 64)]), "\n")
-	first, _ := command(strings.TrimRight(line, "\r"))
+	first := firstWord(orig)
 	switch {
 	case c.enabled("ftp") && (c.respPort == 21 || c.respPort == 2811) && (replies(resp, "220", "120") || len(resp) == 0 && slices.Contains(ftpCommands, first)):
 		return &dialog{rules: ftp{}}
@@ -60,6 +58,20 @@ func identifyText(c *conn, orig, resp []byte) parser {
 		return &named{service: "redis"}
 	}
 	return nil
+}
+
+// firstWord is the command a client's stream begins with, in upper case; "" when
+// it does not begin like a line of text.
+func firstWord(orig []byte) string {
+	b := bytes.TrimLeft(orig[:min(len(orig), 64)], " \t")
+	if len(b) == 0 || b[0] < ' ' || b[0] > '~' {
+		return ""
+	}
+	if i := bytes.IndexByte(b, '\n'); i >= 0 {
+		b = b[:i]
+	}
+	word, _ := command(string(bytes.TrimRight(b, "\r")))
+	return word
 }
 
 // replies reports whether a stream begins with one of two reply codes.

@@ -21,7 +21,7 @@ const (
 type shard struct {
 	opt       *Options
 	ports     *ports
-	table     map[streamKey]*conn
+	table     *table
 	swept     int64
 	stats     Stats
 	conns     []*Conn
@@ -42,7 +42,7 @@ type streamKey struct {
 }
 
 func newShard(o *Options, p *ports) *shard {
-	return &shard{opt: o, ports: p, table: make(map[streamKey]*conn)}
+	return &shard{opt: o, ports: p, table: newTable()}
 }
 
 // datagram takes a whole IP datagram.
@@ -72,13 +72,13 @@ func (s *shard) datagram(ip *packet.IP, m *meta) {
 // known one has ended since.
 func (s *shard) find(ip *packet.IP, m *meta, sp, dp uint16, oneWay bool, seg *packet.TCP) (c *conn, isOrig bool) {
 	k := streamKey{makeKey(&ip.Src, &ip.Dst, sp, dp, ip.Proto, oneWay), m.stream}
-	c = s.table[k]
+	c, hash := s.table.find(&k)
 	if c != nil && (c.expired(m.now) || seg != nil && c.tcp.reused(seg)) {
 		s.end(c)
 		c = nil
 	}
 	if c == nil {
-		if len(s.table) >= maxLive {
+		if s.table.len() >= maxLive {
 			s.evict(m.now)
 		}
 		c = newConn(k.key, &ip.Src, &ip.Dst, sp, dp, ip.Proto, m.now, m.rec)
@@ -92,7 +92,7 @@ func (s *shard) find(ip *packet.IP, m *meta, sp, dp uint16, oneWay bool, seg *pa
 		if s.opt.Content {
 			s.attach(c)
 		}
-		s.table[k] = c
+		s.table.add(c, hash)
 	} else {
 		c.checkTunnel(m.encap)
 	}
@@ -236,7 +236,7 @@ func (s *shard) other(ip *packet.IP, m *meta) {
 // only how long they are kept.
 func (s *shard) sweep(now int64) {
 	s.swept = now
-	for _, c := range s.table {
+	for c := range s.table.all() {
 		if c.expired(now) {
 			s.end(c)
 		}
@@ -246,11 +246,11 @@ func (s *shard) sweep(now int64) {
 // evict makes room: the eighth that was idle longest is ended.
 func (s *shard) evict(now int64) {
 	s.sweep(now)
-	if len(s.table) < maxLive {
+	if s.table.len() < maxLive {
 		return
 	}
-	all := make([]*conn, 0, len(s.table))
-	for _, c := range s.table {
+	all := make([]*conn, 0, s.table.len())
+	for c := range s.table.all() {
 		all = append(all, c)
 	}
 	slices.SortFunc(all, func(x, y *conn) int {
@@ -265,7 +265,7 @@ func (s *shard) evict(now int64) {
 
 // end takes a connection out of the table and records it.
 func (s *shard) end(c *conn) {
-	delete(s.table, streamKey{c.key, c.stream})
+	s.table.remove(c)
 	if c.app != nil {
 		c.app.finish(c)
 	}
@@ -274,8 +274,8 @@ func (s *shard) end(c *conn) {
 }
 
 func (s *shard) finish() {
-	all := make([]*conn, 0, len(s.table))
-	for _, c := range s.table {
+	all := make([]*conn, 0, s.table.len())
+	for c := range s.table.all() {
 		all = append(all, c)
 	}
 	slices.SortFunc(all, func(x, y *conn) int { return cmp.Compare(x.firstRec, y.firstRec) })

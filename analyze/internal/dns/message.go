@@ -87,41 +87,54 @@ func Header(b []byte) (m Message, err error) {
 
 // Parse parses a message. On error the message holds what came before it.
 func Parse(b []byte) (m Message, err error) {
-	if m, err = Header(b); err != nil {
-		return m, err
+	err = m.Parse(b)
+	return m, err
+}
+
+// Parse is like the function Parse, but uses again the memory of m's questions
+// and records. The strings in them stay valid.
+func (m *Message) Parse(b []byte) (err error) {
+	questions, records := m.Questions[:0], m.Records[:0]
+	if *m, err = Header(b); err != nil {
+		return err
 	}
+	m.Questions, m.Records = questions, records
 	if m.Counts[0] > MaxQuestions {
-		return m, ErrCount
+		return ErrCount
 	}
 	p := parser{msg: b, off: 12}
 	for range m.Counts[0] {
 		var q Question
 		if q.Name, err = p.name(); err != nil {
-			return m, err
+			return err
 		}
 		if q.Type, q.Class, err = p.typeClass(); err != nil {
-			return m, err
+			return err
 		}
 		m.Questions = append(m.Questions, q)
 	}
 	for s := Answer; s <= Additional; s++ {
 		for range m.Counts[1+s] {
 			if len(m.Records) == maxRecords {
-				return m, nil
+				return nil
 			}
 			r, err := p.record(s)
 			if err != nil {
-				return m, err
+				return err
 			}
 			m.Records = append(m.Records, r)
 		}
 	}
-	return m, nil
+	return nil
 }
 
+// A parser reads one message. The names in it are mostly the question's again, by
+// a pointer: the one read last is kept by the offset it was read from.
 type parser struct {
-	msg []byte
-	off int
+	msg    []byte
+	off    int
+	known  string
+	origin int // offset of the labels of known; 0 none
 }
 
 func (p *parser) typeClass() (typ, class uint16, err error) {
@@ -158,9 +171,24 @@ func (p *parser) record(s Section) (r Record, err error) {
 }
 
 func (p *parser) name() (string, error) {
+	if at, ok := pointer(p.msg, p.off); ok && at == p.origin && at != 0 {
+		p.off += 2
+		return p.known, nil
+	}
 	n, next, err := Name(p.msg, p.off)
+	if err == nil && p.origin == 0 {
+		p.known, p.origin = n, p.off
+	}
 	p.off = next
 	return n, err
+}
+
+// pointer reads the compression pointer at off, if there is one.
+func pointer(msg []byte, off int) (to int, ok bool) {
+	if off+1 >= len(msg) || msg[off]&0xc0 != 0xc0 {
+		return 0, false
+	}
+	return int(msg[off]&0x3f)<<8 | int(msg[off+1]), true
 }
 
 // maxName is the longest name in presentation form that is kept.

@@ -7,29 +7,38 @@ import (
 
 // Sum is the Internet checksum's one's complement sum (RFC 1071) of b, starting
 // from a partial sum. Data with its checksum in place sums to 0xffff.
+//
+// The words are added as little-endian machines load them, and the result is
+// turned round once: the sum does not depend on the order of bytes (RFC 1071
+// §2(B)).
 func Sum(b []byte, start uint64) uint16 {
-	var carry uint64
-	sum := start
-	for len(b) >= 32 {
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[8:]), carry)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[16:]), carry)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b[24:]), carry)
-		b = b[32:]
+	var sum, carry uint64
+	for len(b) >= 64 {
+		w := b[:64:64]
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(w), 0)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(w[8:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(w[16:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(w[24:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(w[32:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(w[40:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(w[48:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(w[56:]), carry)
+		sum += carry
+		b = b[64:]
 	}
+	carry = 0
 	for len(b) >= 8 {
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(b), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), carry)
 		b = b[8:]
 	}
-	sum, carry = bits.Add64(sum, carry, 0)
-	sum += carry
 	if len(b) > 0 {
 		var last [8]byte
 		copy(last[:], b)
-		sum, carry = bits.Add64(sum, binary.BigEndian.Uint64(last[:]), 0)
-		sum += carry
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(last[:]), carry)
 	}
-	return fold(sum)
+	sum, carry = bits.Add64(sum, carry, 0)
+	body := bits.ReverseBytes16(fold(sum + carry))
+	return fold(start + uint64(body))
 }
 
 func fold(sum uint64) uint16 {
