@@ -1,10 +1,10 @@
 // Command peer is everyone a guest of the lab talks to: a web server with an
 // update to download, a name server, a TLS server, a sink for large
-// transfers, and the intruder at the far end of a reverse shell. It writes
+// transfers, a mining pool, and the intruder at the far end of a reverse shell. It writes
 // what it saw of each conversation as one JSON line, the network half of the
 // ground truth.
 //
-//	peer [-listen ADDRESS] [-dropper FILE] [-control SOCKET]
+//	peer [-listen ADDRESS] [-programs DIR] [-control SOCKET]
 //	peer -ask 'get URL'    make a running peer ask a guest's web server
 //	peer -ask 'play FILE'  make it type FILE's lines into the reverse shell
 package main
@@ -24,7 +24,7 @@ import (
 func main() {
 	var o options
 	flag.StringVar(&o.address, "listen", "10.9.9.2", "address to serve on")
-	flag.StringVar(&o.dropper, "dropper", "/lab/dropper", "program served as /update.bin")
+	flag.StringVar(&o.programs, "programs", "/lab/programs", "folder of the programs served")
 	flag.StringVar(&o.control, "control", "/run/peer.sock", "socket that takes requests of -ask")
 	question := flag.String("ask", "", "ask a running peer instead of being one")
 	flag.Parse()
@@ -42,7 +42,7 @@ func main() {
 	}
 }
 
-type options struct{ address, dropper, control string }
+type options struct{ address, programs, control string }
 
 // run serves until ctx ends. The ports are those a guest expects.
 func run(ctx context.Context, o options, j *journal) error {
@@ -51,8 +51,9 @@ func run(ctx context.Context, o options, j *journal) error {
 		network, address string
 		serve            func(context.Context, net.Listener) error
 	}{
-		{"tcp4", net.JoinHostPort(o.address, "80"), web{o.dropper, j}.serve},
+		{"tcp4", net.JoinHostPort(o.address, "80"), web{o.programs, j}.serve},
 		{"tcp4", net.JoinHostPort(o.address, "443"), secure{j}.serve},
+		{"tcp4", net.JoinHostPort(o.address, "3333"), pool{j}.serve},
 		{"tcp4", net.JoinHostPort(o.address, "4444"), intruder.serve},
 		{"tcp4", net.JoinHostPort(o.address, "9000"), sink{j}.serve},
 		{"unix", o.control, control{intruder, j}.serve},

@@ -14,15 +14,17 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path"
+	"path/filepath"
 	"strings"
 	"time"
 )
 
-// web serves GET: /update.bin is the dropper, anything else a greeting. It
-// answers one request a connection, so that a connection is a conversation.
+// web serves GET: the programs of a folder by their names, anything else a
+// greeting. It answers one request a connection, so that a connection is a conversation.
 type web struct {
-	dropper string
-	j       *journal
+	programs string
+	j        *journal
 }
 
 func (w web) serve(ctx context.Context, l net.Listener) error {
@@ -35,8 +37,9 @@ func (w web) serve(ctx context.Context, l net.Listener) error {
 			return
 		}
 		body, status := []byte("hello from the lab\n"), "200 OK"
-		if req.URL.Path == "/update.bin" {
-			if body, err = os.ReadFile(w.dropper); err != nil {
+		switch name := path.Base(req.URL.Path); path.Ext(name) {
+		case ".bin", ".ko":
+			if body, err = os.ReadFile(filepath.Join(w.programs, name)); err != nil {
 				body, status = []byte("no such file\n"), "404 Not Found"
 			}
 		}
