@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 )
 
 // Outputs are what a new case expects when it does not say: every output that
@@ -20,6 +22,28 @@ var Outputs = []string{"conns", "files", "ps", "story"}
 // person reads those expectations before committing them. An existing case is
 // not overwritten.
 func Add(ctx context.Context, c *Case, from string, outputs []string, analyze Analyze) error {
+	return add(ctx, c, outputs, analyze, func(to string) error { return copyFile(to, from) })
+}
+
+// AddMinimized makes a case as Add does, of the tape that m makes of the one at from.
+// It expects the outputs that hold the findings kept; c names those.
+func AddMinimized(ctx context.Context, c *Case, from string, m *Minimizer) (r *Minimized, err error) {
+	var outputs []string
+	for _, w := range m.Wanted {
+		if !slices.Contains(outputs, w.Output) {
+			outputs = append(outputs, w.Output)
+		}
+		c.Kept = append(c.Kept, strings.TrimSuffix(w.Output+":"+w.Text, ":"))
+	}
+	err = add(ctx, c, outputs, m.Analyze, func(to string) error {
+		r, err = m.Run(ctx, from, to)
+		return err
+	})
+	return r, err
+}
+
+// add makes a case of the tape that bring leaves in a new file.
+func add(ctx context.Context, c *Case, outputs []string, analyze Analyze, bring func(to string) error) error {
 	if _, err := os.Stat(filepath.Join(c.Dir, CaseFile)); !errors.Is(err, os.ErrNotExist) {
 		if err == nil {
 			err = fmt.Errorf("%s: there is a case already: use update", c.Dir)
@@ -30,7 +54,10 @@ func Add(ctx context.Context, c *Case, from string, outputs []string, analyze An
 		return err
 	}
 	c.Tape.File = "tape.xtape"
-	sum, err := copyFile(c.TapePath(), from)
+	if err := bring(c.TapePath()); err != nil {
+		return err
+	}
+	sum, err := sumFile(c.TapePath())
 	if err != nil {
 		return err
 	}
@@ -45,17 +72,29 @@ func Add(ctx context.Context, c *Case, from string, outputs []string, analyze An
 	return c.Save()
 }
 
-func copyFile(dst, src string) (sum string, err error) {
+func copyFile(dst, src string) error {
 	in, err := os.Open(src)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer in.Close()
 	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+func sumFile(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
 		return "", err
 	}
+	defer f.Close()
 	h := sha256.New()
-	_, err = io.Copy(io.MultiWriter(out, h), in)
-	return hex.EncodeToString(h.Sum(nil)), errors.Join(err, out.Close())
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("%s: %w", path, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }

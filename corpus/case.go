@@ -3,10 +3,8 @@ package corpus
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,7 +26,10 @@ type Case struct {
 	Recipe  string `yaml:"recipe,omitempty"` // the command or file that makes it again
 	Tape    Tape   `yaml:"tape"`
 	Covers  Covers `yaml:"covers,omitempty"`
-	Truth   string `yaml:"truth,omitempty"` // folder with the ground truth, relative to the case
+	// Kept names the findings a tape was minimized to: the rest of what happened is
+	// not on it.
+	Kept  []string `yaml:"kept,omitempty"`
+	Truth string   `yaml:"truth,omitempty"` // folder with the ground truth, relative to the case
 	// Expected maps an output ("ps", "files", "conns", "story") to its file.
 	Expected map[string]string `yaml:"expected"`
 
@@ -142,19 +143,14 @@ func (c *Case) Outputs() []string {
 
 // checkTape compares the tape with its pinned hash.
 func (c *Case) checkTape() error {
-	f, err := os.Open(c.TapePath())
+	got, err := sumFile(c.TapePath())
 	if errors.Is(err, fs.ErrNotExist) && c.Tape.URL != "" {
 		return fmt.Errorf("%s is not here: get it from %s (sha256 %s)", c.TapePath(), c.Tape.URL, c.Tape.SHA256)
 	}
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return fmt.Errorf("%s: %w", c.TapePath(), err)
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != c.Tape.SHA256 {
+	if got != c.Tape.SHA256 {
 		return fmt.Errorf("%s: sha256 is %s, the case is pinned to %s", c.TapePath(), got, c.Tape.SHA256)
 	}
 	return nil

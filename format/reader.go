@@ -17,6 +17,9 @@ import (
 type ReaderOptions struct {
 	Identities []age.Identity // open the content of sealed tapes
 	MaxMemory  int64          // bytes kept of opened chunks, besides the table of chunks; 64 MiB
+	// OnPage, if not nil, is told of each page that is read of a snapshot: what an
+	// analysis needs. It is called on the goroutine that reads.
+	OnPage func(snapshot uint32, page uint64)
 }
 
 // A Reader reads a tape: complete, unfinished or damaged. What is wrong with it

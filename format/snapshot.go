@@ -272,6 +272,9 @@ func (s *Snapshot) ReadPage(n uint64, dst []byte) (PageState, error) {
 	}
 	dst = dst[:PageSize]
 	clear(dst)
+	if told := s.r.opts.OnPage; told != nil {
+		told(s.info.Begin.ID, n)
+	}
 	run, ok := s.pages.find(n)
 	if !ok {
 		return PageAbsent, nil

@@ -17,6 +17,9 @@ import (
 // Options say how to open a tape.
 type Options struct {
 	Identities []age.Identity // private keys for tapes sealed to recipients
+	// OnPage, if not nil, is told of each page that is read of a snapshot, on the
+	// goroutine that reads.
+	OnPage func(snapshot uint32, page uint64)
 }
 
 // Tape is one recording, opened for reading. It is safe for concurrent use.
@@ -50,7 +53,7 @@ func Open(path string, o Options) (*Tape, error) {
 
 // New makes a tape of bytes that are already open. name is for messages.
 func New(name string, r io.ReaderAt, size int64, o Options) (*Tape, error) {
-	rd, err := format.Open(r, size, format.ReaderOptions{Identities: o.Identities})
+	rd, err := format.Open(r, size, format.ReaderOptions{Identities: o.Identities, OnPage: o.OnPage})
 	if err != nil {
 		return nil, err
 	}

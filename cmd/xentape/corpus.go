@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/xentape/xentape/corpus"
+	"github.com/xentape/xentape/replay"
 )
 
 func newCorpusCommand(t *terminal) *cobra.Command {
@@ -160,7 +161,8 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 	var keys keyFlags
 	var k corpus.Case
 	var from string
-	var outputs []string
+	var outputs, findings []string
+	var minimize bool
 	c := &cobra.Command{
 		Use: "add DIR", Short: "Make a case of a tape and of what the analyzers say of it now", Args: nargs(1, 1),
 		Example: "  xentape corpus add --name web-intrusion --from incident.xtape --origin 'lab, scenario web' --licence CC0-1.0 corpus/web-intrusion",
@@ -169,6 +171,12 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 				return usagef("corpus add needs --from, --name, --origin and --licence: a case without them is of no use to others")
 			}
 			k.Dir = args[0]
+			if minimize {
+				return addMinimized(c.Context(), t, &keys, &k, from, findings)
+			}
+			if len(findings) > 0 {
+				return usagef("--finding goes with --minimize")
+			}
 			if err := corpus.Add(c.Context(), &k, from, outputs, analyzeOutputs(&keys)); err != nil {
 				return err
 			}
@@ -179,6 +187,8 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&from, "from", "", "the `tape`; it is copied into the case")
 	f.StringSliceVar(&outputs, "output", corpus.Outputs, "which outputs the case expects")
+	f.BoolVar(&minimize, "minimize", false, "keep of the tape only what the findings of --finding need")
+	f.StringArrayVar(&findings, "finding", nil, "with --minimize: `OUTPUT[:TEXT]`, the lines of an output with a text in them (default: every finding of the story)")
 	f.StringVar(&k.Name, "name", "", "name of the case")
 	f.StringVar(&k.Summary, "summary", "", "one line on what happens in it")
 	f.StringVar(&k.Origin, "origin", "", "where the recording comes from")
@@ -190,4 +200,51 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 	f.StringSliceVar(&k.Covers.Attack, "attack", nil, "what is in it")
 	keys.register(c)
 	return c
+}
+
+// addMinimized makes a case of what some findings need of a tape.
+func addMinimized(ctx context.Context, t *terminal, keys *keyFlags, k *corpus.Case, from string, findings []string) error {
+	if len(findings) == 0 {
+		findings = []string{"story"}
+	}
+	m := &corpus.Minimizer{Analyze: analyzeOutputs(keys), Trace: tracePages(keys), Progress: func(n int, what string) {
+		t.progress("try %d: without %s", n, what)
+	}}
+	for _, s := range findings {
+		w, err := corpus.ParseWanted(s)
+		if err != nil {
+			return usagef("--%v", err)
+		}
+		m.Wanted = append(m.Wanted, w)
+	}
+	r, err := corpus.AddMinimized(ctx, k, from, m)
+	t.clearProgress()
+	if err != nil {
+		return err
+	}
+	t.printf("%s: case %s, sha256 %s\n", k.Dir, printable(k.Name), k.Tape.SHA256)
+	t.printf("%d findings kept; %d of %d packets, %d of %d disk records, %d of %d pages; %d tries\n", r.Findings,
+		r.PacketsKept, r.Packets, r.RequestsKept, r.Requests, r.PagesKept, r.Pages, r.Tries)
+	return nil
+}
+
+// tracePages tells of every page the analyzers read of a tape.
+func tracePages(keys *keyFlags) corpus.Trace {
+	return func(_ context.Context, path string, onPage func(uint32, uint64)) error {
+		ids, err := keys.load()
+		if err != nil {
+			return err
+		}
+		tape, err := replay.Open(path, replay.Options{Identities: ids, OnPage: onPage})
+		if err != nil {
+			return err
+		}
+		defer tape.Close()
+		engine, err := (&storyOptions{}).engine(tape)
+		if err != nil {
+			return err
+		}
+		_, err = engine.Run(nil)
+		return err
+	}
 }

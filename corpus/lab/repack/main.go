@@ -10,12 +10,12 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
 
+	"github.com/xentape/xentape/corpus/rewrite"
 	"github.com/xentape/xentape/format"
 )
 
@@ -24,7 +24,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: repack TAPE OUT")
 		os.Exit(2)
 	}
-	if err := repack(os.Args[1], os.Args[2]); err != nil {
+	err := rewrite.File(os.Args[1], os.Args[2], rewrite.Options{ChunkSize: format.MaxChunk / 2,
+		Compressor: func() (format.Compressor, error) { return program{}, nil }})
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "repack:", err)
 		os.Exit(1)
 	}
@@ -44,108 +46,4 @@ func (program) EncodeAll(src, dst []byte) []byte {
 		return append(append(dst, src...), 0)
 	}
 	return append(dst, out...)
-}
-
-func repack(from, to string) (err error) {
-	f, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	r, err := format.Open(f, st.Size(), format.ReaderOptions{MaxMemory: 1 << 30})
-	if err != nil {
-		return err
-	}
-	if !r.Sealed() || r.Encrypted() || len(r.Damage()) > 0 {
-		return fmt.Errorf("%s: not a whole tape that can be read without a key", from)
-	}
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	h := r.Header()
-	w, err := format.NewWriter(out, format.WriterOptions{TapeID: h.TapeID, Producer: h.Producer, Start: h.Start, ChunkSize: format.MaxChunk / 2,
-		DeltaMemory: 1 << 30, Compressor: func() (format.Compressor, error) { return program{}, nil }})
-	if err != nil {
-		return err
-	}
-	open := map[uint32]*format.SnapshotWriter{}
-	for rec, err := range r.Records(format.Query{}) {
-		if err != nil {
-			return err
-		}
-		was := rec.Header().Seq
-		if err := put(r, w, open, rec); err != nil {
-			return fmt.Errorf("record %d: %w", was, err)
-		}
-	}
-	return w.Seal()
-}
-
-// put writes one record, and what belongs to it.
-func put(r *format.Reader, w *format.Writer, open map[uint32]*format.SnapshotWriter, rec format.Record) error {
-	switch rec := rec.(type) {
-	case *format.StreamDef:
-		id, err := w.DefineStream(*rec)
-		if err == nil && id != rec.ID {
-			err = fmt.Errorf("stream %d would become %d", rec.ID, id)
-		}
-		return err
-	case *format.SnapshotBegin:
-		s, err := w.BeginSnapshot(*rec)
-		if err == nil && s.ID() != rec.ID {
-			err = fmt.Errorf("snapshot %d would become %d", rec.ID, s.ID())
-		}
-		open[rec.ID] = s
-		return err
-	case *format.SnapshotEnd:
-		if err := pages(r, open[rec.ID], rec.ID); err != nil {
-			return err
-		}
-		return open[rec.ID].End(*rec)
-	}
-	seq := rec.Header().Seq
-	if err := w.Write(rec); err != nil {
-		return err
-	}
-	if now := rec.Header().Seq; now != seq {
-		return fmt.Errorf("would become record %d", now)
-	}
-	return nil
-}
-
-// pages writes what a snapshot states. Of one with a parent only the pages that
-// may differ are written again.
-func pages(r *format.Reader, w *format.SnapshotWriter, id uint32) error {
-	s, err := r.Snapshot(id)
-	if err != nil {
-		return err
-	}
-	changed, known := s.Changed()
-	if !known {
-		changed = []format.Extent{{Start: 0, Count: s.Info().Begin.Pages}}
-	}
-	page := make([]byte, format.PageSize)
-	for _, e := range changed {
-		for n := e.Start; n < e.Start+e.Count; n++ {
-			st, err := s.ReadPage(n, page)
-			if err != nil {
-				return err
-			}
-			if st == format.PageData || st == format.PageZero {
-				err = w.Page(n, page)
-			} else {
-				err = w.State(format.Extent{Start: n, Count: 1}, st)
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

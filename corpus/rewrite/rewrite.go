@@ -1,0 +1,87 @@
+// Package rewrite writes a tape again, record by record: all of it, or only what is
+// to be kept, with a gap in the place of the rest.
+package rewrite
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+
+	"github.com/xentape/xentape/format"
+)
+
+// Keep says what of a tape goes into the new one. A nil function keeps everything.
+type Keep struct {
+	Record   func(format.Record) bool                // packets, disk requests and completions, events, marks, anchors
+	Snapshot func(format.SnapshotInfo) bool          // whole images
+	Page     func(snapshot uint32, page uint64) bool // pages of the images kept
+}
+
+// Options say how the new tape is written.
+type Options struct {
+	Keep       Keep
+	ChunkSize  int // bytes of a chunk; 0 = the writer's own choice
+	Compressor func() (format.Compressor, error)
+}
+
+// Tape writes what o keeps of the tape r to w and seals it. It takes whole tapes
+// that can be read without a key. What is left out of a stream is stated by one gap
+// with [format.GapRedacted]; a page left out is [format.PageMissing]. Where all is
+// kept, records keep their numbers. The same tape and options give the same bytes.
+func Tape(r *format.Reader, w io.Writer, o Options) error {
+	if !r.Sealed() || r.Encrypted() || len(r.Damage()) > 0 {
+		return fmt.Errorf("not a whole tape that can be read without a key")
+	}
+	h := r.Header()
+	out, err := format.NewWriter(w, format.WriterOptions{TapeID: h.TapeID, Producer: h.Producer, Start: h.Start,
+		Rand: rand.NewChaCha8(sha256.Sum256(h.TapeID[:])), ChunkSize: o.ChunkSize, DeltaMemory: 1 << 30, Compressor: o.Compressor})
+	if err != nil {
+		return err
+	}
+	p := &pass{r: r, w: out, keep: o.Keep, open: map[uint32]*format.SnapshotWriter{}, ids: map[uint32]uint32{}, gaps: map[format.StreamID]*format.Gap{}}
+	for rec, err := range r.Records(format.Query{}) {
+		if err != nil {
+			return err
+		}
+		if err := p.put(rec); err != nil {
+			return fmt.Errorf("record %d: %w", rec.Header().Seq, err)
+		}
+	}
+	if err := p.closeGaps(); err != nil {
+		return err
+	}
+	return out.Seal()
+}
+
+// File rewrites the tape at from into a new file.
+func File(from, to string, o Options) (err error) {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	r, err := format.Open(f, st.Size(), format.ReaderOptions{MaxMemory: 1 << 30})
+	if err != nil {
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	if err = Tape(r, out, o); err != nil {
+		err = fmt.Errorf("%s: %w", from, err)
+	}
+	if e := out.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		os.Remove(to)
+	}
+	return err
+}
