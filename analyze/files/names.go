@@ -69,7 +69,9 @@ func (t *names) forget(id fs.ID, p place) {
 // maxDepth bounds the walk to the root: a broken tree may have a loop.
 const maxDepth = 1024
 
-// path of an inode by its first name in order; its number when it has none.
+// path of an inode by its first name in order; its number when it has none. What
+// others lie below is a directory and has one name: where a disk without a journal
+// still shows an older one too, the newest is right.
 func (t *names) path(id fs.ID) string { return t.climb(id, 0) }
 
 func (t *names) climb(id fs.ID, depth int) string {
@@ -80,8 +82,8 @@ func (t *names) climb(id fs.ID, depth int) string {
 	if len(ps) == 0 || depth > maxDepth {
 		return fmt.Sprintf("<inode %v>", id)
 	}
-	first := ps[0]
-	if len(ps) > 1 {
+	first := ps[len(ps)-1]
+	if len(ps) > 1 && depth == 0 {
 		first = slices.MinFunc(ps, func(a, b place) int { return cmp.Or(a.parent.Compare(b.parent), cmp.Compare(a.name, b.name)) })
 	}
 	return join(t.climb(first.parent, depth+1), first.name)

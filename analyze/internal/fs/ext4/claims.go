@@ -75,6 +75,9 @@ func (f *FS) claimFixed(v fs.Visitor) {
 	}
 	for g := range s.groups {
 		start := s.firstBlock + g*s.blocksPerGroup
+		if g == 0 {
+			start = s.superBlock()
+		}
 		if f.now.hasSuper(g) {
 			f.claims.set(start, min(1+gdtBlocks, s.blocks-start), claim{kind: kindFixed})
 		}
@@ -83,7 +86,7 @@ func (f *FS) claimFixed(v fs.Visitor) {
 		}
 		f.claimGroup(g, v)
 	}
-	f.claims.set(0, s.firstBlock+1, claim{kind: kindFixed})
+	f.claims.set(0, s.superBlock()+1, claim{kind: kindFixed})
 }
 
 func (f *FS) claimGroup(g uint64, v fs.Visitor) {

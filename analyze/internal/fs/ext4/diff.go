@@ -16,6 +16,7 @@ type change struct {
 	oldLive, newLive bool
 	oldUnknown       bool
 	oldMap, newMap   mapping
+	wrote            uint64 // no journal: the record that wrote its slot; 0 for none
 }
 
 // differ compares the volume before and after a transaction.
@@ -55,8 +56,8 @@ func (f *FS) diff(old *view, t *txn, s fs.Sink) *fs.Tx {
 	for _, n := range nums {
 		d.release(d.changes[n])
 	}
-	for _, n := range nums {
-		d.claim(d.changes[n])
+	for _, c := range d.claimOrder(nums) {
+		d.claim(c)
 	}
 	for _, n := range nums {
 		d.directory(d.changes[n])
@@ -131,7 +132,7 @@ func (d *differ) table(b uint64, c claim) {
 	}
 	d.f.eachSlot(b, c, old, next, func(n uint32, _, _ []byte) {
 		if ch := d.candidate(n); ch != nil {
-			ch.oldUnknown = unknown
+			ch.oldUnknown, ch.wrote = unknown, d.t.wrote[b]
 		}
 	})
 }
@@ -143,6 +144,21 @@ func (d *differ) order() []uint32 {
 	}
 	slices.Sort(nums)
 	return nums
+}
+
+// claimOrder is the order in which inodes take their blocks. In a transaction
+// none contradicts another. Without a journal, slots and mapping blocks arrive
+// one by one, and an inode may still map what it has lost: the slot written last
+// is right, and an inode whose slot was not written is believed least.
+func (d *differ) claimOrder(nums []uint32) []*change {
+	out := make([]*change, len(nums))
+	for k, n := range nums {
+		out[k] = d.changes[n]
+	}
+	if !d.f.journaled() {
+		slices.SortStableFunc(out, func(a, b *change) int { return cmp.Compare(a.wrote, b.wrote) })
+	}
+	return out
 }
 
 // load reads both states of an inode.
@@ -209,14 +225,37 @@ func (d *differ) claim(c *change) {
 	if c.oldLive && c.old.mode&0xf000 == c.new.mode&0xf000 {
 		keep = c.common()
 	}
-	f.claimInode(&c.new, &mapping{runs: c.newMap.runs[keep:]})
-	f.claimNodes(&c.new, c.newMap.nodes)
+	m := mapping{runs: c.newMap.runs[keep:], nodes: c.newMap.nodes}
+	if !f.journaled() && c.wrote == 0 {
+		m = f.unclaimed(c.num, &m)
+	}
+	f.claimInode(&c.new, &m)
 	for _, r := range c.newMap.runs[keep:] {
 		d.adopt(c, r)
 	}
 	for _, b := range c.newMap.nodes {
 		f.pending.clear(b, 1)
 	}
+}
+
+// unclaimed is the part of m that no other inode claims. A block taken for
+// mapping may have been freed and hold something else by now: what it then seems
+// to say must not take blocks from those who own them.
+func (f *FS) unclaimed(n uint32, m *mapping) mapping {
+	var out mapping
+	for _, r := range m.runs {
+		f.claims.each(r.physical, r.count, func(b, k uint64, c claim, ok bool) {
+			if !ok || c.owner == n {
+				out.runs = append(out.runs, run{logical: r.logical + b - r.physical, physical: b, count: k, unwritten: r.unwritten})
+			}
+		})
+	}
+	for _, b := range m.nodes {
+		if c, ok := f.claims.get(b); !ok || c.owner == n {
+			out.nodes = append(out.nodes, b)
+		}
+	}
+	return out
 }
 
 func (d *differ) adopt(c *change, r run) {

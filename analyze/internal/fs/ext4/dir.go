@@ -27,12 +27,10 @@ func (s *super) parseDir(b []byte, out []entry) (_ []entry, ok bool) {
 			return out, false
 		}
 		ino, nameLen, typ := le.Uint32(b[o:]), int(b[o+6]), fs.TypeUnknown
-		if s.incompat&incompatFiletype != 0 {
-			if b[o+7] < 8 {
-				typ = fs.Type(b[o+7])
-			}
-		} else {
-			nameLen |= int(b[o+7]) << 8
+		if s.incompat&incompatFiletype != 0 && b[o+7] < 8 {
+			// Without the feature the byte may hold anything: the kernel leaves it as
+			// the block's last owner did (ext4_set_de_type).
+			typ = fs.Type(b[o+7])
 		}
 		if ino != 0 && nameLen > 0 {
 			if nameLen > length-8 || nameLen > 255 {

@@ -54,6 +54,7 @@ func merge(rs []fs.Range) []fs.Range {
 // batchMeta is what is known of metadata written in place and not yet reported.
 type batchMeta struct {
 	blocks      []uint64
+	wrote       map[uint64]uint64 // block to the record that wrote it last
 	first, last fs.Stamp
 }
 
@@ -109,6 +110,7 @@ func (f *FS) part(b uint64, w *fs.Write) (data []byte, from, to uint64) {
 // it. With a journal such a write must bring what was committed.
 func (f *FS) prepareMeta(b uint64, c claim, w *fs.Write, s fs.Sink) {
 	if f.batch != nil && f.batch.Has(b) {
+		f.batched.wrote[b] = w.Seq
 		return
 	}
 	data, from, to := f.part(b, w)
@@ -116,12 +118,12 @@ func (f *FS) prepareMeta(b uint64, c claim, w *fs.Write, s fs.Sink) {
 	if err == nil && data != nil && bytes.Equal(old[from:to], data) {
 		return
 	}
-	if f.journaled() && (c.kind == kindFixed && b <= f.firstBlock || c.kind == kindSystem && f.log == nil) {
+	if f.journaled() && (c.kind == kindFixed && b <= f.superBlock() || c.kind == kindSystem && f.log == nil) {
 		return // the kernel updates the superblock in place
 	}
 	if f.batch == nil {
 		f.batch = fs.NewLayer(f.layer, f.blockSize)
-		f.batched = batchMeta{first: w.Stamp}
+		f.batched = batchMeta{first: w.Stamp, wrote: map[uint64]uint64{}}
 	}
 	if err != nil {
 		f.batch.Hide(b)
@@ -130,6 +132,7 @@ func (f *FS) prepareMeta(b uint64, c claim, w *fs.Write, s fs.Sink) {
 		f.touchMeta(b, c, old, data, from, s)
 	}
 	f.batched.blocks = append(f.batched.blocks, b)
+	f.batched.wrote[b] = w.Seq
 }
 
 // touchMeta announces the files whose inode or mapping the write changes.
@@ -272,7 +275,7 @@ func (f *FS) flushBatch(s fs.Sink) *fs.Tx {
 		return nil
 	}
 	old := &view{super: f.super, dev: f.batch, budget: newBudget(f.super)}
-	t := &txn{basis: fs.BasisWrite, time: fs.NoTime, first: f.batched.first, last: f.batched.last, blocks: f.batched.blocks}
+	t := &txn{basis: fs.BasisWrite, time: fs.NoTime, first: f.batched.first, last: f.batched.last, blocks: f.batched.blocks, wrote: f.batched.wrote}
 	f.batch, f.batched = nil, batchMeta{}
 	return f.diff(old, t, s)
 }

@@ -59,7 +59,7 @@ func (v *view) descBlock(g uint64) (block, off uint64) {
 	meta := g / per
 	off = g % per * v.descSize
 	if v.incompat&incompatMetaBG == 0 || meta < v.firstMetaBG {
-		return v.firstBlock + 1 + meta, off
+		return v.superBlock() + 1 + meta, off
 	}
 	// meta_bg: the first group of each meta group holds its descriptors, after
 	// the superblock copy if it has one.
@@ -73,6 +73,11 @@ func (v *view) descBlock(g uint64) (block, off uint64) {
 	}
 	return block, off
 }
+
+// superBlock is the block that holds the primary superblock. With 1 KiB blocks
+// it is 1 even where bigalloc makes s_first_data_block 0 (descriptor_loc in
+// fs/ext4/super.c).
+func (s *super) superBlock() uint64 { return superOffset / s.blockSize }
 
 // hasSuper reports whether group g holds a copy of the superblock.
 func (v *view) hasSuper(g uint64) bool {

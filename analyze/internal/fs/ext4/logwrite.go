@@ -82,8 +82,9 @@ type txn struct {
 	time        int64
 	first, last fs.Stamp
 	incomplete  string
-	blocks      []uint64 // of the filesystem, whose content changed
-	inodes      []uint32 // changed by other means than their blocks
+	blocks      []uint64          // of the filesystem, whose content changed
+	wrote       map[uint64]uint64 // no journal: block to the record that wrote it last
+	inodes      []uint32          // changed by other means than their blocks
 	// names that fast commits add (or, with a full commit, that they had added
 	// and the blocks now must account for)
 	names map[direntKey]named
