@@ -75,14 +75,32 @@ func (w *attrWalk) add(flags uint8, name, value []byte) {
 	switch {
 	case flags&attrFlSecure != 0:
 		n = "security." + string(name)
-	case flags&attrFlRoot != 0 && string(name) == "SGI_ACL_FILE":
-		n = "system.posix_acl_access"
-	case flags&attrFlRoot != 0 && string(name) == "SGI_ACL_DEFAULT":
-		n = "system.posix_acl_default"
 	case flags&attrFlRoot != 0:
 		n = "trusted." + string(name)
+		w.acl(string(name), value)
 	}
 	w.out = append(w.out, fs.Xattr{Name: n, Value: append([]byte(nil), value...)})
+}
+
+// acl shows a POSIX access control list once more as its users know it: listxattr(2)
+// names both (xfs_xattr_put_listent). The stored form (struct xfs_acl) is big-endian
+// and counts its entries; the other is of linux/posix_acl_xattr.h.
+func (w *attrWalk) acl(name string, b []byte) {
+	n := map[string]string{"SGI_ACL_FILE": "system.posix_acl_access", "SGI_ACL_DEFAULT": "system.posix_acl_default"}[name]
+	if n == "" || len(b) < 4 || uint64(be.Uint32(b)) != uint64(len(b)-4)/12 {
+		return
+	}
+	out := []byte{2, 0, 0, 0}
+	for e := b[4:]; len(e) >= 12; e = e[12:] {
+		tag, id := be.Uint32(e), be.Uint32(e[4:])
+		if tag != 2 && tag != 8 { // ACL_USER, ACL_GROUP
+			id = ^uint32(0)
+		}
+		out = le.AppendUint16(out, uint16(tag))
+		out = le.AppendUint16(out, be.Uint16(e[8:]))
+		out = le.AppendUint32(out, id)
+	}
+	w.out = append(w.out, fs.Xattr{Name: n, Value: out})
 }
 
 // short parses attributes kept inside the inode (struct xfs_attr_sf_hdr).
