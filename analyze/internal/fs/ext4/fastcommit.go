@@ -325,11 +325,16 @@ func (q *fastState) beforeFull(t *txn) map[uint32]bool {
 		t.inodes = append(t.inodes, n)
 	}
 	slices.Sort(t.inodes)
-	q.ranges, q.f.now.used = map[uint32][]remap{}, nil
 	t.names = map[direntKey]named{}
 	for k, v := range q.names {
+		// A directory that a fast commit freed, its number perhaps another file's by
+		// now, is not compared again: nothing accounts for the names it lost.
+		if dir, err := q.f.now.inode(k.parent); v.n < 0 && (err != nil || !dir.isDir() || !q.f.now.live(&dir)) {
+			continue
+		}
 		t.names[k] = named{-v.n, v.typ}
 	}
+	q.ranges, q.f.now.used = map[uint32][]remap{}, nil
 	clear(q.names)
 	q.tid, q.applied = 0, 0
 	return used

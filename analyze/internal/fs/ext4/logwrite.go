@@ -196,11 +196,11 @@ func (f *FS) applyCopies(t *txn, copies map[uint64][]byte, s fs.Sink) {
 			f.touchMeta(b, c, old, copies[b], 0, s)
 		}
 	}
+	used := f.fast.beforeFull(t)
 	for _, b := range t.blocks {
 		f.layer.Put(b, copies[b])
 		f.loggedData(b, t)
 	}
-	used := f.fast.beforeFull(t)
 	f.diff(&view{super: f.super, dev: before, budget: newBudget(f.super), used: used}, t, s)
 	f.fast.afterFull()
 }
