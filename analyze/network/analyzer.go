@@ -149,7 +149,8 @@ type meta struct {
 	now             int64
 	rec             uint64
 	stream          format.StreamID
-	missing         int  // bytes the capture cut off its end
+	missing         int // bytes the capture cut off its end
+	direction       format.Direction
 	trust           bool // checksums are not to be verified
 	vlan, innerVLAN uint16
 	encap           []tunnelRef // enclosing tunnels, outermost first
@@ -159,7 +160,7 @@ func (a *Analyzer) packet(p *format.Packet) {
 	a.stats.Packets++
 	a.stats.Bytes += uint64(len(p.Data))
 	m := &a.meta
-	*m = meta{now: p.Time, rec: p.Seq, stream: p.Stream, trust: a.opt.IgnoreChecksums}
+	*m = meta{now: p.Time, rec: p.Seq, stream: p.Stream, direction: p.Direction, trust: a.opt.IgnoreChecksums}
 	if n := int64(p.OrigLen) - int64(len(p.Data)); n > 0 {
 		m.missing = int(n)
 	}

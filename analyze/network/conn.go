@@ -41,11 +41,13 @@ type conn struct {
 	historySeen        uint32
 	pkts, ipBytes      [2]uint64 // originator, responder
 	inactivity         int64
-	attemptAt          int64 // when a connection attempt is given up; 0 none
-	halfClosedAt       int64 // when closing on one side begins to be looked at; 0 none
-	deleteAt           int64 // when the finished connection is done with; 0 none
-	noSession          bool  // session timers are cancelled
-	isDNS              bool  // attached to DNS by its port: ended between questions
+	attemptAt          int64            // when a connection attempt is given up; 0 none
+	halfClosedAt       int64            // when closing on one side begins to be looked at; 0 none
+	deleteAt           int64            // when the finished connection is done with; 0 none
+	closing            int64            // when the first FIN or RST came; 0 none
+	origSent           format.Direction // of packets of the originator, as the recorder saw it
+	noSession          bool             // session timers are cancelled
+	isDNS              bool             // attached to DNS by its port: ended between questions
 	ports              *ports
 	tcp                *tcpConn
 	flow               datagrams
@@ -89,6 +91,7 @@ func (c *conn) flip() {
 	c.origPort, c.respPort = c.respPort, c.origPort
 	c.pkts[0], c.pkts[1] = c.pkts[1], c.pkts[0]
 	c.ipBytes[0], c.ipBytes[1] = c.ipBytes[1], c.ipBytes[0]
+	c.origSent = opposite(c.origSent)
 	c.flow.flip()
 	if t := c.tcp; t != nil {
 		t.ep[0], t.ep[1] = t.ep[1], t.ep[0]
@@ -97,6 +100,16 @@ func (c *conn) flip() {
 	}
 	c.addHistory('^', true)
 	c.contentFlip()
+}
+
+func opposite(d format.Direction) format.Direction {
+	switch d {
+	case format.FromGuest:
+		return format.ToGuest
+	case format.ToGuest:
+		return format.FromGuest
+	}
+	return d
 }
 
 // addHistory appends a letter; a responder's is in lower case.

@@ -82,6 +82,11 @@ type Conn struct {
 	LastRecord  uint64          `json:"last_record"`
 	StreamID    format.StreamID `json:"-"`
 	Start, End  int64           `json:"-"` // ns of the tape's clock
+	// Closing is when the first FIN or RST of a TCP connection came, 0 none.
+	Closing int64 `json:"-"`
+	// OrigSent is the direction of the originator's packets as the recorder saw
+	// it: FromGuest when the guest began the connection.
+	OrigSent format.Direction `json:"-"`
 }
 
 func protoName(p uint8) string {
@@ -115,7 +120,7 @@ func (c *conn) record() *Conn {
 		OrigPkts: c.pkts[0], OrigIPBytes: c.ipBytes[0], RespPkts: c.pkts[1], RespIPBytes: c.ipBytes[1],
 		TunnelParents: c.tunnel.parents, IPProto: c.proto, VLAN: c.vlan, InnerVLAN: c.innerVLAN,
 		CommunityID: CommunityID(c.orig, c.resp, c.origPort, c.respPort, c.proto, c.key.oneWay),
-		FirstRecord: c.firstRec, LastRecord: c.lastRec, StreamID: c.stream, Start: c.start, End: c.last,
+		FirstRecord: c.firstRec, LastRecord: c.lastRec, StreamID: c.stream, Start: c.start, End: c.last, Closing: c.closing, OrigSent: c.origSent,
 		Service: c.service(),
 	}
 	if c.last > c.start {

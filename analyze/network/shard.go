@@ -84,6 +84,7 @@ func (s *shard) find(ip *packet.IP, m *meta, sp, dp uint16, oneWay bool, seg *pa
 		c = newConn(k.key, &ip.Src, &ip.Dst, sp, dp, ip.Proto, m.now, m.rec)
 		c.stream, c.ports, c.shard = m.stream, s.ports, s
 		c.vlan, c.innerVLAN = m.vlan, m.innerVLAN
+		c.origSent = m.direction
 		if s.wrongWayRound(ip, sp, dp, seg) && !c.resp.IsBroadcast() {
 			c.flip()
 		}

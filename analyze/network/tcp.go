@@ -101,6 +101,9 @@ func (c *conn) tcpPacket(s *segment) {
 		ep.fin, ep.finSeq = true, rel+uint64(consumed)
 	}
 	ep.rst = ep.rst || s.has(packet.RST)
+	if c.closing == 0 && (s.has(packet.FIN) || s.has(packet.RST)) {
+		c.closing = c.last
+	}
 	relAck := peer.acknowledged(s)
 	moved := c.noteLast(s, ep, after)
 	ep.seen = true

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sort"
-	"strings"
 
 	"github.com/xentape/xentape/analyze/files"
 	"github.com/xentape/xentape/analyze/network"
@@ -40,6 +39,9 @@ type Engine struct {
 	clock     *GuestClock
 	boot      int64
 	recovered []Recovered
+	heard     [2]int64 // tape time of the first definition of an interface, and of the last record
+	kinds     map[format.StreamID]format.StreamKind
+	cache     pageCache
 	live      bool // the tape grows: packets are read again at each telling
 }
 
@@ -54,11 +56,12 @@ type disk struct {
 	name   string
 	from   int64 // events count from here: the base was complete
 	events []files.Event
+	cached []*Evidence // of each event; nil where memory tells nothing
 }
 
 // NewEngine prepares the analysis of a tape.
 func NewEngine(t *replay.Tape, o Options) *Engine {
-	e := &Engine{tape: t, o: o, procs: process.New(process.Options{Symbols: o.Symbols}), disks: map[format.StreamID]*disk{}, names: map[format.StreamID]string{}, next: 1}
+	e := &Engine{tape: t, o: o, procs: process.New(process.Options{Symbols: o.Symbols}), disks: map[format.StreamID]*disk{}, names: map[format.StreamID]string{}, kinds: map[format.StreamID]format.StreamKind{}, next: 1}
 	e.net = e.newNetwork()
 	return e
 }
@@ -99,7 +102,7 @@ func (e *Engine) Follow(final bool) (*Story, error) {
 }
 
 func (e *Engine) newNetwork() *network.Analyzer {
-	return network.New(network.Options{Content: true, IgnoreChecksums: e.o.IgnoreChecksums, Workers: e.o.Workers, RealtimeOffset: e.tape.Clock().WallOffset()})
+	return network.New(network.Options{Content: true, FileBlocks: !e.o.NoDisks, Streams: !e.o.NoDisks, IgnoreChecksums: e.o.IgnoreChecksums, Workers: e.o.Workers, RealtimeOffset: e.tape.Clock().WallOffset()})
 }
 
 // advance feeds the records that have not been fed.
@@ -153,6 +156,7 @@ func (e *Engine) Network() *network.Analyzer { return e.net }
 
 func (e *Engine) feed(r format.Record) error {
 	h := r.Header()
+	e.heard[1] = max(e.heard[1], h.Time)
 	if !e.live {
 		if err := e.net.Feed(r); err != nil {
 			return err
@@ -160,7 +164,10 @@ func (e *Engine) feed(r format.Record) error {
 	}
 	switch r := r.(type) {
 	case *format.StreamDef:
-		e.names[r.ID] = r.Name
+		e.names[r.ID], e.kinds[r.ID] = r.Name, r.Kind
+		if r.Kind == format.StreamNetwork && e.heard[0] == 0 {
+			e.heard[0] = h.Time
+		}
 		if r.Kind == format.StreamDisk && !e.o.NoDisks {
 			if err := e.addDisk(r); err != nil {
 				return err
@@ -196,7 +203,10 @@ func (e *Engine) addDisk(def *format.StreamDef) error {
 		return err
 	}
 	k := &disk{name: def.Name, from: from}
-	k.a, err = files.New(def.Size, base, files.Options{Disk: def.Name, Hash: true, Emit: func(ev files.Event) { k.events = append(k.events, ev) }})
+	k.a, err = files.New(def.Size, base, files.Options{Disk: def.Name, Hash: true, Blocks: true, Emit: func(ev files.Event) {
+		k.events = append(k.events, ev)
+		k.cached = append(k.cached, e.cached(&ev))
+	}})
 	if err != nil {
 		e.problem(def.Name, err)
 		return nil
@@ -230,6 +240,7 @@ func (e *Engine) snapshot(end *format.SnapshotEnd) error {
 			Paused: i.Conditions.Paused && !i.Conditions.Fuzzy, Processes: e.procs.At(i.Snapshot)})
 		e.compareClocks(i)
 		e.recover(&e.snaps[len(e.snaps)-1])
+		e.cache.begin(&e.snaps[len(e.snaps)-1])
 	}
 	return nil
 }
@@ -253,7 +264,11 @@ func (e *Engine) tell(final bool) (*Story, error) {
 			}
 		}
 		for i := range d.events {
-			in.Files = append(in.Files, fileEventOf(&d.events[i], e.clock))
+			f := fileEventOf(&d.events[i], e.clock)
+			if c := d.cached[i]; c != nil {
+				f.Cached = append(f.Cached, *c)
+			}
+			in.Files = append(in.Files, f)
 		}
 		for _, p := range d.a.Problems() {
 			if p.Kind != "tamper" && final {
@@ -266,6 +281,13 @@ func (e *Engine) tell(final bool) (*Story, error) {
 	}
 	e.oddities(in)
 	e.gaps(in)
+	if e.heard[0] != 0 {
+		from, ok := e.tape.Clock().Realtime(e.heard[0])
+		to, _ := e.tape.Clock().Realtime(e.heard[1])
+		if ok {
+			in.Heard = &Span{from, to}
+		}
+	}
 	in.Clock, in.Recovered, in.Boot = e.clock, e.recovered, e.boot
 	if in.Boot == 0 {
 		in.Boot = bootTime(in)
@@ -273,108 +295,9 @@ func (e *Engine) tell(final bool) (*Story, error) {
 	return Tell(in, e.o.Rules), nil
 }
 
-// fileEventOf takes over a change. Where its interval rests on the inode's times,
-// which are the guest's, it is moved to the recording host's clock.
-func fileEventOf(ev *files.Event, clock *GuestClock) FileEvent {
-	ahead := int64(0)
-	if clock != nil && (ev.TimeBasis == files.BasisBirth || ev.TimeBasis == files.BasisChange || ev.TimeBasis == files.BasisModify) {
-		ahead = clock.Ahead
-	}
-	f := FileEvent{Op: string(ev.Op), Path: ev.Path, OldPath: ev.OldPath, Type: ev.Type, Inode: ev.Inode, Disk: ev.Disk, Filesystem: ev.Filesystem,
-		SHA256Old: ev.SHA256Old, SHA256New: ev.SHA256New, Basis: ev.TimeBasis, First: ev.FirstRecord, Last: ev.LastRecord, Added: addedLines(ev.Diff)}
-	if ev.Size != nil {
-		f.Size = *ev.Size
-	}
-	if ev.Mode.Set {
-		f.Mode = uint32(ev.Mode.Bits)
-	}
-	if ev.UID != nil {
-		f.UID = *ev.UID
-	}
-	if ev.GID != nil {
-		f.GID = *ev.GID
-	}
-	if ev.TimeLower.Known() {
-		f.Lower = int64(ev.TimeLower) - ahead
-	}
-	if ev.TimeUpper.Known() {
-		f.Upper = int64(ev.TimeUpper) - ahead
-	}
-	return f
-}
-
-// addedLines takes the new lines out of a unified diff.
-func addedLines(diff string) []string {
-	var out []string
-	for line := range strings.Lines(diff) {
-		if strings.HasPrefix(line, "+") && !strings.HasPrefix(line, "+++") {
-			out = append(out, strings.TrimRight(line[1:], "\n"))
-		}
-	}
-	return out
-}
-
-// ruled are the findings of the file analyzer that the rules draw again, with the
-// process and the connection beside the file.
-var ruled = map[string]bool{"persistence": true, "setuid": true, "account-change": true, "log-tampering": true}
-
-// oddities takes over what the analyzers found by themselves.
-func (e *Engine) oddities(in *Input) {
-	for _, f := range e.procs.Findings() {
-		o := Oddity{Rule: f.Kind, Severity: "low", Summary: f.Summary, PID: f.PID, Start: f.StartTime, Task: f.TaskAddress, File: -1}
-		if f.Grade == process.Hidden {
-			o.Severity = "critical"
-		}
-		for i, n := range f.Snapshots {
-			if i < len(f.Records) {
-				o.Evidence = append(o.Evidence, Evidence{Stream: "memory", Records: f.Records[i][:], Detail: fmt.Sprintf("snapshot #%d", n)})
-			}
-		}
-		if s := snapshotNumber(in.Snapshots, f.Snapshots); s != nil {
-			o.At = s.Realtime
-		}
-		for _, v := range f.Evidence {
-			o.Evidence = append(o.Evidence, Evidence{Stream: "memory", Detail: fmt.Sprintf("%s at %#x (physical %#x)", v.Object, uint64(v.Virtual), uint64(v.Physical))})
-		}
-		in.Oddities = append(in.Oddities, o)
-	}
-	for _, id := range e.order {
-		for _, f := range e.disks[id].a.Findings() {
-			if ruled[f.Kind] {
-				continue
-			}
-			o := Oddity{Rule: f.Kind, Severity: f.Severity, Summary: strings.ReplaceAll(f.Kind, "-", " ") + ": " + f.Path, Why: strings.Join(f.Reasons, "; "), File: -1}
-			if f.Time.Known() {
-				o.At = int64(f.Time)
-				if e.clock != nil {
-					o.At -= e.clock.Ahead
-				}
-			}
-			o.Evidence = []Evidence{{Stream: f.Disk, Records: f.Records}}
-			for i := range in.Files {
-				if in.Files[i].Inode == f.Inode && in.Files[i].Path == f.Path && in.Files[i].Disk == f.Disk {
-					o.File = i
-				}
-			}
-			in.Oddities = append(in.Oddities, o)
-		}
-	}
-}
-
-func snapshotNumber(snaps []Snapshot, numbers []int) *Snapshot {
-	for i := range snaps {
-		for _, n := range numbers {
-			if snaps[i].Number == n {
-				return &snaps[i]
-			}
-		}
-	}
-	return nil
-}
-
 func (e *Engine) gaps(in *Input) {
 	for _, g := range e.tape.Reader().Gaps() {
-		k := Gap{Stream: e.names[g.Stream], Reason: g.Detail, Record: g.Seq}
+		k := Gap{Stream: e.names[g.Stream], Reason: g.Detail, Record: g.Seq, Network: e.kinds[g.Stream] == format.StreamNetwork}
 		k.From, _ = e.tape.Clock().Realtime(g.From)
 		k.To, _ = e.tape.Clock().Realtime(g.To)
 		in.Gaps = append(in.Gaps, k)
@@ -409,31 +332,4 @@ func bootTime(in *Input) int64 {
 		return lo + (hi-lo)/2
 	}
 	return hi
-}
-
-// FileEvents lists the changes on all disks, disk by disk, in the order in which
-// they became known.
-func (e *Engine) FileEvents() []files.Event {
-	var all []files.Event
-	for _, id := range e.order {
-		all = append(all, e.disks[id].events...)
-	}
-	return all
-}
-
-// Disk is one disk of the tape as it was followed.
-type Disk struct {
-	Name   string
-	State  *files.Tree // as it stands at the end of what was fed
-	Events []files.Event
-}
-
-// Disks lists the disks that could be followed.
-func (e *Engine) Disks() []Disk {
-	var all []Disk
-	for _, id := range e.order {
-		d := e.disks[id]
-		all = append(all, Disk{Name: d.name, State: d.a.State(), Events: d.events})
-	}
-	return all
 }

@@ -103,12 +103,30 @@ func (j *joiner) processEvent(p *process.Process, parent *process.Process) *even
 	if r := j.programs[identify(p)]; r != nil {
 		e.set("exe_sha256", r.SHA256)
 	}
-	for _, t := range j.fetched[identify(p)] {
-		e.set("exe_downloaded", true)
-		e.set("exe_url", t.URL)
-	}
+	j.programFields(e, p)
 	return e
 }
+
+// programFields tell where what a process runs came from.
+func (j *joiner) programFields(e *event, p *process.Process) {
+	for i, c := range j.fetched[identify(p)] {
+		if i == 0 {
+			e.set("exe_downloaded", c.whole())
+			e.set("exe_downloaded_in_part", mostly(&c))
+		}
+		e.set("exe_url", c.t.URL)
+	}
+	if r := j.started[identify(p)]; r != nil {
+		c := j.in.Conns[r.conn]
+		e.set("started_for", c.UID)
+		e.set("started_for_ip", c.OrigH.String())
+		e.set("started_for_service", c.Service)
+	}
+	e.set("outlived_request", j.outlived(p))
+}
+
+// mostly: half of the blocks or more, but not the whole.
+func mostly(c *carried) bool { return !c.whole() && 2*c.blocks >= c.of }
 
 // imitatesKernelThread: a process that shows itself in brackets, as ps shows
 // kernel threads, or has a kernel thread's name, but runs a program.
@@ -156,17 +174,26 @@ func (j *joiner) fileEvent(i int) *event {
 	for _, a := range f.Added {
 		e.set("added", a)
 	}
-	for _, x := range f.Findings {
-		e.set("oddity", x)
+	for _, x := range f.Removed {
+		e.set("removed", x)
 	}
+	e.set("rewritten_in_place", f.Op == "write" && f.SHA256Old != "" && f.SizeOld == nil)
+	e.set("shortened", f.SizeOld != nil && f.Size < *f.SizeOld)
+	e.set("sha256_old", f.SHA256Old)
 	if o := j.writers[i]; o != nil {
 		e.set("Image", o.Exe)
 		e.set("comm", o.Comm)
 		e.set("ProcessId", int64(o.PID))
 	}
-	for _, t := range j.cameFrom[i] {
-		e.set("downloaded", true)
-		e.set("url", t.URL)
+	for k, c := range j.cameFrom[i] {
+		if k == 0 {
+			e.set("downloaded", c.whole())
+			e.set("downloaded_in_part", mostly(&c))
+		}
+		e.set("url", c.t.URL)
+	}
+	for _, c := range j.wentOut[i] {
+		e.set("sent_to", c.t.UID)
 	}
 	return e
 }
@@ -188,7 +215,11 @@ func (j *joiner) connEvent(i int) *event {
 		e.set("orig_bytes", int64(*c.OrigBytes))
 		e.set("resp_bytes", int64(*c.RespBytes))
 	}
-	e.set("Initiated", j.sockets.guest[c.OrigH.Unmap()])
+	e.set("Initiated", j.began(i) == FromGuest)
+	e.set("socket_missing", j.missing[i] != nil)
+	for _, k := range j.sent[i] {
+		e.set("sent_file", j.in.Files[k].Path)
+	}
 	for _, n := range j.in.Names[c.UID] {
 		e.set("DestinationHostname", n)
 	}

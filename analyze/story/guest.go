@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/xentape/xentape/analyze/files"
 	"github.com/xentape/xentape/analyze/process"
 	"github.com/xentape/xentape/replay"
 )
@@ -76,7 +77,8 @@ func (e *Engine) recoverOne(s *Snapshot, p *process.Process) (*Recovered, error)
 		return nil, errors.New("too large to keep")
 	}
 	r := &Recovered{PID: p.PID, Start: p.StartTime, Task: p.TaskAddress, Snapshot: s.Number, Path: p.Exe, Size: uint64(f.Size), Data: make([]byte, f.Size)}
-	for _, m := range f.Missing() {
+	missing := f.Missing()
+	for _, m := range missing {
 		r.Missing += m.Count
 	}
 	if r.Missing == r.Size {
@@ -85,6 +87,14 @@ func (e *Engine) recoverOne(s *Snapshot, p *process.Process) (*Recovered, error)
 	if err := f.Pages(func(off uint64, b []byte) error { copy(r.Data[off:], b); return nil }); err != nil {
 		return nil, err
 	}
+	r.Blocks = blocksOf(r.Data, func(n int) bool {
+		for _, m := range missing {
+			if at := uint64(n) * files.BlockSize; at+files.BlockSize > m.Start && at < m.Start+m.Count {
+				return false
+			}
+		}
+		return true
+	})
 	if r.Missing == 0 {
 		sum := sha256.Sum256(r.Data)
 		r.SHA256 = hex.EncodeToString(sum[:])

@@ -3,6 +3,7 @@ package story
 import (
 	"time"
 
+	"github.com/xentape/xentape/analyze/files"
 	"github.com/xentape/xentape/analyze/network"
 	"github.com/xentape/xentape/analyze/process"
 )
@@ -22,6 +23,8 @@ type Input struct {
 	Names     map[string][]string
 	Transfers []Transfer
 	Gaps      []Gap
+	// Heard is when packets were recorded; nil when they were not.
+	Heard *Span
 	// Boot is the time, ns since 1970 UTC by the recording host's clock, at which
 	// the guest's boot clock read zero; 0 when not known. Process start times count
 	// from it.
@@ -52,8 +55,9 @@ type Recovered struct {
 	Snapshot int
 	Path     string
 	Size     uint64
-	SHA256   string // of the whole; "" when pages are missing
-	Missing  uint64 // bytes that were not in memory
+	SHA256   string        // of the whole; "" when pages are missing
+	Missing  uint64        // bytes that were not in memory
+	Blocks   []files.Block // of what was
 	Data     []byte
 }
 
@@ -73,22 +77,25 @@ type FileEvent struct {
 	Op, Path, OldPath, Type string
 	Inode                   uint64
 	Disk, Filesystem        string
+	Volume                  string // the disk's name, a partition's ("xvda1"), or a logical volume's ("vg0/root")
 	Size                    uint64
+	SizeOld                 *uint64 // when it changed
 	Mode                    uint32
 	UID, GID                uint32
 	SHA256Old, SHA256New    string
 	Lower, Upper            int64 // ns since 1970 UTC, by the disk's own account
 	Basis                   string
-	First, Last             uint64   // records it was derived from
-	Added                   []string // lines of text that are new, where a text diff could be made
-	Findings                []string // what the file analyzer itself found odd: "timestomp", "entropy", …
+	First, Last             uint64        // records it was derived from
+	Added, Removed          []string      // lines of text, where a text diff could be made
+	Blocks                  []files.Block // of what was written
+	Cached                  []Evidence    // what the page cache of the snapshot before held of it
 }
 
 // Oddity is a conclusion that one of the analyzers drew by itself: a process the
 // kernel's lists disagree about, a file whose times contradict each other.
 type Oddity struct {
-	Rule     string
-	Severity string
+	Rule     string // its kind; rules of category analyzer_finding match it as field "finding"
+	Severity string // where no rule says more
 	Summary  string
 	Why      string
 	At       int64 // ns since 1970 UTC
@@ -96,6 +103,9 @@ type Oddity struct {
 	Start    uint64
 	Task     process.Address
 	File     int // index into Files, -1 when it is about no file
+	Path     string
+	Detail   string         // tells it from others that read the same
+	Fields   map[string]any // more for rules to look at
 	Evidence []Evidence
 }
 
@@ -106,9 +116,10 @@ type Transfer struct {
 	Size        uint64
 	MIME        string
 	URL         string
-	ToGuest     bool
+	IsOrig      bool // sent by the originator of the connection
 	First, Last uint64
 	Complete    bool
+	Blocks      [][32]byte // see network.File.Blocks
 }
 
 // Gap is a time for which a stream is incomplete.
@@ -117,7 +128,11 @@ type Gap struct {
 	From, To int64 // ns since 1970 UTC
 	Reason   string
 	Record   uint64
+	Network  bool // of a stream of packets
 }
+
+// Span is a stretch of time, ns since 1970 UTC.
+type Span struct{ From, To int64 }
 
 func rfc3339(ns int64) string {
 	if ns == 0 {

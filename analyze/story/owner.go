@@ -28,14 +28,17 @@ type Evidence struct {
 
 // Owner is the process that a connection or a file change is put down to.
 type Owner struct {
-	PID       int        `json:"pid"`
-	Comm      string     `json:"comm"`
-	Exe       string     `json:"exe"`
-	Container string     `json:"container,omitempty"`
-	Grade     Grade      `json:"grade"`
-	Evidence  []Evidence `json:"evidence,omitempty"`
+	PID       int    `json:"pid"`
+	Comm      string `json:"comm"`
+	Exe       string `json:"exe"`
+	Container string `json:"container,omitempty"`
+	Grade     Grade  `json:"grade"`
+	// SharedWith are other processes that the same evidence fits.
+	SharedWith []int      `json:"shared_with,omitempty"`
+	Evidence   []Evidence `json:"evidence,omitempty"`
 
-	key identity
+	key   identity
+	named map[identity]bool // in the evidence
 }
 
 // identity is what makes two sightings the same process.
@@ -64,8 +67,15 @@ type sighting struct {
 // sockets indexes what snapshots show of the network.
 type sockets struct {
 	connected map[tuple][]sighting
-	listening map[endpoint][]sighting // by protocol and local port
-	guest     map[netip.Addr]bool     // addresses the guest's own sockets have
+	listening map[endpoint][]sighting   // by protocol and local port
+	byRemote  map[endpointOf][]sighting // by protocol and the peer's end
+	byInode   map[uint64][]*process.Process
+	guest     map[netip.Addr]bool // addresses the guest's own sockets have
+}
+
+type endpointOf struct {
+	proto  string
+	remote netip.AddrPort
 }
 
 type tuple struct {
@@ -79,7 +89,7 @@ type endpoint struct {
 }
 
 func indexSockets(snaps []Snapshot) *sockets {
-	x := &sockets{connected: map[tuple][]sighting{}, listening: map[endpoint][]sighting{}, guest: map[netip.Addr]bool{}}
+	x := &sockets{connected: map[tuple][]sighting{}, listening: map[endpoint][]sighting{}, byRemote: map[endpointOf][]sighting{}, byInode: map[uint64][]*process.Process{}, guest: map[netip.Addr]bool{}}
 	for i := range snaps {
 		s := &snaps[i]
 		for j := range s.Processes {
@@ -101,13 +111,16 @@ func (x *sockets) add(s *Snapshot, p *process.Process, k *process.Socket) {
 		return
 	}
 	g := sighting{snap: s, proc: p, sock: k, local: local}
-	if !local.Addr().IsUnspecified() {
+	x.byInode[k.Inode] = append(x.byInode[k.Inode], p)
+	if host := hostNetwork(s); !local.Addr().IsUnspecified() && (host == 0 || k.NetNS == 0 || k.NetNS == host) {
 		x.guest[local.Addr()] = true
 	}
 	if remote, ok := addrPort(k.Remote, k.RemotePort); ok && remote.Port() != 0 {
 		g.remote = remote
 		key := tuple{k.Proto, local, remote}
 		x.connected[key] = append(x.connected[key], g)
+		to := endpointOf{k.Proto, remote}
+		x.byRemote[to] = append(x.byRemote[to], g)
 		return
 	}
 	key := endpoint{k.Proto, local.Port()}
@@ -132,6 +145,9 @@ func (x *sockets) owner(c *network.Conn) *Owner {
 	held := append(append([]sighting(nil), x.connected[tuple{c.Proto, orig, resp}]...), x.connected[tuple{c.Proto, resp, orig}]...)
 	if len(held) > 0 {
 		return heldOwner(c, held)
+	}
+	if o := x.translated(c, resp); o != nil {
+		return o
 	}
 	if o := x.listener(c, resp, "held the listening socket"); o != nil {
 		return o
@@ -169,36 +185,88 @@ func heldOwner(c *network.Conn, held []sighting) *Owner {
 		grade = Exact
 	}
 	o := newOwner(best.proc, grade)
-	said := map[identity]bool{}
 	for i := range held {
-		s := &held[i]
-		if said[identify(s.proc)] {
-			continue
-		}
-		said[identify(s.proc)] = true
-		o.Evidence = append(o.Evidence, Evidence{Stream: "memory", Records: []uint64{s.snap.First, s.snap.Last},
-			Detail: fmt.Sprintf("snapshot #%d: pid %d (%s) holds fd %d, socket inode %d, %s", s.snap.Number, s.proc.PID, s.proc.Comm, s.sock.FD, s.sock.Inode, s.sock.State)})
+		o.also(&held[i], "holds it")
 	}
 	return o
 }
 
+// translated finds who held a socket to the same peer in another network
+// namespace, whose own address is replaced on the way out (containers). That is an
+// inference, and only made when it fits one socket.
+func (x *sockets) translated(c *network.Conn, resp netip.AddrPort) *Owner {
+	var fits []sighting
+	for _, s := range x.byRemote[endpointOf{c.Proto, resp}] {
+		if !x.guest[s.local.Addr()] && s.snap.Time >= c.Start && (s.snap.Time <= c.End || !ended[c.ConnState]) {
+			fits = append(fits, s)
+		}
+	}
+	for i := range fits {
+		if fits[i].sock.Inode != fits[0].sock.Inode {
+			return nil
+		}
+	}
+	if len(fits) == 0 {
+		return nil
+	}
+	return inferred(fits, "holds a socket to the same peer in a network namespace of its own")
+}
+
 // listener finds who held the local end without a peer: it accepted the
-// connection, or handed it on. That is an inference.
+// connection, or handed it on. That is an inference. Of several that hold the
+// same socket the one started last is named: servers accept in their workers.
 func (x *sockets) listener(c *network.Conn, local netip.AddrPort, how string) *Owner {
-	var best *sighting
-	for i, s := range x.listening[endpoint{c.Proto, local.Port()}] {
+	var near []sighting
+	for _, s := range x.listening[endpoint{c.Proto, local.Port()}] {
 		if !(s.local.Addr() == local.Addr() || s.local.Addr().IsUnspecified() && x.guest[local.Addr()]) {
 			continue
 		}
-		if best == nil || nearer(s.snap.Time, best.snap.Time, c.Start) {
-			best = &x.listening[endpoint{c.Proto, local.Port()}][i]
+		switch {
+		case len(near) == 0 || nearer(s.snap.Time, near[0].snap.Time, c.Start):
+			near = []sighting{s}
+		case s.snap == near[0].snap:
+			near = append(near, s)
 		}
 	}
-	if best == nil {
+	if len(near) == 0 {
 		return nil
 	}
-	return newOwner(best.proc, Inferred, Evidence{Stream: "memory", Records: []uint64{best.snap.First, best.snap.Last},
-		Detail: fmt.Sprintf("snapshot #%d: pid %d (%s) %s, fd %d, port %d", best.snap.Number, best.proc.PID, best.proc.Comm, how, best.sock.FD, best.sock.LocalPort)})
+	return inferred(near, how)
+}
+
+// inferred names the youngest of the processes of one snapshot that fit.
+func inferred(fits []sighting, how string) *Owner {
+	sort.SliceStable(fits, func(i, j int) bool {
+		a, b := fits[i].proc, fits[j].proc
+		if a.StartTime != b.StartTime {
+			return a.StartTime > b.StartTime
+		}
+		return a.PID > b.PID
+	})
+	o := newOwner(fits[0].proc, Inferred)
+	for i := range fits {
+		o.also(&fits[i], how)
+	}
+	return o
+}
+
+// also adds a sighting to the evidence, once for each process.
+func (o *Owner) also(s *sighting, how string) {
+	id := identify(s.proc)
+	if o.named[id] {
+		return
+	}
+	if o.named == nil {
+		o.named = map[identity]bool{}
+	}
+	o.named[id] = true
+	if id != o.key {
+		o.SharedWith = append(o.SharedWith, s.proc.PID)
+	}
+	if len(o.Evidence) < maxCarried {
+		o.Evidence = append(o.Evidence, Evidence{Stream: "memory", Records: []uint64{s.snap.First, s.snap.Last},
+			Detail: fmt.Sprintf("snapshot #%d: pid %d (%s) %s, fd %d, socket inode %d, %s", s.snap.Number, s.proc.PID, s.proc.Comm, how, s.sock.FD, s.sock.Inode, s.sock.State)})
+	}
 }
 
 func nearer(a, b, to int64) bool {

@@ -1,6 +1,10 @@
 package story
 
-import "github.com/xentape/xentape/analyze/network"
+import (
+	"iter"
+
+	"github.com/xentape/xentape/analyze/network"
+)
 
 // peerNames are the names the peer of a connection was asked for by: TLS and QUIC
 // server names, HTTP hosts, and what DNS queries asked.
@@ -28,12 +32,15 @@ func peerNames(c *network.Conn) []string {
 	return unique(ns)
 }
 
-// transferred lists the files that connections carried.
+// transferred lists what connections carried: files of known protocols, and the
+// streams of those without one.
 func (e *Engine) transferred() []Transfer {
 	var all []Transfer
-	for f := range e.net.Files() {
-		all = append(all, Transfer{UID: f.UID, SHA256: f.SHA256, Size: f.SeenBytes, MIME: f.MIMEType, URL: f.URL, ToGuest: !f.IsOrig,
-			First: f.FirstRecord, Last: f.LastRecord, Complete: f.Complete && f.SHA256 != ""})
+	for _, list := range []iter.Seq[*network.File]{e.net.Files(), e.net.Streams()} {
+		for f := range list {
+			all = append(all, Transfer{UID: f.UID, SHA256: f.SHA256, Size: f.SeenBytes, MIME: f.MIMEType, URL: f.URL, IsOrig: f.IsOrig,
+				First: f.FirstRecord, Last: f.LastRecord, Complete: f.Complete && f.SHA256 != "", Blocks: f.Blocks})
+		}
 	}
 	return all
 }

@@ -41,7 +41,7 @@ func Rules() ([]*Rule, error) {
 }
 
 // categories are the kinds of event the story makes, by Sigma's names.
-var categories = map[string]bool{"process_creation": true, "file_event": true, "network_connection": true}
+var categories = map[string]bool{"process_creation": true, "file_event": true, "network_connection": true, "analyzer_finding": true}
 
 // ParseRules reads a user's rules. A rule of a category or product that the
 // story never makes events of is refused: it would be silent for ever.
@@ -52,7 +52,7 @@ func ParseRules(name string, b []byte) ([]*Rule, error) {
 	}
 	for _, r := range rs {
 		if !categories[r.Category] {
-			return nil, fmt.Errorf("%s: rule %q: logsource.category %q: want process_creation, file_event or network_connection", name, r.Title, r.Category)
+			return nil, fmt.Errorf("%s: rule %q: logsource.category %q: want process_creation, file_event, network_connection or analyzer_finding", name, r.Title, r.Category)
 		}
 		if r.Product != "" && r.Product != "linux" {
 			return nil, fmt.Errorf("%s: rule %q: logsource.product %q: only linux guests are understood", name, r.Title, r.Product)

@@ -45,7 +45,7 @@ func incident() *Input {
 			{TS: network.Seconds(base + 22*second), UID: "Cshell", ID: id("10.0.0.5", "10.0.0.9", 40000, 4444), Proto: "tcp", ConnState: "S1", Duration: duration(2 * second), OrigBytes: bytesOf(10), RespBytes: bytesOf(20), Start: 22 * second, End: 24 * second, FirstRecord: 40, LastRecord: 44},
 			{TS: network.Seconds(base + 12*second), UID: "Cweb", ID: id("10.0.0.7", "10.0.0.5", 5555, 80), Proto: "tcp", ConnState: "SF", Start: 12 * second, End: 13 * second, FirstRecord: 15, LastRecord: 16},
 		},
-		Transfers: []Transfer{{UID: "Cdown", SHA256: "aa11", Size: 2000, URL: "http://10.0.0.9/d", ToGuest: true, First: 21, Last: 23, Complete: true}},
+		Transfers: []Transfer{{UID: "Cdown", SHA256: "aa11", Size: 2000, URL: "http://10.0.0.9/d", First: 21, Last: 23, Complete: true}},
 		Files: []FileEvent{
 			{Op: "create", Path: "/tmp/.d", Type: "file", Inode: 12, Disk: "xvda", Size: 2000, Mode: 0o755, SHA256New: "aa11", Lower: base + 16*second, Upper: base + 17*second, Basis: "crtime", First: 25, Last: 27},
 			{Op: "write", Path: "/etc/passwd", Type: "file", Inode: 13, Disk: "xvda", Size: 900, Mode: 0o644, Lower: base + 23*second, Upper: base + 24*second, Basis: "mtime", First: 41, Last: 42, Added: []string{"toor:x:0:0::/root:/bin/sh"}},

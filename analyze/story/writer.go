@@ -2,6 +2,8 @@ package story
 
 import (
 	"fmt"
+	"slices"
+	"sort"
 	"strings"
 
 	"github.com/xentape/xentape/analyze/process"
@@ -68,50 +70,95 @@ func (x uses) add(s *Snapshot, p *process.Process) {
 	}
 }
 
-// on returns the uses of an inode of a disk: of the whole device or one of its
-// partitions, whose inode numbers cannot be told apart by the disk's name alone.
-func (x uses) on(disk string, inode uint64) []use {
-	all := append([]use(nil), x[fileKey{disk, inode}]...)
+// on returns the uses of a file event's inode: on the volume it names, or, where
+// the kernel's name of that is not known, on the whole disk or any partition.
+func (x uses) on(e *FileEvent) []use {
+	if e.Volume != "" && !strings.Contains(e.Volume, "/") {
+		return x[fileKey{e.Volume, e.Inode}]
+	}
+	all := append([]use(nil), x[fileKey{e.Disk, e.Inode}]...)
 	for n := 1; n <= 16; n++ {
-		all = append(all, x[fileKey{fmt.Sprintf("%s%d", disk, n), inode}]...)
+		all = append(all, x[fileKey{fmt.Sprintf("%s%d", e.Disk, n), e.Inode}]...)
 	}
 	return all
 }
 
-// writer finds the process that made a change. exact: a snapshot inside the
-// change's interval shows the process with the file open for writing, or
-// snapshots on both sides do. Otherwise a process that had it open for writing in
-// the snapshot nearest to the change is an inference.
+// writer finds the process that made a change. exact: the one process that has
+// the file open for writing in a snapshot inside the change's interval, or in
+// those before and after it. Otherwise a process that had it open for writing in
+// the snapshot nearest to the change is an inference, as is one of several.
 func (x uses) writer(e *FileEvent) *Owner {
-	var before, after, inside *use
-	all := x.on(e.Disk, e.Inode)
-	for i := range all {
-		u := &all[i]
+	var before, after, inside []use
+	for _, u := range x.on(e) {
 		if !u.writes || u.snap.Realtime == 0 || e.Lower == 0 {
 			continue
 		}
 		switch t := u.snap.Realtime; {
 		case t >= e.Lower && t <= e.Upper:
-			if inside == nil {
-				inside = u
-			}
+			inside = append(inside, u)
 		case t < e.Lower:
-			before = u
-		case after == nil:
-			after = u
+			if len(before) > 0 && before[0].snap != u.snap {
+				before = nil
+			}
+			before = append(before, u)
+		case len(after) == 0 || after[0].snap == u.snap:
+			after = append(after, u)
 		}
 	}
-	switch {
-	case inside != nil:
-		return newOwner(inside.proc, Exact, inside.evidence())
-	case before != nil && after != nil && identify(before.proc) == identify(after.proc):
-		return newOwner(before.proc, Exact, before.evidence(), after.evidence())
-	case after != nil && (before == nil || nearer(after.snap.Realtime, before.snap.Realtime, e.Lower)):
-		return newOwner(after.proc, Inferred, after.evidence())
-	case before != nil:
-		return newOwner(before.proc, Inferred, before.evidence())
+	if len(inside) > 0 {
+		return pick(inside, nil, Exact)
+	}
+	if both := shared(before, after); len(both) > 0 {
+		return pick(both, after, Exact)
+	}
+	if len(after) > 0 && (len(before) == 0 || nearer(after[0].snap.Realtime, before[0].snap.Realtime, e.Lower)) {
+		return pick(after, nil, Inferred)
+	}
+	if len(before) > 0 {
+		return pick(before, nil, Inferred)
 	}
 	return nil
+}
+
+// shared are the uses of a that are also in b, by the same process.
+func shared(a, b []use) []use {
+	var out []use
+	for _, u := range a {
+		for _, v := range b {
+			if identify(u.proc) == identify(v.proc) {
+				out = append(out, u)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// pick names the youngest of the processes that fit: one that inherited a file
+// from its parent is the one that uses it. Of several none is exact.
+func pick(us, more []use, grade Grade) *Owner {
+	sort.SliceStable(us, func(i, j int) bool {
+		a, b := us[i].proc, us[j].proc
+		if a.StartTime != b.StartTime {
+			return a.StartTime > b.StartTime
+		}
+		return a.PID > b.PID
+	})
+	o := newOwner(us[0].proc, grade)
+	said := map[identity]bool{o.key: true}
+	for i := range us {
+		if id := identify(us[i].proc); !said[id] {
+			said[id] = true
+			o.Grade = Inferred
+			o.SharedWith = append(o.SharedWith, us[i].proc.PID)
+		}
+	}
+	for i, u := range slices.Concat(us, more) {
+		if (i < len(us) || identify(u.proc) == o.key) && len(o.Evidence) < maxCarried {
+			o.Evidence = append(o.Evidence, u.evidence())
+		}
+	}
+	return o
 }
 
 func (u *use) evidence() Evidence {
