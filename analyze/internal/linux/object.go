@@ -23,7 +23,7 @@ func (k *Kernel) Object(symbol, typ string) (Object, error) {
 	a, ok := k.Symbol(symbol)
 	o := k.At(a, typ)
 	if !ok {
-		o.fail(fmt.Errorf("kernel has no symbol %s", symbol))
+		o.Fail(fmt.Errorf("kernel has no symbol %s", symbol))
 	}
 	return o, o.Err()
 }
@@ -45,7 +45,8 @@ func (o Object) Err() error {
 	return *o.err
 }
 
-func (o Object) fail(err error) {
+// Fail notes a failure that the caller found; the first one is kept.
+func (o Object) Fail(err error) {
 	if *o.err == nil {
 		*o.err = err
 	}
@@ -77,7 +78,7 @@ func (o Object) Field(path string) (types.Field, bool) {
 	}
 	f := o.typ.Field(path)
 	if f == nil {
-		o.fail(fmt.Errorf("struct %s has no member %s in this kernel", o.typ.Name, path))
+		o.Fail(fmt.Errorf("struct %s has no member %s in this kernel", o.typ.Name, path))
 		return types.Field{}, false
 	}
 	return *f, true
@@ -106,7 +107,7 @@ func (o Object) Uint(path string) uint64 {
 
 func (o Object) scalar(path string, f types.Field) uint64 {
 	if o.Addr == 0 {
-		o.fail(fmt.Errorf("struct %s: null pointer", o.typ.Name))
+		o.Fail(fmt.Errorf("struct %s: null pointer", o.typ.Name))
 		return 0
 	}
 	size := f.Size
@@ -116,17 +117,17 @@ func (o Object) scalar(path string, f types.Field) uint64 {
 	if size == 8 {
 		v, err := o.k.Space.U64(o.Addr + f.Offset)
 		if err != nil {
-			o.fail(fmt.Errorf("%s.%s: %w", o.typ.Name, path, err))
+			o.Fail(fmt.Errorf("%s.%s: %w", o.typ.Name, path, err))
 		}
 		return v
 	}
 	if size == 0 || size > 8 {
-		o.fail(fmt.Errorf("%s.%s: %d bytes is not a number", o.typ.Name, path, size))
+		o.Fail(fmt.Errorf("%s.%s: %d bytes is not a number", o.typ.Name, path, size))
 		return 0
 	}
 	var b [8]byte
 	if _, err := o.k.Space.Read(o.Addr+f.Offset, b[:size]); err != nil {
-		o.fail(fmt.Errorf("%s.%s: %w", o.typ.Name, path, err))
+		o.Fail(fmt.Errorf("%s.%s: %w", o.typ.Name, path, err))
 		return 0
 	}
 	v := binary.LittleEndian.Uint64(b[:])
@@ -169,7 +170,7 @@ func (o Object) Follow(path, typ string) Object { return o.Cast(o.Ptr(path), typ
 func (o Object) In(path string) Object {
 	f, ok := o.Field(path)
 	if ok && f.Struct == nil {
-		o.fail(fmt.Errorf("%s.%s is not a structure", o.typ.Name, path))
+		o.Fail(fmt.Errorf("%s.%s is not a structure", o.typ.Name, path))
 	}
 	return Object{Addr: o.Addr + f.Offset, k: o.k, typ: f.Struct, err: o.err}
 }
@@ -179,7 +180,7 @@ func (o Object) In(path string) Object {
 func (o Object) Cast(addr uint64, typ string) Object {
 	t := o.k.Types.Struct(typ)
 	if t == nil {
-		o.fail(fmt.Errorf("type information lacks struct %s", typ))
+		o.Fail(fmt.Errorf("type information lacks struct %s", typ))
 	}
 	return Object{Addr: addr, k: o.k, typ: t, err: o.err}
 }
@@ -201,7 +202,7 @@ func (o Object) Raw(path string, limit uint64) []byte {
 	}
 	b := make([]byte, min(f.Size, limit))
 	if _, err := o.k.Space.Read(o.Addr+f.Offset, b); err != nil {
-		o.fail(fmt.Errorf("%s.%s: %w", o.typ.Name, path, err))
+		o.Fail(fmt.Errorf("%s.%s: %w", o.typ.Name, path, err))
 		return nil
 	}
 	return b
@@ -225,7 +226,7 @@ func (o Object) TextAt(path string, limit int) string {
 	}
 	s, err := o.k.Space.CString(p, limit)
 	if err != nil {
-		o.fail(fmt.Errorf("%s.%s: %w", o.typ.Name, path, err))
+		o.Fail(fmt.Errorf("%s.%s: %w", o.typ.Name, path, err))
 	}
 	return s
 }

@@ -32,7 +32,7 @@ func (v *View) Clock() (Clock, error) {
 	if d := v.K.At(at, "tk_data"); d.Err() == nil { // named since 6.13
 		tk = d.In("timekeeper")
 	} else {
-		tk.Addr += 8 // after a sequence counter; both are in a structure without a name
+		tk.Addr += v.sequenceSize() // both are in a structure without a name
 	}
 	sec, sub := tk.Uint("xtime_sec"), tk.Uint("tkr_mono.xtime_nsec")>>(tk.Uint("tkr_mono.shift")&63)
 	toMono := seconds(tk, "wall_to_monotonic")
@@ -44,6 +44,13 @@ func (v *View) Clock() (Clock, error) {
 		return Clock{}, fmt.Errorf("timekeeper at %#x: %d.%09d is no plausible time", tk.Addr, sec, sub)
 	}
 	return Clock{Boot: -toMono - boot, Now: int64(sec)*1e9 + int64(sub)}, nil
+}
+
+// sequenceSize is what the sequence counter before a timekeeper takes: with
+// PREEMPT_RT it has a pointer to the lock that its writers hold
+// (include/linux/seqlock.h).
+func (v *View) sequenceSize() uint64 {
+	return max(8, (v.K.At(0, "seqcount_raw_spinlock").Size()+7)&^7) // none before 5.9
 }
 
 func seconds(o linux.Object, path string) int64 {

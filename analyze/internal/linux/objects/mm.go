@@ -8,8 +8,10 @@ import (
 	"github.com/xentape/xentape/analyze/internal/linux/paging"
 )
 
-// maxArea bounds what is read of arguments and of the environment, each.
-const maxArea = 256 << 10
+// maxArea bounds what is read of arguments and of the environment, each. Together
+// they are at most three quarters of the default stack's 8 MiB (fs/exec.c,
+// bprm_stack_limits).
+const maxArea = 6 << 20
 
 // Memory is a process's address space.
 type Memory struct {
@@ -119,6 +121,7 @@ type Region struct {
 	Flags      uint64
 	Offset     uint64 // bytes into the file
 	File       uint64 // struct file, 0 when anonymous
+	Name       string // given by prctl(PR_SET_VMA_ANON_NAME)
 }
 
 // Flags of a region (include/linux/mm.h).
@@ -163,6 +166,14 @@ func (v *View) region(addr uint64) (Region, error) {
 	r := Region{Addr: addr, Start: o.Uint("vm_start"), End: o.Uint("vm_end"), Flags: o.Uint("vm_flags"), File: o.Ptr("vm_file")}
 	if r.File != 0 {
 		r.Offset = o.Uint("vm_pgoff") << 12
+	}
+	if o.Has("anon_name") { // with CONFIG_ANON_VMA_NAME
+		if at := o.Ptr("anon_name"); at != 0 {
+			// A string of its own after a reference count (include/linux/mm_types.h).
+			if n := v.K.At(at, "anon_vma_name"); n.Err() == nil {
+				r.Name, _ = v.K.Space.CString(n.Member("name"), 80) // ANON_VMA_NAME_MAX_LEN
+			}
+		}
 	}
 	if o.Err() != nil {
 		return r, fmt.Errorf("vm_area_struct at %#x: %w", addr, o.Err())

@@ -1,9 +1,11 @@
 package objects
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/xentape/xentape/analyze/internal/linux"
+	"github.com/xentape/xentape/analyze/internal/linux/phys"
 )
 
 // Module is a loaded kernel module.
@@ -15,6 +17,7 @@ type Module struct {
 	Refs       int64
 	Taints     uint64
 	Version    string // srcversion
+	UsedBy     []string
 }
 
 // Module reads the struct module at addr.
@@ -41,7 +44,41 @@ func (v *View) Module(addr uint64) (Module, error) {
 	if o.Err() != nil {
 		return m, fmt.Errorf("module at %#x: %w", addr, o.Err())
 	}
+	var err error
+	if m.UsedBy, err = v.moduleUsers(o); err != nil {
+		return m, fmt.Errorf("module at %#x: %w", addr, err)
+	}
 	return m, nil
+}
+
+// Plausible says whether the fields can be those of a module: what a search
+// finds may be something else.
+func (m *Module) Plausible() bool {
+	return m.Name != "" && len(m.Name) < 64 && printable(m.Name) && isKernel(m.Base) && m.Size > 0 && m.Size%phys.PageSize == 0 && m.Size < maxModule
+}
+
+// maxModule bounds the size of a module believed.
+const maxModule = 1 << 28
+
+// moduleUsers are the modules that need this one, most recent first, as
+// /proc/modules has them.
+func (v *View) moduleUsers(o linux.Object) ([]string, error) {
+	if !o.Has("source_list") {
+		return nil, nil // without CONFIG_MODULE_UNLOAD
+	}
+	off := o.Cast(0, "module_use").Offset("source_list")
+	if o.Err() != nil {
+		return nil, o.Err()
+	}
+	var out []string
+	err := v.ring(o.Member("source_list"), func(n uint64) bool {
+		out = append(out, o.Cast(n-off, "module_use").Follow("source", "module").Text("name"))
+		return o.Err() == nil
+	})
+	if err == nil {
+		err = o.Err()
+	}
+	return out, err
 }
 
 // ModuleList lists the modules in the kernel's list of them.
@@ -110,6 +147,43 @@ func (v *View) ModuleTree(visit func(addr uint64)) error {
 		}
 		return root.Err()
 	})
+}
+
+// Where modules can be (arch/x86/include/asm/pgtable_64_types.h: MODULES_VADDR,
+// after an image of at least 512 MiB, to MODULES_END).
+const (
+	modulesFrom = 0xffffffffa0000000
+	modulesTo   = 0xffffffffff000000
+)
+
+// ModuleScan searches the part of the address space that modules are loaded to
+// for the pointer each has to itself, that of its entry below /sys/module.
+func (v *View) ModuleScan(visit func(addr uint64)) error {
+	o := v.K.At(0, "module")
+	self := o.Offset("mkobj.mod")
+	if o.Err() != nil {
+		return o.Err()
+	}
+	var bad error
+	err := v.K.Space.Mapped(modulesFrom, modulesTo, func(va, frame uint64) bool {
+		if bad = v.step(); bad != nil {
+			return false
+		}
+		p, err := v.K.Mem.Frame(frame)
+		if err != nil {
+			return true // not kept: device memory can be mapped here too
+		}
+		for at := uint64(0); at < phys.PageSize; at += 8 {
+			if binary.LittleEndian.Uint64(p[at:])+self == va+at {
+				visit(va + at - self)
+			}
+		}
+		return true
+	})
+	if err == nil {
+		err = bad
+	}
+	return err
 }
 
 // redBlack visits a red-black tree in order. It keeps its own stack, bounded: a

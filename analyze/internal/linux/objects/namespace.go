@@ -12,9 +12,9 @@ type Namespace = uint64
 
 // Namespaces are those a task is in, besides its pid and user namespace.
 type Namespaces struct {
-	Net, Mount, UTS, IPC, Cgroup Namespace
-	Host                         string // nodename of the UTS namespace
-	MountAddr                    uint64 // of the mnt_namespace
+	Net, Mount, UTS, IPC, Cgroup, Time Namespace
+	Host                               string // nodename of the UTS namespace
+	MountAddr                          uint64 // of the mnt_namespace
 }
 
 // Namespaces reads a task's namespaces; all are zero once it has exited.
@@ -36,6 +36,7 @@ func (v *View) Namespaces(t *Task) (Namespaces, error) {
 	}
 	n.Net, n.Mount = in("net_ns", "net"), in("mnt_ns", "mnt_namespace")
 	n.UTS, n.IPC, n.Cgroup = in("uts_ns", "uts_namespace"), in("ipc_ns", "ipc_namespace"), in("cgroup_ns", "cgroup_namespace")
+	n.Time = in("time_ns", "time_namespace") // since 5.6
 	n.MountAddr = o.Ptr("mnt_ns")
 	if p := o.Ptr("uts_ns"); p != 0 {
 		n.Host = o.Cast(p, "uts_namespace").Text("name.nodename")
@@ -47,7 +48,8 @@ func (v *View) Namespaces(t *Task) (Namespaces, error) {
 }
 
 // Cgroup is a task's path in the unified hierarchy, or, where it is at the root
-// of that, the longest path it has in a version 1 hierarchy.
+// of that, the longest path it has in a version 1 hierarchy, those without a
+// controller (name=systemd) included.
 func (v *View) Cgroup(t *Task) (string, error) {
 	o := v.K.At(t.Addr, "task_struct")
 	if !o.Has("cgroups") {
@@ -62,15 +64,17 @@ func (v *View) Cgroup(t *Task) (string, error) {
 	}
 	css := o.Cast(set, "css_set")
 	path := v.cgroupPath(css.Follow("dfl_cgrp", "cgroup"))
-	if f, ok := css.Field("subsys"); ok && path == "/" {
-		for i := uint64(0); i < f.Count; i++ {
-			sub := css.Ptr(fmt.Sprintf("subsys.%d", i))
-			if sub == 0 {
-				continue
-			}
-			if p := v.cgroupPath(css.Cast(sub, "cgroup_subsys_state").Follow("cgroup", "cgroup")); len(p) > len(path) {
+	if head := css.Member("cgrp_links"); path == "/" && css.Err() == nil {
+		off := css.Cast(0, "cgrp_cset_link").Offset("cgrp_link")
+		err := v.ring(head, func(n uint64) bool {
+			p := v.cgroupPath(css.Cast(n-off, "cgrp_cset_link").Follow("cgrp", "cgroup"))
+			if len(p) > len(path) || (len(p) == len(path) && p < path) {
 				path = p
 			}
+			return css.Err() == nil
+		})
+		if err != nil {
+			css.Fail(err)
 		}
 	}
 	if css.Err() != nil {

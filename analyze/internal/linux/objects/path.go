@@ -87,7 +87,7 @@ func (v *View) path(dentry, mnt uint64) (string, error) {
 }
 
 // dynamicName does what d_op->d_dname does for dentries that hang in no tree:
-// fs/pipe.c, net/socket.c, fs/anon_inodes.c, fs/nsfs.c, and simple_dname for
+// fs/pipe.c, net/socket.c, fs/anon_inodes.c, fs/nsfs.c, fs/pidfs.c, and simple_dname for
 // memfds and shared memory.
 func (v *View) dynamicName(d linux.Object) (string, error) {
 	ino := d.Follow("d_inode", "inode")
@@ -104,23 +104,19 @@ func (v *View) dynamicName(d linux.Object) (string, error) {
 		s = fmt.Sprintf("pipe:[%d]", ino.Uint("i_ino"))
 	case "anon_inodefs":
 		s = "anon_inode:" + name
+	case "pidfs": // since 6.9; an anonymous inode before
+		s = "anon_inode:[pidfd]"
 	case "nsfs":
-		s = fmt.Sprintf("%s:[%d]", v.nsKind(d, ino), ino.Uint("i_ino"))
+		s = fmt.Sprintf("%s:[%d]", nsKind(ino), ino.Uint("i_ino"))
 	default:
 		s = "/" + name + " (deleted)"
 	}
 	return s, d.Err()
 }
 
-// nsKind is the kind of namespace a file of nsfs stands for: by the operations
-// kept in d_fsdata (until 6.8), else those of the namespace itself.
-func (v *View) nsKind(d, ino linux.Object) string {
-	ops := v.K.At(d.Ptr("d_fsdata"), "proc_ns_operations")
-	if s := ops.TextAt("name", 32); ops.Err() == nil && s != "" {
-		return s
-	}
-	ns := v.K.At(ino.Ptr("i_private"), "ns_common")
-	return ns.Follow("ops", "proc_ns_operations").TextAt("name", 32)
+// nsKind is the kind of namespace a file of nsfs stands for.
+func nsKind(ino linux.Object) string {
+	return ino.Cast(ino.Ptr("i_private"), "ns_common").Follow("ops", "proc_ns_operations").TextAt("name", 32)
 }
 
 type superBlock struct {

@@ -18,18 +18,13 @@ func (v *View) PIDs(visit func(nr int, task uint64)) error {
 		root = "idr.idr_rt.rnode" // until 4.19
 	}
 	head := ns.Uint(root)
-	link := "pid_links.0"
-	task := v.K.At(0, "task_struct")
-	if !task.Has(link) {
-		link = "pids.0.node" // until 4.18
-	}
-	off := task.Offset(link)
 	first := v.K.At(0, "pid").Offset("tasks.0.first")
 	if ns.Err() != nil {
 		return ns.Err()
 	}
-	if task.Err() != nil {
-		return task.Err()
+	off, err := v.pidLink()
+	if err != nil {
+		return err
 	}
 	var bad error
 	err = v.xarray(head, func(index, pid, _ uint64) bool {

@@ -131,7 +131,6 @@ const (
 
 // Examine reads the task structure at addr and says whether it is one.
 func (v *View) Examine(addr uint64) (Task, Condition) {
-	const taskNew = 0x800 // TASK_NEW
 	o := v.K.At(addr, "task_struct")
 	t := Task{
 		Addr: addr, Phys: v.Locate(addr), PID: int(o.Int("pid")), TGID: int(o.Int("tgid")), Parent: o.Ptr("real_parent"),

@@ -25,6 +25,7 @@ type Socket struct {
 	Interface  int    // bound device, or a packet socket's
 	Inode      uint64
 	NetNS      uint64
+	PeerPID    uint64 // struct pid of who connected, listens or made the pair; 0 for most families
 }
 
 // Address families (include/linux/socket.h).
@@ -53,6 +54,9 @@ func (v *View) Socket(f *File) (s Socket, ok bool, err error) {
 	s.Interface = int(sk.Int("__sk_common.skc_bound_dev_if"))
 	if net := sk.Ptr("__sk_common.skc_net.net"); net != 0 {
 		s.NetNS = sk.Cast(net, "net").Uint("ns.inum")
+	}
+	if sk.Has("sk_peer_pid") {
+		s.PeerPID = sk.Ptr("sk_peer_pid")
 	}
 	switch s.Family {
 	case familyInet, familyInet6:

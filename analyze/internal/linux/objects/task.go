@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/xentape/xentape/analyze/internal/linux"
@@ -10,9 +11,10 @@ import (
 const (
 	flagKernelThread = 0x00200000 // PF_KTHREAD
 
-	exitDead   = 0x10
+	exitDead   = 0x10 // also set while it is taken off the lists
 	exitZombie = 0x20
 	taskDead   = 0x80
+	taskNew    = 0x800 // from fork until it is first woken
 
 	maxPID = 4 << 20 // PID_MAX_LIMIT
 )
@@ -33,6 +35,7 @@ type Task struct {
 	State         string // letter as in /proc/PID/stat
 	ExitState     uint64
 	ExitCode      uint64
+	New           bool // being made by fork: not yet in every list
 	KernelThread  bool
 	Signal, MM    uint64
 	Files, FS     uint64
@@ -59,7 +62,8 @@ func (v *View) Task(addr uint64) (Task, error) {
 		Files: o.Ptr("files"), FS: o.Ptr("fs"),
 		Cred: o.Ptr("real_cred"), NSProxy: o.Ptr("nsproxy"),
 	}
-	t.State = stateLetter(o.First("__state", "state"), t.ExitState)
+	state := o.First("__state", "state")
+	t.State, t.New = stateLetter(state, t.ExitState), state&taskNew != 0
 	if o.Has("thread_pid") {
 		t.PIDStruct = o.Ptr("thread_pid")
 	} else { // until 4.19 (2c4704756cab)
@@ -83,6 +87,9 @@ func (v *View) Task(addr uint64) (Task, error) {
 func (t *Task) Plausible() bool {
 	return t.PID >= 0 && t.PID <= maxPID && t.TGID >= 0 && t.TGID <= maxPID && t.Comm != "" && isKernel(t.Parent)
 }
+
+// Leaving says whether it is being taken off the lists, or has been.
+func (t *Task) Leaving() bool { return t.ExitState&exitDead != 0 }
 
 // isKernel says whether an address is in the kernel's half.
 func isKernel(a uint64) bool { return a >= 0xff00000000000000 }
@@ -173,7 +180,11 @@ type Credentials struct {
 	Effective, Bounding    uint64
 	Ambient                uint64
 	UserNS                 uint64 // inode number
+	Groups                 []uint32
 }
+
+// maxGroups is NGROUPS_MAX.
+const maxGroups = 65536
 
 // Credentials reads a task's credentials.
 func (v *View) Credentials(t *Task) (Credentials, error) {
@@ -189,10 +200,40 @@ func (v *View) Credentials(t *Task) (Credentials, error) {
 	if ns := o.Ptr("user_ns"); ns != 0 {
 		c.UserNS = o.Cast(ns, "user_namespace").Uint("ns.inum")
 	}
+	if o.Err() == nil {
+		c.Groups = v.groups(o)
+	}
 	if o.Err() != nil {
 		return c, fmt.Errorf("cred at %#x: %w", t.Cred, o.Err())
 	}
 	return c, nil
+}
+
+// groups reads the supplementary groups.
+func (v *View) groups(cred linux.Object) []uint32 {
+	g := cred.Follow("group_info", "group_info")
+	n, at := g.Uint("ngroups"), g.Member("gid")
+	if cred.Err() != nil || n == 0 {
+		return nil
+	}
+	if n > maxGroups {
+		cred.Fail(fmt.Errorf("group_info at %#x: %d groups", g.Addr, n))
+		return nil
+	}
+	b := make([]byte, 4*n)
+	if err := v.charge(int(n)); err != nil {
+		cred.Fail(err)
+	} else if _, err := v.K.Space.Read(at, b); err != nil {
+		cred.Fail(err)
+	}
+	if cred.Err() != nil {
+		return nil
+	}
+	out := make([]uint32, n)
+	for i := range out {
+		out[i] = binary.LittleEndian.Uint32(b[4*i:])
+	}
+	return out
 }
 
 // capabilities reads a kernel_cap_t: two words until 6.3, one since, the same
