@@ -80,7 +80,7 @@ func (a *Analyzer) Feed(m replay.Memory) error {
 	s.steps, s.banner = a.k.Steps, a.k.Banner
 	l := &lister{
 		s: s, v: objects.NewView(a.k), scanner: a.scanner, at: map[uint64]*entry{},
-		open: map[uint64]*mapped{}, broken: map[View]bool{}, strays: map[uint64]*thread{},
+		open: map[uint64]*mapped{}, broken: map[View]bool{}, strays: map[uint64]*thread{}, owners: map[ownerOf]bool{},
 	}
 	l.scanErr = a.scanner.Update(l.v, a.changed, a.delta)
 	l.list(a.model.prev)

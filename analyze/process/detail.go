@@ -2,7 +2,6 @@ package process
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -23,11 +22,6 @@ func (l *lister) process(e *entry) *Process {
 		Snapshot: l.s.number, ExitCode: t.ExitCode, Started: l.started(t.Start),
 	}
 	p.empty()
-	for _, v := range []View{TaskList, PIDIndex, Children, Scan, Threads, RunQueue, Previous} {
-		if e.views[v] {
-			p.Views = append(p.Views, v)
-		}
-	}
 	p.evidence("task_struct", t.Addr, t.Phys)
 	l.credentials(p, t)
 	l.threads(p, t)
@@ -56,7 +50,7 @@ func (l *lister) living(p *Process, t *objects.Task) *objects.Task {
 			continue
 		}
 		if o, err := l.v.Task(uint64(th.TaskAddress)); err == nil && o.MM != 0 {
-			p.Incomplete = append(p.Incomplete, fmt.Sprintf("leader: has exited; memory and files are those of thread %d", o.PID))
+			p.HeldBy = o.PID
 			return &o
 		}
 	}
@@ -84,6 +78,7 @@ func (l *lister) credentials(p *Process, t *objects.Task) {
 		UID: [4]uint32{c.UID, c.EUID, c.SUID, c.FSUID}, GID: [4]uint32{c.GID, c.EGID, c.SGID, c.FSGID},
 		Effective: Address(c.Effective), Permitted: Address(c.Permitted), Inheritable: Address(c.Inheritable),
 		Bounding: Address(c.Bounding), Ambient: Address(c.Ambient), UserNS: c.UserNS,
+		Groups: append([]uint32{}, c.Groups...),
 	}
 	p.evidence("cred", t.Cred, l.v.Locate(t.Cred))
 }
@@ -115,7 +110,7 @@ func (l *lister) surroundings(p *Process, t *objects.Task) {
 	n, err := l.v.Namespaces(t)
 	p.incomplete("namespaces", err)
 	p.Namespaces.Net, p.Namespaces.Mount, p.Namespaces.UTS = n.Net, n.Mount, n.UTS
-	p.Namespaces.IPC, p.Namespaces.Cgroup, p.Namespaces.Host = n.IPC, n.Cgroup, n.Host
+	p.Namespaces.IPC, p.Namespaces.Cgroup, p.Namespaces.Time, p.Namespaces.Host = n.IPC, n.Cgroup, n.Time, n.Host
 	p.Cgroup, err = l.v.Cgroup(t)
 	p.incomplete("cgroup", err)
 	p.Container = container(p.Cgroup, p.NSPID, p.Namespaces.PID)
@@ -210,9 +205,11 @@ func (l *lister) files(p *Process, t *objects.Task) {
 	err := l.v.Files(t, func(f objects.File) {
 		x := File{FD: f.FD, Path: f.Path, Flags: f.Flags, Pos: f.Pos, FileID: *fileID(f)}
 		p.Files = append(p.Files, x)
+		l.owner(f.Owner, FileOwner)
 		if f.Inode.FileSystem == "sockfs" {
 			s, ok, err := l.v.Socket(&f)
 			p.incomplete("socket", err)
+			l.owner(s.PeerPID, PeerCred)
 			if ok {
 				p.Sockets = append(p.Sockets, socket(f.FD, &s))
 			}
@@ -232,7 +229,7 @@ func fileID(f objects.File) *FileID {
 func socket(fd int, s *objects.Socket) Socket {
 	x := Socket{
 		FD: fd, Family: s.FamilyName(), Type: s.TypeName(), Proto: s.ProtoName(), State: s.StateName(),
-		Path: s.Path, Peer: s.PeerInode, Inode: s.Inode, NetNS: s.NetNS, Interface: s.Interface, Address: Address(s.Addr),
+		Path: s.Path, Peer: s.PeerInode, Inode: s.Inode, NetNS: s.NetNS, Interface: s.Interface, ProtoNumber: s.Protocol, PortID: s.PortID, Address: Address(s.Addr),
 	}
 	if s.Local.IsValid() {
 		x.Local, x.LocalPort = s.Local.Addr().String(), s.Local.Port()

@@ -31,6 +31,7 @@ var fixtures = []struct {
 	{"deb11-5.10", "memory", []string{"t2"}},
 	{"deb12-6.1", "memory", []string{"t1", "t2", "t3"}},
 	{"sid-7.2-la57", "memory-fresh", []string{"t1"}},
+	{"deb13-6.18-wide", "memory-wide", []string{"t1"}},
 }
 
 var (
@@ -194,6 +195,7 @@ func TestFixturesEqualProc(t *testing.T) {
 				require.NoError(t, over.Feed(m))
 				requireEqual(t, truths[i], over.At(n))
 				requireSockets(t, truths[i], over.At(n))
+				requireStatus(t, truths[i], over.At(n))
 				h, ok := over.Host(n)
 				require.True(t, ok)
 				requireHost(t, truths[i], h)

@@ -8,25 +8,27 @@ import (
 	"github.com/xentape/xentape/analyze/internal/linux/objects"
 )
 
-// The views of modules. Every live module is in all three.
+// The views of modules. Every live module is in all four.
 const (
 	ModuleList View = "module-list" // the list behind /proc/modules
 	ModuleKset View = "kset"        // /sys/module
 	ModuleTree View = "mod-tree"    // the tree that finds whose code an address is in
+	ModuleScan View = "module-scan" // the space modules are loaded to, searched
 )
 
 // Module is a kernel module.
 type Module struct {
-	Name    string  `json:"name"`
-	Size    uint64  `json:"size"`
-	Refs    int64   `json:"refs"`
-	State   string  `json:"state"`
-	Base    Address `json:"base"`
-	Taints  Address `json:"taints"`
-	Version string  `json:"srcversion,omitempty"`
-	Address Address `json:"module_address"`
-	Views   []View  `json:"views"`
-	Grade   Grade   `json:"grade"`
+	Name    string   `json:"name"`
+	Size    uint64   `json:"size"`
+	Refs    int64    `json:"refs"`
+	State   string   `json:"state"`
+	Base    Address  `json:"base"`
+	Taints  Address  `json:"taints"`
+	Version string   `json:"srcversion,omitempty"`
+	UsedBy  []string `json:"used_by"`
+	Address Address  `json:"module_address"`
+	Views   []View   `json:"views"`
+	Grade   Grade    `json:"grade"`
 }
 
 // Mount is a mount of a mount namespace.
@@ -104,7 +106,7 @@ func (l *lister) modules(h *Host) {
 	for _, w := range []struct {
 		view View
 		list func(func(uint64)) error
-	}{{ModuleList, l.v.ModuleList}, {ModuleKset, l.v.ModuleObjects}, {ModuleTree, l.v.ModuleTree}} {
+	}{{ModuleList, l.v.ModuleList}, {ModuleKset, l.v.ModuleObjects}, {ModuleTree, l.v.ModuleTree}, {ModuleScan, l.v.ModuleScan}} {
 		err := w.list(func(a uint64) {
 			if v := seen[a]; len(v) == 0 || v[len(v)-1] != w.view {
 				seen[a] = append(v, w.view)
@@ -116,13 +118,16 @@ func (l *lister) modules(h *Host) {
 	}
 	for a, views := range seen {
 		m, err := l.v.Module(a)
+		if len(views) == 1 && views[0] == ModuleScan && (err != nil || !m.Plausible()) {
+			continue // a word that happens to point to where a module would be
+		}
 		if err != nil {
 			l.s.problem("module", err)
 			continue
 		}
 		x := Module{
 			Name: m.Name, Size: m.Size, Refs: m.Refs, State: m.State, Base: Address(m.Base), Taints: Address(m.Taints),
-			Version: m.Version, Address: Address(a), Views: views, Grade: Seen,
+			Version: m.Version, Address: Address(a), Views: views, Grade: Seen, UsedBy: append([]string{}, m.UsedBy...),
 		}
 		// While it is loaded or unloaded, a module is in some and not in others.
 		if missing := without(all, views); missing != nil && m.State == "live" {

@@ -3,6 +3,7 @@ package process_test
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,10 +19,10 @@ func requireHost(t *testing.T, want *truth, h process.Host) {
 	require.Equal(t, strings.TrimSpace(want.Global["/proc/version"]), h.Kernel)
 	var mods []string
 	for _, m := range h.Modules {
-		mods = append(mods, fmt.Sprintf("%s %d %d - %s%s %#x", m.Name, m.Size, m.Refs, strings.ToUpper(m.State[:1]), m.State[1:], uint64(m.Base)))
-		require.Equal(t, []process.View{process.ModuleList, process.ModuleKset, process.ModuleTree}, m.Views)
+		mods = append(mods, fmt.Sprintf("%s %d %d %s %s%s %#x", m.Name, m.Size, m.Refs, users(m.UsedBy), strings.ToUpper(m.State[:1]), m.State[1:], uint64(m.Base)))
+		require.Equal(t, []process.View{process.ModuleList, process.ModuleKset, process.ModuleTree, process.ModuleScan}, m.Views)
 	}
-	require.Equal(t, strings.TrimSpace(want.Global["/proc/modules"]), strings.Join(mods, "\n"))
+	require.Equal(t, moduleLines(want.Global["/proc/modules"]), mods)
 	paths := map[string]string{}
 	for _, m := range h.Mounts {
 		paths[m.Path] = m.FileSystem
@@ -29,6 +30,7 @@ func requireHost(t *testing.T, want *truth, h process.Host) {
 	for path, fs := range map[string]string{"/": "rootfs", "/proc": "proc", "/sys": "sysfs", "/data": "tmpfs", "/tmp": "tmpfs"} {
 		require.Equal(t, fs, paths[path], path)
 	}
+	requireMounts(t, want, h)
 	// "@@BEGIN phase realtime boottime": both clocks, read one after the other.
 	f := strings.Fields(want.Meta[0])
 	boot := seconds(t, f[2]) - seconds(t, f[3])
@@ -37,7 +39,7 @@ func requireHost(t *testing.T, want *truth, h process.Host) {
 	require.InDelta(t, boot, float64(booted.UnixNano())/1e9, 0.01)
 	now, err := time.Parse(time.RFC3339Nano, h.Clock)
 	require.NoError(t, err)
-	require.InDelta(t, seconds(t, f[2]), float64(now.UnixNano())/1e9, 60)
+	require.InDelta(t, seconds(t, f[2]), float64(now.UnixNano())/1e9, 600) // an emulated machine takes its time to tell
 	require.NotEmpty(t, h.Log)
 	require.Contains(t, h.Log[0].Text, "Linux version ")
 	require.Greater(t, len(h.Log), 100)
@@ -45,6 +47,25 @@ func requireHost(t *testing.T, want *truth, h process.Host) {
 		require.Equal(t, h.Log[i].Seq+1, h.Log[i+1].Seq)
 		require.NotEmpty(t, h.Log[i].Text)
 	}
+}
+
+func users(names []string) string {
+	if len(names) == 0 {
+		return "-"
+	}
+	return strings.Join(names, ",") + ","
+}
+
+// moduleLines is /proc/modules by name, without what a module taints.
+func moduleLines(text string) []string {
+	var out []string
+	for _, l := range strings.Split(strings.TrimSpace(text), "\n") {
+		if f := strings.Fields(l); len(f) > 5 {
+			out = append(out, strings.Join(f[:6], " "))
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 func seconds(t *testing.T, s string) float64 {

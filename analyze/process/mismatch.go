@@ -15,6 +15,9 @@ var required = []View{TaskList, PIDIndex, Children, Scan}
 // compare notes which views miss a process that others have. A view that could
 // not be read to its end misses nothing.
 func (l *lister) compare(p *Process, e *entry) {
+	if e.task.New || e.task.Leaving() {
+		return // on its way in or out: the kernel adds and removes one list at a time
+	}
 	var missing []View
 	for _, v := range required {
 		if !e.views[v] && !l.broken[v] {

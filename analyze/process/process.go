@@ -53,6 +53,7 @@ type Process struct {
 	Grade        Grade    `json:"grade"`
 
 	ThreadList  []Thread     `json:"thread_list"`
+	HeldBy      int          `json:"held_by,omitempty"` // the leader has exited: memory and files are those of this thread
 	Credentials *Credentials `json:"credentials,omitempty"`
 	Namespaces  Namespaces   `json:"namespaces"`
 	Cgroup      string       `json:"cgroup"`
@@ -90,6 +91,7 @@ type Credentials struct {
 	Bounding    Address   `json:"cap_bounding"`
 	Ambient     Address   `json:"cap_ambient"`
 	UserNS      uint64    `json:"user_ns"`
+	Groups      []uint32  `json:"groups"` // supplementary
 }
 
 // Namespaces are the inode numbers that /proc/PID/ns shows, 0 where the process
@@ -101,6 +103,7 @@ type Namespaces struct {
 	UTS    uint64 `json:"uts"`
 	IPC    uint64 `json:"ipc"`
 	Cgroup uint64 `json:"cgroup"`
+	Time   uint64 `json:"time"` // 0 before 5.6
 	Host   string `json:"hostname"`
 }
 
@@ -131,21 +134,23 @@ type File struct {
 // Socket is a socket a process holds. Addresses and ports are empty for
 // families without them.
 type Socket struct {
-	FD         int     `json:"fd"`
-	Family     string  `json:"family"` // inet, inet6, unix, netlink, packet, …
-	Type       string  `json:"type"`   // stream, dgram, raw, seqpacket
-	Proto      string  `json:"proto"`
-	Local      string  `json:"local"`
-	LocalPort  uint16  `json:"local_port"`
-	Remote     string  `json:"remote"`
-	RemotePort uint16  `json:"remote_port"`
-	State      string  `json:"state"`
-	Path       string  `json:"path,omitempty"` // unix; @ starts an abstract name
-	Peer       uint64  `json:"peer,omitempty"` // unix: inode of the other end
-	Inode      uint64  `json:"inode"`
-	NetNS      uint64  `json:"netns"`
-	Interface  int     `json:"ifindex,omitempty"`
-	Address    Address `json:"sock_address"`
+	FD          int     `json:"fd"`
+	Family      string  `json:"family"` // inet, inet6, unix, netlink, packet, …
+	Type        string  `json:"type"`   // stream, dgram, raw, seqpacket
+	Proto       string  `json:"proto"`
+	ProtoNumber int     `json:"proto_number"` // of IP, of netlink, or an ethertype
+	Local       string  `json:"local"`
+	LocalPort   uint16  `json:"local_port"`
+	Remote      string  `json:"remote"`
+	RemotePort  uint16  `json:"remote_port"`
+	State       string  `json:"state"`
+	Path        string  `json:"path,omitempty"` // unix; @ starts an abstract name
+	Peer        uint64  `json:"peer,omitempty"` // unix: inode of the other end
+	Inode       uint64  `json:"inode"`
+	NetNS       uint64  `json:"netns"`
+	Interface   int     `json:"ifindex,omitempty"`
+	PortID      uint32  `json:"port_id,omitempty"` // netlink
+	Address     Address `json:"sock_address"`
 }
 
 // Map is one region of a process's address space.

@@ -15,7 +15,7 @@ func (p *Process) share(old *Process) {
 	same(&p.Maps, old.Maps)
 	same(&p.Evidence, old.Evidence)
 	same(&p.Incomplete, old.Incomplete)
-	if p.Credentials != nil && old.Credentials != nil && *p.Credentials == *old.Credentials {
+	if p.Credentials != nil && old.Credentials != nil && reflect.DeepEqual(p.Credentials, old.Credentials) {
 		p.Credentials = old.Credentials
 	}
 	if p.ExeFile != nil && old.ExeFile != nil && *p.ExeFile == *old.ExeFile {

@@ -76,6 +76,7 @@ type lister struct {
 	broken  map[View]bool // views that could not be read to their end
 	residue []objects.Task
 	strays  map[uint64]*thread
+	owners  map[ownerOf]bool // of files and sockets, not yet followed
 	clock   objects.Clock
 	clocked bool
 }
@@ -111,6 +112,7 @@ func (l *lister) list(prev *snapshot) {
 	l.attempt(PIDIndex, "pid index", l.v.PIDs(func(_ int, a uint64) { l.seeThread(a, PIDIndex) }))
 	l.children()
 	l.attempt(RunQueue, "run queues", l.v.RunQueues(func(a uint64) { l.seeThread(a, RunQueue) }))
+	l.addressSpaces()
 	l.previous(prev)
 	l.scan()
 	c, err := l.v.Counters()
@@ -118,22 +120,69 @@ func (l *lister) list(prev *snapshot) {
 	l.clock, err = l.v.Clock()
 	l.clocked = !l.s.problem("guest clock", err)
 	l.s.complete = !l.broken[TaskList] && !l.broken[PIDIndex]
-	for _, e := range l.entries() {
-		switch {
-		case e.err != nil:
-			l.s.problem("task", e.err)
-		case e.task.Plausible() && e.task.PID != 0:
-			p := l.process(e)
-			l.s.procs = append(l.s.procs, p)
-			l.compare(p, e)
-		}
-	}
+	l.describe()
 	l.compareThreads()
 	l.listResidue()
 	l.host()
 	if len(l.s.procs) == 0 {
 		l.s.problem("processes", errNone)
 	}
+}
+
+// describe reads every process found, and those that files and sockets of
+// these lead to.
+func (l *lister) describe() {
+	done := map[*entry]*Process{}
+	for more := true; more; {
+		more = false
+		for _, e := range l.entries() {
+			if _, ok := done[e]; ok {
+				continue
+			}
+			done[e], more = nil, true
+			switch {
+			case e.err != nil:
+				l.s.problem("task", e.err)
+			case e.task.Leaving() && !e.views[TaskList] && !e.views[PIDIndex]:
+				// Taken off the lists, and still on its CPU for the last time.
+				l.residue = append(l.residue, e.task)
+			case e.task.Plausible() && e.task.PID != 0:
+				done[e] = l.process(e)
+			}
+		}
+		l.followOwners()
+	}
+	for _, e := range l.entries() {
+		p := done[e]
+		if p == nil {
+			continue
+		}
+		for _, v := range allViews {
+			if e.views[v] {
+				p.Views = append(p.Views, v)
+			}
+		}
+		l.s.procs = append(l.s.procs, p)
+		l.compare(p, e)
+	}
+	l.s.problem("processes", unread(l.s.procs))
+}
+
+// unread says that some processes could not be read wholly; each says of itself
+// what it lacks.
+func unread(procs []*Process) error {
+	n, first := 0, (*Process)(nil)
+	for _, p := range procs {
+		if p.Incomplete != nil {
+			if n++; first == nil {
+				first = p
+			}
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %d could not be read wholly; the first is %d (%s): %s", n, len(procs), first.PID, first.Comm, first.Incomplete[0])
 }
 
 // seeThread notes a task by its own structure when it leads its group, and else

@@ -122,12 +122,12 @@ func TestSymbolFile(t *testing.T) {
 }
 
 // isfTypes are the structures the analysis asks a symbol file for.
-var isfTypes = strings.Fields(`address_space cgroup cgroup_namespace cgroup_subsys_state cred css_set dentry fdtable file
-	file_system_type files_struct fs_struct inet_sock inode ipc_namespace kernfs_node kobject kset list_head
-	maple_arange_64 maple_range_64 mm_struct mnt_namespace mod_tree_node mod_tree_root module module_kobject mount net
-	netlink_sock nsproxy packet_sock page pid pid_namespace prb_desc printk_info printk_ringbuffer proc_ns_operations
-	rb_node rq signal_struct sock socket socket_alloc super_block task_struct timekeeper tk_data unix_address unix_sock
-	upid user_namespace uts_namespace vm_area_struct xa_node`)
+var isfTypes = strings.Fields(`address_space backing_file cgroup cgroup_namespace cgroup_subsys_state cgrp_cset_link cred css_set dentry fdtable file
+	file_system_type files_struct fown_struct fs_struct group_info inet_sock inode ipc_namespace kernfs_node kobject kset list_head
+	maple_arange_64 maple_range_64 mm_struct mnt_namespace mod_tree_node mod_tree_root module module_kobject module_use mount net
+	netlink_sock nsproxy packet_sock page pid pid_namespace prb_desc printk_info printk_ringbuffer proc_ns_operations ptdesc
+	rb_node rq seqcount_raw_spinlock signal_struct sock socket socket_alloc super_block task_struct time_namespace timekeeper tk_data unix_address unix_sock
+	upid user_namespace uts_namespace vfsmount vm_area_struct xa_node`)
 
 // isfSymbols are the symbols it asks for, and those that place the file.
 func isfSymbols() []string { return append(objects.Symbols(), "_stext", "linux_banner") }

@@ -33,17 +33,29 @@ type truth struct {
 		Args    []string `json:"cmdline"`
 		Env     []string `json:"environ"`
 		NS      struct {
-			PID, Net, Mnt, UTS *string
+			PID, Net, Mnt, UTS, IPC, User, Cgroup, Time *string
 		} `json:"ns"`
 		FDs []struct {
 			FD     int    `json:"fd"`
 			Target string `json:"target"`
 		} `json:"fds"`
 		ThreadList []struct {
-			TID  int    `json:"tid"`
-			Comm string `json:"comm"`
+			TID   int    `json:"tid"`
+			Comm  string `json:"comm"`
+			State string `json:"state"`
+			Start uint64 `json:"starttime_ticks"`
 		} `json:"threads"`
 		Maps string `json:"maps"`
+
+		// Only recordings of the wider workload have these.
+		State     string            `json:"state"`
+		Root      *string           `json:"root"`
+		RawArgs   *string           `json:"cmdline_raw"`
+		Status    string            `json:"status"`    // /proc/PID/status
+		Cgroup    string            `json:"cgroup"`    // /proc/PID/cgroup
+		MountInfo *string           `json:"mountinfo"` // of pid 1 and of every other mount namespace
+		FDInfo    map[string]string `json:"fdinfo"`
+		NetFiles  map[string]string `json:"netfiles"` // /proc/PID/net, of every other network namespace
 	} `json:"processes"`
 	Global map[string]string `json:"global"`
 	Meta   []string          `json:"meta"`
@@ -101,9 +113,18 @@ func requireEqual(t *testing.T, want *truth, got []process.Process) {
 		}
 		require.Equal(t, w.UID, decimal(p.Credentials.UID[:]), at)
 		require.Equal(t, w.GID, decimal(p.Credentials.GID[:]), at)
+		if p.HeldBy != 0 { // /proc shows an empty process, and the rest below its thread
+			require.Nil(t, w.Exe, at)
+			require.Equal(t, "Z", w.State, at)
+			continue
+		}
 		require.Equal(t, text(w.Exe), p.Exe, at)
 		require.Equal(t, text(w.Cwd), p.Cwd, at)
-		require.Equal(t, w.Args, orEmpty(p.Args), at)
+		if w.RawArgs != nil {
+			require.Equal(t, strings.TrimSuffix(*w.RawArgs, "\x00"), written(strings.Join(p.Args, "\x00")), at)
+		} else {
+			require.Equal(t, w.Args, orEmpty(p.Args), at)
+		}
 		require.Equal(t, w.Env, orEmpty(p.Env), at)
 		require.Equal(t, w.NSPID, decimal(p.NSPID), at)
 		require.Equal(t, text(w.NS.PID), inode("pid", p.Namespaces.PID), at)
@@ -113,22 +134,33 @@ func requireEqual(t *testing.T, want *truth, got []process.Process) {
 		var fds []string
 		for _, f := range w.FDs {
 			// The driver's own, open only while it wrote this.
-			if !strings.HasPrefix(f.Target, "/proc") {
+			if !strings.HasPrefix(f.Target, "/proc/") && (f.Target != "/proc" || w.Comm != "driver") {
 				fds = append(fds, strconv.Itoa(f.FD)+" "+f.Target)
 			}
 		}
 		var got []string
 		for _, f := range p.Files {
-			got = append(got, strconv.Itoa(f.FD)+" "+f.Path)
+			got = append(got, strconv.Itoa(f.FD)+" "+written(f.Path))
 		}
 		require.Equal(t, fds, got, at)
 		require.Equal(t, mapLines(w.Maps), mapsOf(p), at)
 		require.Len(t, p.ThreadList, len(w.ThreadList), at)
 		for i, th := range w.ThreadList {
 			require.Equal(t, th.TID, p.ThreadList[i].TID, at)
+			if th.State != "" && !w.Kernel {
+				require.Equal(t, th.Comm, p.ThreadList[i].Comm, at)
+				require.Equal(t, th.Start, p.ThreadList[i].StartTime/tick, at)
+			}
 		}
 	}
 	require.Empty(t, byPID, "processes /proc does not have")
+}
+
+// written is a text as JSON carries it: bytes that are no UTF-8 replaced.
+func written(s string) string {
+	b, _ := json.Marshal(s)
+	_ = json.Unmarshal(b, &s)
+	return s
 }
 
 func text(s *string) string {
@@ -220,6 +252,7 @@ func TestRecordingsEqualProc(t *testing.T) {
 			require.Empty(t, a.Findings(), "a clean image")
 			requireEqual(t, want, a.At(1))
 			requireSockets(t, want, a.At(1))
+			requireStatus(t, want, a.At(1))
 			h, ok := a.Host(1)
 			require.True(t, ok)
 			requireHost(t, want, h)
