@@ -31,6 +31,11 @@ func openDevice(path, sysFS string) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
+	return deviceOf(f, path, sysFS)
+}
+
+// deviceOf takes a device that was opened.
+func deviceOf(f *os.File, path, sysFS string) (*device, error) {
 	d := &device{f: f}
 	if err := d.identify(sysFS); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())

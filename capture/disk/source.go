@@ -37,6 +37,19 @@ type Config struct {
 	Settle   time.Duration // how long Run may take at the end to read back what was lost; 0 = 30 s
 	SysFS    string        // "" = /sys
 	DebugFS  string        // "" = /sys/kernel/debug; where the block tracer is, for kernels without BPF
+	Opener   Opener        // opens what takes privilege; nil: this process does
+}
+
+// Opener opens a disk's device and the kernel's record of the requests to it, where
+// this process may not.
+type Opener interface {
+	// Device opens the block device for reading past the page cache.
+	Device() (*os.File, error)
+	// Watch sees requests by BPF. Of the options, the device's number and size are
+	// the opener's own affair.
+	Watch(o bpf.Options) (*bpf.Blocks, error)
+	// Trace sees requests by the block tracer.
+	Trace() (blktrace.Control, []*os.File, error)
 }
 
 // probe is the kernel side; *bpf.Blocks is one.
@@ -113,7 +126,7 @@ func (s *Source) Status() Status {
 // Attach begins to watch the device and defines the stream. The image of the base
 // is begun here, before any request is written.
 func (s *Source) Attach(_ context.Context, sink capture.Sink) error {
-	dev, err := openDevice(s.c.Device, s.c.SysFS)
+	dev, err := s.openDevice()
 	if err != nil {
 		return fmt.Errorf("disk %s: %w", s.Name(), err)
 	}
@@ -131,12 +144,27 @@ func (s *Source) Attach(_ context.Context, sink capture.Sink) error {
 	return nil
 }
 
+func (s *Source) openDevice() (*device, error) {
+	if s.c.Opener == nil {
+		return openDevice(s.c.Device, s.c.SysFS)
+	}
+	f, err := s.c.Opener.Device()
+	if err != nil {
+		return nil, err
+	}
+	return deviceOf(f, s.c.Device, s.c.SysFS)
+}
+
 // Notice says what of the disk is not recorded, and why; "" when everything is.
 func (s *Source) Notice() string { return s.notice }
 
 func (s *Source) openBPF() (probe, error) {
 	s.end = s.chooseEnd(s.dev)
-	b, err := bpf.Open(bpf.Options{
+	open := bpf.Open
+	if s.c.Opener != nil {
+		open = s.c.Opener.Watch
+	}
+	b, err := open(bpf.Options{
 		Major: s.dev.major, Minor: s.dev.minor, Size: s.dev.size, Ring: s.c.Ring, Reads: !s.c.NoReads, End: s.end,
 	})
 	if err != nil {
@@ -148,11 +176,22 @@ func (s *Source) openBPF() (probe, error) {
 // openTrace is what is left where BPF is not to be had.
 func (s *Source) openTrace() (probe, error) {
 	s.end = "blktrace"
-	b, err := blktrace.Open(s.c.Device, s.c.DebugFS, s.dev.start, !s.c.NoReads, s.c.Clock.Now)
+	control, files, err := s.trace()
 	if err != nil {
 		return nil, err
 	}
-	return b, nil
+	return blktrace.New(control, files, s.dev.start, !s.c.NoReads, s.c.Clock.Now), nil
+}
+
+func (s *Source) trace() (blktrace.Control, []*os.File, error) {
+	if s.c.Opener != nil {
+		return s.c.Opener.Trace()
+	}
+	t, err := blktrace.Start(s.c.Device, s.c.DebugFS)
+	if err != nil {
+		return nil, nil, err
+	}
+	return t, t.Files(), nil
 }
 
 // chooseEnd decides where the end of requests is seen. Devices that take bios show

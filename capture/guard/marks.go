@@ -32,6 +32,15 @@ func (m Marks) put(domain uint16, uuid [16]byte) error {
 	return os.WriteFile(m.file(domain), []byte(hex.EncodeToString(uuid[:])+"\n"), 0o600)
 }
 
+// Has says whether the guard notes a domain as paused.
+func (m Marks) Has(domain uint16) bool {
+	if m == "" {
+		return false
+	}
+	_, err := os.Stat(m.file(domain))
+	return err == nil
+}
+
 func (m Marks) remove(domain uint16) error {
 	if m == "" {
 		return nil

@@ -5,6 +5,7 @@ package host
 import (
 	"errors"
 	"io"
+	"os"
 
 	"github.com/xentape/xentape/capture/internal/domains"
 	"github.com/xentape/xentape/capture/internal/hypercall"
@@ -65,6 +66,40 @@ func On(p hypercall.Port, store io.ReadWriteCloser) (*Host, error) {
 		return nil, err
 	}
 	return New(x, xenstore.New(store)), nil
+}
+
+// OpenFrames opens a descriptor that maps frames of one domain and does nothing else.
+func OpenFrames(domain uint16) (*os.File, error) {
+	p, err := hypercall.OpenPrivcmd()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.Restrict(domain); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p.Take()
+}
+
+// DialXenstore opens a connection to xenstored.
+func DialXenstore() (io.ReadWriteCloser, error) { return xenstore.Dial() }
+
+// A Broker opens what takes privilege; *broker.Client is one.
+type Broker interface {
+	Hypercalls() hypercall.Port
+	Store() io.ReadWriteCloser
+	OpenConfig(domain uint16) (*os.File, error)
+	OpenKernel(domain uint16) (*os.File, error)
+}
+
+// Through meets the host by a broker.
+func Through(b Broker, o Options) (*Host, error) {
+	x, err := hypercall.New(b.Hypercalls(), hypercall.Options{ForceDomctl: o.ForceDomctl})
+	if err != nil {
+		return nil, err
+	}
+	h := New(x, xenstore.New(b.Store()))
+	h.OpenConfig, h.OpenKernel = b.OpenConfig, b.OpenKernel
+	return h, nil
 }
 
 // New makes a host of its parts.

@@ -107,7 +107,7 @@ func (s *Source) describe(ctx context.Context, g *domains.Guest) error {
 	if err != nil {
 		s.event("description-missing", "part", "xenstore", "reason", err.Error())
 	}
-	config, cerr := g.Config()
+	config, cerr := s.cfg.Directory.Config(g)
 	if cerr != nil {
 		s.event("description-missing", "part", "xl/config", "reason", cerr.Error())
 	}
@@ -120,7 +120,7 @@ func (s *Source) describe(ctx context.Context, g *domains.Guest) error {
 			return err
 		}
 	}
-	if attrs, err := g.KernelAttrs(config); err != nil {
+	if attrs, err := s.cfg.Directory.KernelAttrs(g, config); err != nil {
 		s.event("description-missing", "part", "kernel", "reason", err.Error())
 	} else if attrs != nil {
 		e := format.Event{Kind: "guest-kernel", Attrs: attrs}

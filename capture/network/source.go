@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/xentape/xentape/capture"
 	"github.com/xentape/xentape/capture/internal/packetring"
 	"github.com/xentape/xentape/format"
@@ -36,7 +38,12 @@ type Config struct {
 	Clock     Clock
 	Buffer    int    // bytes of ring; 0 = DefaultBuffer
 	SysFS     string // "" = /sys
+	Opener    Opener // opens the socket; nil: this process does
 }
+
+// Opener opens a packet socket, bound to the interface with a ring of so many bytes,
+// where this process may not. It says which interface that is.
+type Opener func(ring int) (socket *os.File, device *net.Interface, err error)
 
 // Source is a capture.Source for one interface.
 type Source struct {
@@ -75,11 +82,7 @@ func (s *Source) Lost() uint64 { return s.dropped.Load() }
 
 // Attach opens the ring, which starts to fill at once, and defines the stream.
 func (s *Source) Attach(_ context.Context, sink capture.Sink) error {
-	dev, err := net.InterfaceByName(s.c.Interface)
-	if err != nil {
-		return fmt.Errorf("interface %s: %w", s.c.Interface, err)
-	}
-	ring, err := packetring.Open(dev.Index, s.c.Buffer)
+	ring, dev, err := s.open()
 	if err != nil {
 		return fmt.Errorf("interface %s: %w", s.c.Interface, err)
 	}
@@ -93,6 +96,29 @@ func (s *Source) Attach(_ context.Context, sink capture.Sink) error {
 	s.counted = s.c.Clock.Now()
 	s.refused, _ = s.readRefused()
 	return nil
+}
+
+// open opens the ring, here or by the opener.
+func (s *Source) open() (*packetring.Ring, *net.Interface, error) {
+	if s.c.Opener == nil {
+		dev, err := net.InterfaceByName(s.c.Interface)
+		if err != nil {
+			return nil, nil, err
+		}
+		ring, err := packetring.Open(dev.Index, s.c.Buffer)
+		return ring, dev, err
+	}
+	socket, dev, err := s.c.Opener(s.c.Buffer)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer socket.Close()
+	fd, err := unix.FcntlInt(socket.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("packet socket: %w", err)
+	}
+	ring, err := packetring.FromSocket(fd, s.c.Buffer)
+	return ring, dev, err
 }
 
 func (s *Source) define(dev *net.Interface) error {
@@ -187,14 +213,25 @@ func (s *Source) finish() error {
 
 // down is called when the interface went down; it reports whether it is gone.
 func (s *Source) down() (bool, error) {
-	_, err := net.InterfaceByIndex(s.index)
+	gone := !s.exists()
 	kind := "vif-down"
-	if err != nil {
+	if gone {
 		kind = "vif-detached"
 	}
 	e := &format.Event{Kind: kind, Attrs: []format.Attr{{Name: "device", Value: s.c.Interface}}}
 	e.Time, e.Stream = s.c.Clock.Now(), s.stream
-	return err != nil, s.sink.Write(e)
+	return gone, s.sink.Write(e)
+}
+
+// exists says whether the interface is still there. Without privilege it is not asked
+// of the kernel's sockets but of sysfs.
+func (s *Source) exists() bool {
+	if s.c.Opener == nil {
+		_, err := net.InterfaceByIndex(s.index)
+		return err == nil
+	}
+	b, err := os.ReadFile(filepath.Join(s.c.SysFS, "class/net", s.c.Interface, "ifindex"))
+	return err == nil && strings.TrimSpace(string(b)) == strconv.Itoa(s.index)
 }
 
 // record writes one frame.

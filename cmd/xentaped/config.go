@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/xentape/xentape/capture/disk"
 	"github.com/xentape/xentape/capture/memory"
+	"github.com/xentape/xentape/capture/sandbox"
 )
 
 // config is the file of run. Every key is in service/xentaped.yaml.
@@ -35,6 +37,7 @@ type config struct {
 	DiskRing   size          `yaml:"disk-ring"`
 	Recipients []string      `yaml:"recipients"`
 	Sign       string        `yaml:"sign"`
+	NoSandbox  bool          `yaml:"no-sandbox"`
 	Limits     struct {
 		Memory size `yaml:"memory"` // of the recorder itself
 		CPUs   int  `yaml:"cpus"`
@@ -103,6 +106,18 @@ func parseConfig(text []byte) (*config, error) {
 		return nil, errors.New("directory: empty")
 	}
 	return &c, nil
+}
+
+// sandbox is what of the file system the service goes on using.
+func (c *config) sandbox() sandbox.Rules {
+	r := sandbox.Rules{Write: []string{c.Directory}, Create: true, Sockets: true}
+	if c.Sign != "" {
+		r.Write = append(r.Write, filepath.Dir(c.Sign))
+	}
+	if name := os.Getenv("NOTIFY_SOCKET"); filepath.IsAbs(name) {
+		r.Write = append(r.Write, filepath.Dir(name))
+	}
+	return r
 }
 
 // sources is what the file asks to record of each guest.

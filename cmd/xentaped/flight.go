@@ -22,6 +22,7 @@ import (
 type recorderSet struct {
 	config  *config
 	host    *host.Host
+	privs   *privileges
 	guard   *guard.Client
 	clock   *capture.Clock
 	ring    *ring.Ring
@@ -129,11 +130,11 @@ func (f *flight) segment(ctx context.Context, end func()) error {
 	defer set.writing(path, false)
 	recorder := capture.NewRecorder(tape, set.clock, capture.RecorderOptions{Report: set.console.notef})
 	s := &session{
-		host: set.host, guard: set.guard, recorder: recorder, clock: set.clock, want: set.config.sources(),
+		host: set.host, privs: set.privs, guard: set.guard, recorder: recorder, clock: set.clock, want: set.config.sources(),
 		console: set.console, uuid: f.guest.UUID, started: time.Now(), devices: map[string]capture.Source{},
 		gone: end,
 	}
-	startEvent(recorder, f.guest, format.Attr{Name: "mode", Value: "flight"})
+	startEvent(recorder, f.guest, format.Attr{Name: "mode", Value: "flight"}, set.privs.attr())
 	if gap := f.takeFailure(); gap.Reason != 0 {
 		gap.To = set.clock.Now()
 		gap.Time = gap.To

@@ -49,7 +49,7 @@ func startService(t *testing.T, change func(*config)) *service {
 	r, err := ring.Open(cfg.Directory, ring.Limits{Age: cfg.Keep.Age, Bytes: int64(cfg.Keep.Bytes)})
 	require.NoError(t, err)
 	s.set = &recorderSet{
-		config: &cfg, host: h, guard: guard.NewClient(ours, h.Xen), clock: clock, ring: r,
+		config: &cfg, host: h, privs: &privileges{}, guard: guard.NewClient(ours, h.Xen), clock: clock, ring: r,
 		console: &console{out: io.Discard, err: io.Discard}, open: map[string]bool{},
 	}
 	ctx, cancel := context.WithCancel(t.Context())

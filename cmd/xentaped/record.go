@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"github.com/xentape/xentape/capture/host"
 	"github.com/xentape/xentape/capture/lifecycle"
 	"github.com/xentape/xentape/capture/memory"
+	"github.com/xentape/xentape/capture/sandbox"
 	"github.com/xentape/xentape/format"
 )
 
@@ -39,6 +41,7 @@ type recordOptions struct {
 	noReads   bool
 	diskRing  int
 	noNetwork bool
+	noSandbox bool
 }
 
 func newRecordCommand(c *console) *cobra.Command {
@@ -76,6 +79,7 @@ readable up to the last second.`,
 	f.IntSliceVar(&o.vifs, "vif", nil, "record this interface, by its handle; may be repeated; all without it")
 	f.BoolVar(&o.noNetwork, "no-network", false, "record no packets")
 	f.BoolVar(&o.noMemory, "no-memory", false, "take no memory snapshots")
+	f.BoolVar(&o.noSandbox, "no-sandbox", false, "keep all privileges in one process; for kernels on which it cannot give them up")
 	return cmd
 }
 
@@ -104,6 +108,14 @@ func (o *recordOptions) sources() sources {
 	}
 }
 
+// sandbox is what the recorder still needs of the file system: a signing key moves on.
+func (o *recordOptions) sandbox() sandbox.Rules {
+	if o.tape.signKey == "" {
+		return sandbox.Rules{}
+	}
+	return sandbox.Rules{Write: []string{filepath.Dir(o.tape.signKey)}, Create: true}
+}
+
 // goneFor is how long a guest may be away, as in a reboot, before its recording ends.
 const goneFor = 60 * time.Second
 
@@ -111,11 +123,11 @@ func runRecord(ctx context.Context, c *console, what string, o recordOptions) (e
 	if err := o.check(); err != nil {
 		return err
 	}
-	h, err := host.Open(host.Options{ForceDomctl: o.force})
+	h, privs, err := openHost(host.Options{ForceDomctl: o.force}, o.noSandbox, []string{what})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, h.Close()) }()
+	defer func() { err = errors.Join(err, h.Close(), privs.Close()) }()
 	g, err := h.Find(ctx, what)
 	if err != nil {
 		return err
@@ -138,9 +150,10 @@ func runRecord(ctx context.Context, c *console, what string, o recordOptions) (e
 	if err != nil {
 		return err
 	}
+	privs.giveUp(c, o.sandbox())
 	recorder := capture.NewRecorder(tape, clock, capture.RecorderOptions{Report: c.notef})
 	s := &session{
-		host: h, guard: keeper, recorder: recorder, clock: clock, want: o.sources(),
+		host: h, privs: privs, guard: keeper, recorder: recorder, clock: clock, want: o.sources(),
 		console: c, uuid: g.UUID, started: time.Now(), devices: map[string]capture.Source{},
 	}
 	return s.record(ctx, g, o, tape, func(ctx context.Context) {
@@ -165,7 +178,7 @@ func (s *session) record(ctx context.Context, g *host.Guest, o recordOptions, ta
 	startEvent(s.recorder, g,
 		format.Attr{Name: "snapshot-every", Value: o.every.String()},
 		format.Attr{Name: "pause-budget", Value: o.budget.String()},
-		format.Attr{Name: "track", Value: o.track},
+		format.Attr{Name: "track", Value: o.track}, s.privs.attr(),
 	)
 	life := lifecycle.New(lifecycle.Config{Directory: s.host.Directory, Clock: s.clock, UUID: g.UUID, OnChange: s.changed})
 	s.add(ctx, life)

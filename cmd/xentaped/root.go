@@ -98,6 +98,7 @@ could not be recorded or looked at.`,
 		newStatusCommand(c),
 		newDoctorCommand(c),
 		newGuardCommand(),
+		newBrokerCommand(),
 		newUnpauseMarkedCommand(c),
 	)
 	return root

@@ -53,11 +53,11 @@ func runService(ctx context.Context, c *console, cfg *config) (err error) {
 	if cfg.Limits.CPUs > 0 {
 		runtime.GOMAXPROCS(cfg.Limits.CPUs)
 	}
-	h, err := host.Open(host.Options{})
+	h, privs, err := openHost(host.Options{}, cfg.NoSandbox, cfg.Guests)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, h.Close()) }()
+	defer func() { err = errors.Join(err, h.Close(), privs.Close()) }()
 	keeper, err := startGuard(h.Xen, false)
 	if err != nil {
 		return err
@@ -71,7 +71,8 @@ func runService(ctx context.Context, c *console, cfg *config) (err error) {
 	if err != nil {
 		return err
 	}
-	set := &recorderSet{config: cfg, host: h, guard: keeper, clock: clock, ring: r, console: c, open: map[string]bool{}}
+	privs.giveUp(c, cfg.sandbox())
+	set := &recorderSet{config: cfg, host: h, privs: privs, guard: keeper, clock: clock, ring: r, console: c, open: map[string]bool{}}
 	if err := notify("READY=1"); err != nil {
 		c.notef("service manager: %v", err)
 	}

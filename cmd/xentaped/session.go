@@ -44,6 +44,7 @@ func (s *sources) wantsVif(handle int) bool {
 // built anew.
 type session struct {
 	host     *host.Host
+	privs    *privileges
 	guard    *guard.Client
 	recorder *capture.Recorder
 	clock    *capture.Clock
@@ -123,8 +124,12 @@ func (s *session) startDisk(ctx context.Context, g *host.Guest, d *host.Disk, ep
 		s.missing(fmt.Sprintf("%s (%s, backend type %s): %v", d.Name, d.Params, d.Type, err))
 		return
 	}
+	var opener disk.Opener
+	if s.privs.client != nil {
+		opener = s.privs.client.Disk(g.Domain, d.VDev)
+	}
 	s.startDevice(ctx, disk.New(disk.Config{
-		Device: device, Clock: s.clock, Blkback: d.Type == "phy", NoReads: !s.want.reads, NoBase: !s.want.base, Ring: s.want.ring,
+		Opener: opener, Device: device, Clock: s.clock, Blkback: d.Type == "phy", NoReads: !s.want.reads, NoBase: !s.want.base, Ring: s.want.ring,
 		Stream: format.StreamDef{
 			Name: d.Name, Domain: g.UUID, DomID: g.Domain, Epoch: epoch,
 			Attrs: []format.Attr{{Name: "vdev", Value: fmt.Sprint(d.VDev)}, {Name: "params", Value: d.Params}, {Name: "mode", Value: d.Mode}},
@@ -161,8 +166,12 @@ func (s *session) startVif(ctx context.Context, g *host.Guest, v *host.Vif, epoc
 		s.missing(fmt.Sprintf("%s is served by domain %d: record it there", vifName(v), v.Backend))
 		return
 	}
+	var opener network.Opener
+	if s.privs.client != nil {
+		opener = s.privs.client.Vif(g.Domain, v.Handle)
+	}
 	s.startDevice(ctx, network.New(network.Config{
-		Interface: v.Interface, Clock: s.clock,
+		Opener: opener, Interface: v.Interface, Clock: s.clock,
 		Stream: format.StreamDef{
 			Name: vifName(v), Domain: g.UUID, DomID: g.Domain, Epoch: epoch,
 			Attrs: []format.Attr{{Name: "mac", Value: v.MAC}},

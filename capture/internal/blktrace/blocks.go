@@ -15,7 +15,8 @@ import (
 // tracer has a buffer for each CPU: events are put into the order of their times,
 // for which they are held back a little.
 type Blocks struct {
-	t       *tracer
+	control Control
+	reader  reader
 	start   uint64 // first sector of the partition, on its disk
 	skip    uint32 // process whose reads are left out: our own
 	reads   bool
@@ -33,21 +34,20 @@ const (
 	lookPeriod = 20 * time.Millisecond
 )
 
-// Open starts tracing a device, of which start is the first sector where it is a
-// partition. now is CLOCK_MONOTONIC in ns. It fails where another tracer is at work.
-func Open(device, debugFS string, start uint64, reads bool, now func() int64) (*Blocks, error) {
-	t, err := openTracer(device, debugFS)
-	if err != nil {
-		return nil, err
+// New reads the files of a tracer, of a device of which start is the first sector
+// where it is a partition. now is CLOCK_MONOTONIC in ns.
+func New(c Control, files []*os.File, start uint64, reads bool, now func() int64) *Blocks {
+	return &Blocks{
+		control: c, reader: reader{files: files, rest: make([][]byte, len(files))},
+		start: start, reads: reads, skip: uint32(os.Getpid()), now: now,
 	}
-	return &Blocks{t: t, start: start, reads: reads, skip: uint32(os.Getpid()), now: now}, nil
 }
 
 // Next reads one event, as bpf.Blocks.Next does.
 func (b *Blocks) Next(e *bpf.Event, deadline time.Time) error {
 	for len(b.ready) == 0 {
 		if !b.stopped {
-			if err := b.t.read(func(r record) { b.held = append(b.held, r) }); err != nil {
+			if err := b.reader.read(func(r record) { b.held = append(b.held, r) }); err != nil {
 				return err
 			}
 		}
@@ -155,7 +155,7 @@ func (b *Blocks) Counters() (bpf.Counters, error) {
 	if b.stopped {
 		return b.counts, nil
 	}
-	n, err := b.t.dropped()
+	n, err := b.control.Dropped()
 	if err == nil {
 		b.counts.Dropped = n
 	}
@@ -173,8 +173,8 @@ func (b *Blocks) InFlight() (map[uint64]bool, error) {
 
 // Detach stops the tracing; what was traced can still be read.
 func (b *Blocks) Detach() error {
-	err := b.t.stop()
-	if e := b.t.read(func(r record) { b.held = append(b.held, r) }); err == nil {
+	err := b.control.Stop()
+	if e := b.reader.read(func(r record) { b.held = append(b.held, r) }); err == nil {
 		err = e
 	}
 	if _, e := b.Counters(); err == nil {
@@ -185,4 +185,4 @@ func (b *Blocks) Detach() error {
 }
 
 // Close ends the trace, which frees the device for another tracer.
-func (b *Blocks) Close() error { return b.t.close() }
+func (b *Blocks) Close() error { return b.control.Close() }

@@ -41,20 +41,33 @@ const (
 	bufferNumber = 8
 )
 
-// tracer is the kernel side: one tracer a device, which is why it may be taken.
-type tracer struct {
+// Tracer is the kernel side: one tracer a device, which is why it may be taken.
+type Tracer struct {
 	dev   *os.File
 	dir   string
+	files []*os.File // of each CPU
+}
+
+// Control is what of a tracer takes privilege.
+type Control interface {
+	Dropped() (uint64, error) // records that found the tracer's buffers full
+	Stop() error              // what was traced can still be read
+	Close() error             // frees the device for another tracer
+}
+
+// reader takes records from the files of a tracer.
+type reader struct {
 	files []*os.File // of each CPU
 	rest  [][]byte   // of each file: the start of a record
 }
 
-func openTracer(device, debugFS string) (*tracer, error) {
+// Start starts tracing a device. It fails where another tracer is at work.
+func Start(device, debugFS string) (*Tracer, error) {
 	dev, err := os.OpenFile(device, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	t := &tracer{dev: dev}
+	t := &Tracer{dev: dev}
 	s := setup{mask: 0xffff, size: bufferSize, number: bufferNumber}
 	if err := t.ioctl(ioctlSetup, unsafe.Pointer(&s)); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: set block trace up: %w", device, err), dev.Close())
@@ -62,15 +75,15 @@ func openTracer(device, debugFS string) (*tracer, error) {
 	name, _, _ := bytes.Cut(s.name[:], []byte{0})
 	t.dir = filepath.Join(debugFS, "block", string(name))
 	if err := t.open(); err != nil {
-		return nil, errors.Join(err, t.close())
+		return nil, errors.Join(err, t.Close())
 	}
 	if err := t.ioctl(ioctlStart, nil); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: start block trace: %w", device, err), t.close())
+		return nil, errors.Join(fmt.Errorf("%s: start block trace: %w", device, err), t.Close())
 	}
 	return t, nil
 }
 
-func (t *tracer) open() error {
+func (t *Tracer) open() error {
 	for cpu := 0; ; cpu++ {
 		f, err := os.OpenFile(filepath.Join(t.dir, "trace"+strconv.Itoa(cpu)), os.O_RDONLY|unix.O_NONBLOCK, 0)
 		if errors.Is(err, os.ErrNotExist) && cpu > 0 {
@@ -80,11 +93,13 @@ func (t *tracer) open() error {
 			return fmt.Errorf("block trace (is debugfs mounted?): %w", err)
 		}
 		t.files = append(t.files, f)
-		t.rest = append(t.rest, nil)
 	}
 }
 
-func (t *tracer) ioctl(request uintptr, arg unsafe.Pointer) error {
+// Files are those the records are read from, by CPU.
+func (t *Tracer) Files() []*os.File { return t.files }
+
+func (t *Tracer) ioctl(request uintptr, arg unsafe.Pointer) error {
 	if _, _, e := unix.Syscall(unix.SYS_IOCTL, t.dev.Fd(), request, uintptr(arg)); e != 0 {
 		return e
 	}
@@ -92,7 +107,7 @@ func (t *tracer) ioctl(request uintptr, arg unsafe.Pointer) error {
 }
 
 // read takes what the tracer has so far from every CPU.
-func (t *tracer) read(visit func(record)) error {
+func (t *reader) read(visit func(record)) error {
 	buf := make([]byte, bufferSize)
 	for i, f := range t.files {
 		for {
@@ -125,8 +140,8 @@ func (t *tracer) read(visit func(record)) error {
 	return nil
 }
 
-// dropped is how many records found the tracer's buffers full.
-func (t *tracer) dropped() (uint64, error) {
+// Dropped is how many records found the tracer's buffers full.
+func (t *Tracer) Dropped() (uint64, error) {
 	b, err := os.ReadFile(filepath.Join(t.dir, "dropped"))
 	if err != nil {
 		return 0, fmt.Errorf("block trace: %w", err)
@@ -134,14 +149,16 @@ func (t *tracer) dropped() (uint64, error) {
 	return strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
 }
 
-func (t *tracer) stop() error {
+// Stop stops the tracing.
+func (t *Tracer) Stop() error {
 	if err := t.ioctl(ioctlStop, nil); err != nil {
 		return fmt.Errorf("stop block trace: %w", err)
 	}
 	return nil
 }
 
-func (t *tracer) close() error {
+// Close ends the trace.
+func (t *Tracer) Close() error {
 	var errs []error
 	for _, f := range t.files {
 		errs = append(errs, f.Close())

@@ -51,12 +51,14 @@ type Options struct {
 	Ring         int    // bytes for events; rounded up to a power of two
 	Reads        bool   // report reads too
 	End          string // EndBlkback, EndBio or EndAny
+	Recorder     int    // process whose own reads are not reported; 0: this one
 }
 
 // Blocks watches one block device.
 type Blocks struct {
-	coll    *ebpf.Collection
-	links   []link.Link
+	maps    map[string]*ebpf.Map // those of mapNames
+	detach  func() error         // stops the programs
+	release func()               // of the programs and maps
 	reader  *ringbuf.Reader
 	record  ringbuf.Record
 	touched []byte // the bitmap, shared with the kernel
@@ -88,11 +90,60 @@ func Open(o Options) (*Blocks, error) {
 	if err := configure(spec, o); err != nil {
 		return nil, fmt.Errorf("configure bpf object: %w", err)
 	}
-	b := &Blocks{}
-	if b.coll, err = ebpf.NewCollection(spec); err != nil {
+	coll, err := ebpf.NewCollection(spec)
+	if err != nil {
 		return nil, fmt.Errorf("load bpf programs: %w", err)
 	}
-	if err := b.attach(); err != nil {
+	b := &Blocks{maps: coll.Maps, release: coll.Close}
+	if err := b.open(); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	if err := b.attach(coll); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// mapNames are the maps through which user space sees what the programs see, in the
+// order in which Files gives them.
+var mapNames = []string{"events", "touched", "counters", "flights"}
+
+// Files are descriptors by which another process can read what b sees: FromFiles
+// makes Blocks of them. The programs stay attached as long as b does.
+func (b *Blocks) Files() ([]*os.File, error) {
+	var files []*os.File
+	for _, name := range mapNames {
+		fd, err := unix.FcntlInt(uintptr(b.maps[name].FD()), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return files, fmt.Errorf("bpf map %s: %w", name, err)
+		}
+		files = append(files, os.NewFile(uintptr(fd), name))
+	}
+	return files, nil
+}
+
+// FromFiles reads what another process watches. detach ends the watching there. The
+// files are not needed afterwards.
+func FromFiles(files []*os.File, detach func() error) (*Blocks, error) {
+	if len(files) != len(mapNames) {
+		return nil, fmt.Errorf("%d bpf maps instead of %d", len(files), len(mapNames))
+	}
+	b := &Blocks{maps: map[string]*ebpf.Map{}, detach: detach}
+	b.release = func() {
+		for _, m := range b.maps {
+			_ = m.Close() // a descriptor of a map has nothing to lose
+		}
+	}
+	for i, name := range mapNames {
+		fd, err := unix.FcntlInt(files[i].Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err == nil {
+			b.maps[name], err = ebpf.NewMapFromFD(fd)
+		}
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("bpf map %s: %w", name, err), b.Close())
+		}
+	}
+	if err := b.open(); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
@@ -129,8 +180,12 @@ func configure(spec *ebpf.CollectionSpec, o Options) error {
 	if o.Reads {
 		reads = 1
 	}
+	recorder := o.Recorder
+	if recorder == 0 {
+		recorder = os.Getpid()
+	}
 	for name, v := range map[string]any{
-		"want_dev": o.Major<<20 | o.Minor, "last_chunk": chunks - 1, "want_reads": reads, "recorder": uint32(os.Getpid()),
+		"want_dev": o.Major<<20 | o.Minor, "last_chunk": chunks - 1, "want_reads": reads, "recorder": uint32(recorder),
 		"vmemmap_at": at["vmemmap_base"], "vmemmap_is": uint64(fixedVmemmap),
 		"direct_at": at["page_offset_base"], "direct_is": uint64(fixedDirect),
 	} {
@@ -141,19 +196,34 @@ func configure(spec *ebpf.CollectionSpec, o Options) error {
 	return nil
 }
 
-func (b *Blocks) attach() error {
-	m := b.coll.Maps["touched"]
+// open maps what is shared with the kernel.
+func (b *Blocks) open() error {
+	m := b.maps["touched"]
 	size := (int(m.MaxEntries())*8 + os.Getpagesize() - 1) &^ (os.Getpagesize() - 1)
 	mem, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		return fmt.Errorf("map bitmap: %w", err)
 	}
 	b.touched = mem[:m.MaxEntries()*8]
-	if b.reader, err = ringbuf.NewReader(b.coll.Maps["events"]); err != nil {
+	if b.reader, err = ringbuf.NewReader(b.maps["events"]); err != nil {
 		return fmt.Errorf("open ring: %w", err)
 	}
+	return nil
+}
+
+// attach starts the programs.
+func (b *Blocks) attach(coll *ebpf.Collection) error {
+	var links []link.Link
+	b.detach = func() error {
+		var errs []error
+		for i := len(links) - 1; i >= 0; i-- { // the queue first: no request without its end
+			errs = append(errs, links[i].Close())
+		}
+		links = nil
+		return errors.Join(errs...)
+	}
 	for _, name := range []string{"end_blkback", "end_bio", "end_any", "queue"} {
-		p := b.coll.Programs[name]
+		p := coll.Programs[name]
 		if p == nil {
 			continue
 		}
@@ -161,7 +231,7 @@ func (b *Blocks) attach() error {
 		if err != nil {
 			return fmt.Errorf("attach bpf program %s: %w", name, err)
 		}
-		b.links = append(b.links, l)
+		links = append(links, l)
 	}
 	return nil
 }
@@ -194,7 +264,7 @@ func (b *Blocks) Touched(visit func(chunk uint64)) {
 func (b *Blocks) Counters() (Counters, error) {
 	var c Counters
 	for i, v := range []*uint64{&c.Requests, &c.Dropped, &c.CompletionsDropped, &c.Unreadable, &c.Orphans} {
-		if err := b.coll.Maps["counters"].Lookup(uint32(i), v); err != nil {
+		if err := b.maps["counters"].Lookup(uint32(i), v); err != nil {
 			return c, fmt.Errorf("bpf counters: %w", err)
 		}
 	}
@@ -212,7 +282,7 @@ func (b *Blocks) InFlight() (map[uint64]bool, error) {
 	out := map[uint64]bool{}
 	var key uint64
 	var f flight
-	it := b.coll.Maps["flights"].Iterate()
+	it := b.maps["flights"].Iterate()
 	for it.Next(&key, &f) {
 		out[f.ID] = true
 	}
@@ -225,12 +295,12 @@ func (b *Blocks) InFlight() (map[uint64]bool, error) {
 
 // Detach stops the watching; events already in the ring can still be read.
 func (b *Blocks) Detach() error {
-	var errs []error
-	for i := len(b.links) - 1; i >= 0; i-- { // the queue first: no request without its end
-		errs = append(errs, b.links[i].Close())
+	if b.detach == nil {
+		return nil
 	}
-	b.links = nil
-	return errors.Join(errs...)
+	err := b.detach()
+	b.detach = nil
+	return err
 }
 
 // Close releases everything.
@@ -243,9 +313,7 @@ func (b *Blocks) Close() error {
 		errs = append(errs, unix.Munmap(b.touched[:cap(b.touched)]))
 		b.touched = nil
 	}
-	if b.coll != nil {
-		b.coll.Close()
-	}
+	b.release()
 	return errors.Join(errs...)
 }
 

@@ -38,9 +38,49 @@ func (d *Directory) Xenstore(ctx context.Context, g *Guest) ([]byte, error) {
 // (libxl_internal.c, libxl__userdata_path).
 const userdata = "/var/lib/xen/userdata-d.%d.%s.libxl-json"
 
+// ConfigFile is where libxl's configuration of the guest is.
+func (g *Guest) ConfigFile() string { return fmt.Sprintf(userdata, g.Domain, FormatUUID(g.UUID)) }
+
+// maxConfig bounds a configuration, in bytes.
+const maxConfig = 1 << 20
+
 // Config is libxl's configuration of the guest, as JSON.
-func (g *Guest) Config() ([]byte, error) {
-	return os.ReadFile(fmt.Sprintf(userdata, g.Domain, FormatUUID(g.UUID)))
+func (d *Directory) Config(g *Guest) ([]byte, error) {
+	open := func(uint16) (*os.File, error) { return os.Open(g.ConfigFile()) }
+	if d.OpenConfig != nil {
+		open = d.OpenConfig
+	}
+	f, err := open(g.Domain)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxConfig))
+}
+
+// build is what a configuration says of how a guest is started.
+type build struct {
+	Kernel  string `json:"kernel"`
+	Ramdisk string `json:"ramdisk"`
+	CmdLine string `json:"cmdline"`
+}
+
+func parseBuild(config []byte) (build, error) {
+	var c struct {
+		Build build `json:"b_info"`
+	}
+	// libxl writes the string with its terminating NUL.
+	if err := json.Unmarshal(bytes.TrimRight(config, "\x00"), &c); err != nil {
+		return build{}, fmt.Errorf("libxl configuration: %w", err)
+	}
+	return c.Build, nil
+}
+
+// KernelFile is the kernel that a configuration names; "" for a guest that brings its
+// own.
+func KernelFile(config []byte) (string, error) {
+	b, err := parseBuild(config)
+	return b.Kernel, err
 }
 
 // HypervisorAttrs are the facts about Xen that go onto a tape.
@@ -60,27 +100,20 @@ func (d *Directory) HypervisorAttrs() []format.Attr {
 // KernelAttrs says which kernel a PV or PVH guest was built from, by libxl's
 // configuration: the file is in dom0, and symbols can be had for it. A guest that
 // brings its own kernel has none.
-func (g *Guest) KernelAttrs(config []byte) ([]format.Attr, error) {
+func (d *Directory) KernelAttrs(g *Guest, config []byte) ([]format.Attr, error) {
 	if len(config) == 0 {
 		return nil, nil
 	}
-	var c struct {
-		Build struct {
-			Kernel  string `json:"kernel"`
-			Ramdisk string `json:"ramdisk"`
-			CmdLine string `json:"cmdline"`
-		} `json:"b_info"`
-	}
-	// libxl writes the string with its terminating NUL.
-	if err := json.Unmarshal(bytes.TrimRight(config, "\x00"), &c); err != nil {
-		return nil, fmt.Errorf("libxl configuration: %w", err)
-	}
-	b := c.Build
-	if b.Kernel == "" {
-		return nil, nil
+	b, err := parseBuild(config)
+	if err != nil || b.Kernel == "" {
+		return nil, err
 	}
 	attrs := []format.Attr{{Name: "kernel", Value: b.Kernel}, {Name: "ramdisk", Value: b.Ramdisk}, {Name: "command-line", Value: b.CmdLine}}
-	f, err := os.Open(b.Kernel)
+	open := func(uint16) (*os.File, error) { return os.Open(b.Kernel) }
+	if d.OpenKernel != nil {
+		open = d.OpenKernel
+	}
+	f, err := open(g.Domain)
 	if err != nil {
 		return append(attrs, format.Attr{Name: "kernel-unreadable", Value: err.Error()}), nil
 	}

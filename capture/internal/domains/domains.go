@@ -22,6 +22,9 @@ import (
 type Directory struct {
 	Xen   *hypercall.Xen
 	Store *xenstore.Client
+	// OpenConfig and OpenKernel open libxl's configuration of a guest and the kernel
+	// it names, where this process may not; nil: this process does.
+	OpenConfig, OpenKernel func(domain uint16) (*os.File, error)
 }
 
 // Guest is a domain as the toolstack knows it.
@@ -80,7 +83,7 @@ func (d *Directory) Find(ctx context.Context, what string) (*Guest, error) {
 	}
 	var found []*Guest
 	for _, g := range guests {
-		if g.Name == what || strings.EqualFold(FormatUUID(g.UUID), what) || strconv.Itoa(int(g.Domain)) == what {
+		if g.Is(what) {
 			found = append(found, g)
 		}
 	}
@@ -91,6 +94,11 @@ func (d *Directory) Find(ctx context.Context, what string) (*Guest, error) {
 		return found[0], nil
 	}
 	return nil, fmt.Errorf("guest %q: %d domains match; give the UUID", what, len(found))
+}
+
+// Is says whether a name, UUID or domain id is the guest's.
+func (g *Guest) Is(what string) bool {
+	return g.Name == what || strings.EqualFold(FormatUUID(g.UUID), what) || strconv.Itoa(int(g.Domain)) == what
 }
 
 // Guests lists the guests that there are, by domain id.

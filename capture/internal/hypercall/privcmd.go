@@ -56,8 +56,14 @@ func OpenPrivcmd() (*Privcmd, error) {
 // perhaps restricted. It has no hypercall buffers of its own.
 func PrivcmdFromFile(f *os.File) *Privcmd { return &Privcmd{privcmd: f} }
 
-// File is the privcmd descriptor, to hand to another process.
-func (p *Privcmd) File() *os.File { return p.privcmd }
+// Take ends the port, and returns its privcmd descriptor to hand to another process.
+func (p *Privcmd) Take() (*os.File, error) {
+	p.mu.Lock()
+	f := p.privcmd
+	p.privcmd = nil
+	p.mu.Unlock()
+	return f, p.Close()
+}
 
 func (p *Privcmd) ioctl(request uintptr, arg unsafe.Pointer) (int64, error) {
 	p.mu.RLock()

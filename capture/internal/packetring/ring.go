@@ -42,15 +42,52 @@ type Stats struct {
 // other interface: the socket is made without a protocol and gets one, with the
 // interface, in bind. The interface may be down.
 func Open(ifindex, bytes int) (*Ring, error) {
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := Socket(ifindex, bytes)
 	if err != nil {
-		return nil, fmt.Errorf("packet socket: %w", err)
+		return nil, err
+	}
+	return FromSocket(fd, bytes)
+}
+
+// Socket is the part of Open that takes privilege: the descriptor of a socket that
+// FromSocket, here or in another process, makes a ring of.
+func Socket(ifindex, bytes int) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("packet socket: %w", err)
 	}
 	r := &Ring{fd: fd}
 	if err := r.setUp(ifindex, bytes); err != nil {
+		return -1, errors.Join(err, r.Close())
+	}
+	return fd, nil
+}
+
+// FromSocket maps the ring of a socket that Socket made with the same bytes. The
+// descriptor is the ring's from here on.
+func FromSocket(fd, bytes int) (*Ring, error) {
+	r := &Ring{fd: fd}
+	r.block, r.blocks = shape(bytes)
+	if err := r.open(); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
+}
+
+func (r *Ring) open() error {
+	mem, err := unix.Mmap(r.fd, 0, r.block*r.blocks, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("map packet ring: %w", err)
+	}
+	r.mem = mem
+	name, err := unix.Getsockname(r.fd)
+	if err != nil {
+		return fmt.Errorf("packet socket name: %w", err)
+	}
+	if ll, ok := name.(*unix.SockaddrLinklayer); ok {
+		r.hatype = ll.Hatype
+	}
+	return nil
 }
 
 // setUp orders the calls: the virtio-net header before the ring (the kernel
@@ -71,21 +108,9 @@ func (r *Ring) setUp(ifindex, bytes int) error {
 	if err := unix.SetsockoptTpacketReq3(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &req); err != nil {
 		return fmt.Errorf("PACKET_RX_RING of %d blocks of %d bytes: %w", r.blocks, r.block, err)
 	}
-	mem, err := unix.Mmap(r.fd, 0, r.block*r.blocks, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		return fmt.Errorf("map packet ring: %w", err)
-	}
-	r.mem = mem
 	all := bits.ReverseBytes16(unix.ETH_P_ALL)
 	if err := unix.Bind(r.fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: ifindex}); err != nil {
 		return fmt.Errorf("bind packet socket to interface %d: %w", ifindex, err)
-	}
-	name, err := unix.Getsockname(r.fd)
-	if err != nil {
-		return fmt.Errorf("packet socket name: %w", err)
-	}
-	if ll, ok := name.(*unix.SockaddrLinklayer); ok {
-		r.hatype = ll.Hatype
 	}
 	return nil
 }

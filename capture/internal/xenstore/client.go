@@ -42,17 +42,26 @@ type Client struct {
 
 // Open connects to this host's xenstored.
 func Open() (*Client, error) {
+	conn, err := Dial()
+	if err != nil {
+		return nil, err
+	}
+	return New(conn), nil
+}
+
+// Dial opens a connection to this host's xenstored.
+func Dial() (io.ReadWriteCloser, error) {
 	var errs []error
 	for _, name := range endpoints {
 		c, err := net.Dial("unix", name)
 		if err == nil {
-			return New(c), nil
+			return c, nil
 		}
 		errs = append(errs, err)
 	}
 	f, err := os.OpenFile(device, os.O_RDWR, 0)
 	if err == nil {
-		return New(f), nil
+		return f, nil
 	}
 	return nil, fmt.Errorf("xenstored is not to be reached: %w", errors.Join(append(errs, err)...))
 }
@@ -74,7 +83,7 @@ func (c *Client) receive() {
 			c.fail(err)
 			return
 		}
-		if m.op == opWatchEvent {
+		if m.op == OpWatchEvent {
 			c.notify(m.payload)
 			continue
 		}
@@ -120,8 +129,8 @@ func (c *Client) fail(err error) {
 // call sends one request and waits for its reply. Parts are joined as they are.
 func (c *Client) call(ctx context.Context, op uint32, parts ...string) ([]byte, error) {
 	payload := []byte(strings.Join(parts, ""))
-	if len(payload) > maxPayload {
-		return nil, fmt.Errorf("xenstore request of %d bytes exceeds %d", len(payload), maxPayload)
+	if len(payload) > MaxPayload {
+		return nil, fmt.Errorf("xenstore request of %d bytes exceeds %d", len(payload), MaxPayload)
 	}
 	reply := make(chan *message, 1)
 	c.mu.Lock()
@@ -150,7 +159,7 @@ func (c *Client) call(ctx context.Context, op uint32, parts ...string) ([]byte, 
 		if !open {
 			return nil, errClosed
 		}
-		if r.op == opError {
+		if r.op == OpError {
 			return nil, errorNamed(string(bytes.TrimRight(r.payload, "\x00")))
 		}
 		if r.op != op {
@@ -177,7 +186,7 @@ func errorNamed(name string) error {
 
 // Read returns the value of a node.
 func (c *Client) Read(ctx context.Context, path string) (string, error) {
-	b, err := c.call(ctx, opRead, path, "\x00")
+	b, err := c.call(ctx, OpRead, path, "\x00")
 	if err != nil {
 		return "", fmt.Errorf("read %s: %w", path, err)
 	}
@@ -186,7 +195,7 @@ func (c *Client) Read(ctx context.Context, path string) (string, error) {
 
 // Write sets the value of a node, and makes it where it does not exist.
 func (c *Client) Write(ctx context.Context, path, value string) error {
-	if _, err := c.call(ctx, opWrite, path, "\x00", value); err != nil {
+	if _, err := c.call(ctx, OpWrite, path, "\x00", value); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
@@ -194,7 +203,7 @@ func (c *Client) Write(ctx context.Context, path, value string) error {
 
 // Remove removes a node and everything below it.
 func (c *Client) Remove(ctx context.Context, path string) error {
-	if _, err := c.call(ctx, opRemove, path, "\x00"); err != nil {
+	if _, err := c.call(ctx, OpRemove, path, "\x00"); err != nil {
 		return fmt.Errorf("remove %s: %w", path, err)
 	}
 	return nil
@@ -202,7 +211,7 @@ func (c *Client) Remove(ctx context.Context, path string) error {
 
 // List returns the names below a node, sorted.
 func (c *Client) List(ctx context.Context, path string) ([]string, error) {
-	b, err := c.call(ctx, opDirectory, path, "\x00")
+	b, err := c.call(ctx, OpDirectory, path, "\x00")
 	if errors.Is(err, syscall.E2BIG) {
 		b, err = c.listParts(ctx, path)
 	}
@@ -236,7 +245,7 @@ func (c *Client) listParts(ctx context.Context, path string) ([]byte, error) {
 		var all []byte
 		var generation string
 		for len(all) < maxListing {
-			b, err := c.call(ctx, opDirectoryPart, path, "\x00", strconv.Itoa(len(all)), "\x00")
+			b, err := c.call(ctx, OpDirectoryPart, path, "\x00", strconv.Itoa(len(all)), "\x00")
 			if err != nil {
 				return nil, err
 			}
@@ -277,7 +286,7 @@ func (c *Client) Watch(ctx context.Context, path, token string, ch chan<- string
 	}
 	c.watches[token] = ch
 	c.mu.Unlock()
-	if _, err := c.call(ctx, opWatch, path, "\x00", token, "\x00"); err != nil {
+	if _, err := c.call(ctx, OpWatch, path, "\x00", token, "\x00"); err != nil {
 		c.mu.Lock()
 		delete(c.watches, token)
 		c.mu.Unlock()
@@ -291,7 +300,7 @@ func (c *Client) Unwatch(ctx context.Context, path, token string) error {
 	c.mu.Lock()
 	delete(c.watches, token)
 	c.mu.Unlock()
-	if _, err := c.call(ctx, opUnwatch, path, "\x00", token, "\x00"); err != nil {
+	if _, err := c.call(ctx, OpUnwatch, path, "\x00", token, "\x00"); err != nil {
 		return fmt.Errorf("unwatch %s: %w", path, err)
 	}
 	return nil

@@ -11,23 +11,23 @@ import (
 
 // Message types (xen/include/public/io/xs_wire.h, enum xsd_sockmsg_type).
 const (
-	opDirectory     = 1
-	opRead          = 2
-	opGetPerms      = 3
-	opWatch         = 4
-	opUnwatch       = 5
-	opWrite         = 11
-	opRemove        = 13
-	opWatchEvent    = 15
-	opError         = 16
-	opDirectoryPart = 20 // since Xen 4.9
+	OpDirectory     = 1
+	OpRead          = 2
+	OpGetPerms      = 3
+	OpWatch         = 4
+	OpUnwatch       = 5
+	OpWrite         = 11
+	OpRemove        = 13
+	OpWatchEvent    = 15
+	OpError         = 16
+	OpDirectoryPart = 20 // since Xen 4.9
 )
 
-// headerSize is sizeof(struct xsd_sockmsg): type, req_id, tx_id, len.
-const headerSize = 16
+// HeaderSize is sizeof(struct xsd_sockmsg): type, req_id, tx_id, len.
+const HeaderSize = 16
 
-// maxPayload is XENSTORE_PAYLOAD_MAX.
-const maxPayload = 4096
+// MaxPayload is XENSTORE_PAYLOAD_MAX.
+const MaxPayload = 4096
 
 type message struct {
 	op      uint32
@@ -45,14 +45,14 @@ func (m *message) append(b []byte) []byte {
 
 // readMessage reads one message; its length is checked before room is made.
 func readMessage(r io.Reader) (*message, error) {
-	var head [headerSize]byte
+	var head [HeaderSize]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, err
 	}
 	m := &message{op: binary.LittleEndian.Uint32(head[0:]), request: binary.LittleEndian.Uint32(head[4:])}
 	n := binary.LittleEndian.Uint32(head[12:])
-	if n > maxPayload {
-		return nil, fmt.Errorf("xenstore message of type %d: length %d exceeds %d", m.op, n, maxPayload)
+	if n > MaxPayload {
+		return nil, fmt.Errorf("xenstore message of type %d: length %d exceeds %d", m.op, n, MaxPayload)
 	}
 	m.payload = make([]byte, n)
 	if _, err := io.ReadFull(r, m.payload); err != nil {

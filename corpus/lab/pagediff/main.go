@@ -1,0 +1,193 @@
+// Command pagediff holds two images of a guest's memory against each other, page by
+// page. An image is a file that another tool made (xl dump-core, xl save, raw), or
+// the snapshot N of a tape, written TAPE#N. Every page that differs, and every page
+// that one image has and the other has not, is printed with what the guest's grant
+// table says of it, and makes it fail.
+//
+//	pagediff IMAGE IMAGE
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/xentape/xentape/capture/foreign"
+	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/replay"
+)
+
+func main() {
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: pagediff IMAGE IMAGE, each a file or TAPE#SNAPSHOT")
+		os.Exit(2)
+	}
+	same, err := run(os.Args[1], os.Args[2], os.Stdout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "pagediff:", err)
+	}
+	if err != nil || !same {
+		os.Exit(1)
+	}
+}
+
+// memory is an image and what is known of its pages.
+type memory struct {
+	format.Image
+	name   string
+	grants map[uint64]bool // frames another domain may write; nil: not known
+	close  func() error
+}
+
+func run(first, second string, w io.Writer) (same bool, err error) {
+	a, err := open(first)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, a.close()) }()
+	b, err := open(second)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	d, err := compare(a, b)
+	if err != nil {
+		return false, err
+	}
+	d.print(w, a, b)
+	return len(d.pages) == 0, nil
+}
+
+// open opens a file, or a snapshot of a tape.
+func open(what string) (*memory, error) {
+	path, number, isTape := strings.Cut(what, "#")
+	if !isTape {
+		return openForeign(path)
+	}
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return nil, fmt.Errorf("%s: snapshot %q is no number", path, number)
+	}
+	t, err := replay.Open(path, replay.Options{})
+	if err != nil {
+		return nil, err
+	}
+	m, err := t.Memory(n)
+	if err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return &memory{Image: m, name: what, grants: granted(m), close: t.Close}, nil
+}
+
+func openForeign(path string) (*memory, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	m, err := foreign.OpenMemory(f, info.Size(), path)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &memory{Image: m, name: path, close: f.Close}, nil
+}
+
+// difference is what two images do not agree on.
+type difference struct {
+	compared uint64
+	pages    []pageDifference
+}
+
+type pageDifference struct {
+	page     uint64
+	a, b     format.PageState
+	from, to int // bytes of the page between which they differ
+	bytes    int // how many of these do
+}
+
+// compare reads every page that either image has.
+func compare(a, b *memory) (*difference, error) {
+	d := &difference{}
+	var pa, pb [format.PageSize]byte
+	for _, e := range union(a.Extents(), b.Extents()) {
+		for n := e.Start; n < e.Start+e.Count; n++ {
+			sa, err := a.ReadPage(n, pa[:])
+			if err != nil {
+				return nil, fmt.Errorf("%s: page %#x: %w", a.name, n, err)
+			}
+			sb, err := b.ReadPage(n, pb[:])
+			if err != nil {
+				return nil, fmt.Errorf("%s: page %#x: %w", b.name, n, err)
+			}
+			d.compared++
+			if has(sa) == has(sb) && bytes.Equal(pa[:], pb[:]) {
+				continue
+			}
+			p := pageDifference{page: n, a: sa, b: sb}
+			p.measure(pa[:], pb[:])
+			d.pages = append(d.pages, p)
+		}
+	}
+	return d, nil
+}
+
+func has(s format.PageState) bool { return s == format.PageData || s == format.PageZero }
+
+func (p *pageDifference) measure(a, b []byte) {
+	for i := range a {
+		if a[i] == b[i] {
+			continue
+		}
+		if p.bytes == 0 {
+			p.from = i
+		}
+		p.to = i + 1
+		p.bytes++
+	}
+}
+
+// union merges two ascending lists of extents.
+func union(a, b []format.Extent) []format.Extent {
+	all := slices.Concat(a, b)
+	slices.SortFunc(all, func(x, y format.Extent) int { return cmp.Compare(x.Start, y.Start) })
+	var out []format.Extent
+	for _, e := range all {
+		if n := len(out); n > 0 && e.Start <= out[n-1].Start+out[n-1].Count {
+			out[n-1].Count = max(out[n-1].Count, e.Start+e.Count-out[n-1].Start)
+			continue
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func (d *difference) print(w io.Writer, a, b *memory) {
+	grants := a.grants
+	if grants == nil {
+		grants = b.grants
+	}
+	for _, p := range d.pages {
+		why := "not granted to anybody"
+		switch {
+		case grants == nil:
+			why = "grants not known"
+		case grants[p.page]:
+			why = "a backend may write it"
+		}
+		if has(p.a) != has(p.b) {
+			fmt.Fprintf(w, "page %#x: %v in one, %v in the other (%s)\n", p.page, p.a, p.b, why)
+			continue
+		}
+		fmt.Fprintf(w, "page %#x: %d bytes differ, from %#x to %#x (%s)\n", p.page, p.bytes, p.from, p.to, why)
+	}
+	fmt.Fprintf(w, "%d pages compared, %d differ: %s, %s\n", d.compared, len(d.pages), a.name, b.name)
+}
