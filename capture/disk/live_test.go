@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,6 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/xentape/xentape/capture"
+	"github.com/xentape/xentape/capture/internal/blktrace"
+	"github.com/xentape/xentape/capture/internal/bpf"
 	"github.com/xentape/xentape/format"
 )
 
@@ -25,9 +28,15 @@ import (
 // device-mapper target does, and removes it at the end.
 func compressedRAMDisk(t *testing.T, size int) string {
 	t.Helper()
+	if _, err := os.Stat("/sys/class/zram-control"); err != nil && os.Geteuid() == 0 {
+		_ = exec.Command("modprobe", "zram").Run() // where it cannot be, the next line says so
+	}
 	n, err := os.ReadFile("/sys/class/zram-control/hot_add")
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skipf("this kernel has no zram, whose devices this test records: %v; the model tests hold without", err)
+	}
 	if err != nil {
-		t.Skipf("recording a real device needs root and the zram module: %v; the model tests hold without", err)
+		cannot(t, "make a zram device: %v", err)
 	}
 	name := "zram" + strings.TrimSpace(string(n))
 	t.Cleanup(func() {
@@ -38,6 +47,47 @@ func compressedRAMDisk(t *testing.T, size int) string {
 	dev := "/dev/" + name
 	require.Eventually(t, func() bool { _, err := os.Stat(dev); return err == nil }, 5*time.Second, 10*time.Millisecond)
 	return dev
+}
+
+// cannot skips the test where this machine could not do it: without root, or on a
+// kernel without types for BPF. Where it could and the tools are required, it fails.
+func cannot(t *testing.T, what string, err error) {
+	t.Helper()
+	_, btf := os.Stat("/sys/kernel/btf/vmlinux")
+	locked, _ := os.ReadFile("/sys/kernel/security/lockdown")
+	if os.Getenv("XENTAPE_REQUIRE_TOOLS") != "" && os.Geteuid() == 0 && btf == nil && !bytes.Contains(locked, []byte("[confidentiality]")) {
+		t.Fatalf("root of this kernel cannot "+what, err)
+	}
+	t.Skipf("cannot "+what+" (root: %v, kernel types: %v); the model tests hold without", err, os.Geteuid() == 0, btf == nil)
+}
+
+// elsewhere opens the device and its watching as a broker in another process does: all
+// that comes back is descriptors.
+type elsewhere struct{ name string }
+
+func (e elsewhere) Device() (*os.File, error) {
+	return os.OpenFile(e.name, os.O_RDONLY|unix.O_DIRECT, 0)
+}
+
+func (e elsewhere) Watch(o bpf.Options) (*bpf.Blocks, error) {
+	there, err := bpf.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	files, err := there.Files()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	return bpf.FromFiles(files, func() error { return errors.Join(there.Detach(), there.Close()) })
+}
+
+func (e elsewhere) Trace() (blktrace.Control, []*os.File, error) {
+	return nil, nil, errors.ErrUnsupported
 }
 
 // live is a recording of a real device onto a real tape.
@@ -61,7 +111,10 @@ func startLive(t *testing.T, c Config) *live {
 	}
 	if err := l.s.Attach(t.Context(), l.w); err != nil {
 		if errors.Is(err, os.ErrPermission) || errors.Is(err, errors.ErrUnsupported) && c.DebugFS == "" {
-			t.Skipf("this kernel shows nobody its block layer: %v; the model tests hold without", err)
+			if c.DebugFS != "" {
+				t.Skipf("this kernel opens its debugfs to nobody, where the block tracer is: %v", err)
+			}
+			cannot(t, "watch the block layer: %v", err)
 		}
 		require.NoError(t, err)
 	}
@@ -162,7 +215,7 @@ func TestRealDevice(t *testing.T) {
 func TestRealDeviceOverload(t *testing.T) {
 	const size = 48 << 20
 	dev := compressedRAMDisk(t, size)
-	l := startLive(t, Config{Device: dev, Ring: 128 << 10})
+	l := startLive(t, Config{Device: dev, Ring: 128 << 10, Opener: elsewhere{dev}})
 	requests, slowest := guestWrites(t, dev, size, 3, time.Now().Add(time.Second))
 	require.Eventually(t, func() bool { return l.s.Status().Based == size }, 20*time.Second, 10*time.Millisecond)
 	l.stop()

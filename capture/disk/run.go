@@ -98,8 +98,11 @@ func (r *run) step(deadline time.Time) (idle bool, err error) {
 	// pieces wait in the ring like everything else.
 	reached := now
 	if !idle {
-		if r.event.Kind == bpf.Request {
+		switch r.event.Kind {
+		case bpf.Request:
 			r.s.requests.Add(1)
+		case bpf.Payload:
+			r.s.payload.Add(uint64(r.event.Bytes))
 		}
 		r.order.add(&r.event)
 		r.seen = max(r.seen, r.event.Time)
@@ -130,6 +133,7 @@ func (r *run) readBacks(idle bool, now int64) error {
 	got := r.resync.result
 	if got != nil && r.order.empty() && (r.event.Time > got.t1+eventSkew || idle && now > got.t1) {
 		if got.err != nil {
+			r.s.unreadable.Add(1)
 			return r.s.sink.Write(r.resync.failed(r.s.stream))
 		}
 		for _, q := range r.resync.records(r.s.stream) {

@@ -81,6 +81,7 @@ type Source struct {
 	begun  int64
 
 	requests, lost, inFlight, unsure, based atomic.Uint64
+	payload, unreadable                     atomic.Uint64
 }
 
 // New returns a source that is not attached yet.
@@ -107,19 +108,29 @@ func (s *Source) Name() string { return s.c.Stream.Name }
 
 // Status is what a source can say of itself while it runs.
 type Status struct {
-	Requests uint64 // recorded
-	Lost     uint64 // requests of which something did not fit the ring
-	InFlight uint64 // begun and not ended
-	Unsure   uint64 // bytes of the disk to be read back
-	Based    uint64 // bytes of the base image done
-	Size     uint64 // bytes of the disk
+	Requests uint64 `json:"requests"`     // recorded
+	Lost     uint64 `json:"lost"`         // requests of which something did not fit the ring
+	InFlight uint64 `json:"in_flight"`    // begun and not ended
+	Unsure   uint64 `json:"unsure_bytes"` // of the disk, to be read back
+	Based    uint64 `json:"based_bytes"`  // of the base image, done
+	Size     uint64 `json:"size_bytes"`   // of the disk
+	Method   string `json:"method"`       // "ebpf" or "blktrace"
+	Ends     string `json:"completions"`  // what shows the end of requests
 }
 
 // Status may be called from any goroutine, after Attach.
 func (s *Source) Status() Status {
 	return Status{
 		Requests: s.requests.Load(), Lost: s.lost.Load(), InFlight: s.inFlight.Load(),
-		Unsure: s.unsure.Load(), Based: s.based.Load(), Size: s.dev.size,
+		Unsure: s.unsure.Load(), Based: s.based.Load(), Size: s.dev.size, Method: s.method(), Ends: s.end,
+	}
+}
+
+// Loss is part of capture.LossReporter: a record is a request. What was lost of the
+// disk's content is read back later, and then only its history is missing.
+func (s *Source) Loss() capture.LossCounts {
+	return capture.LossCounts{
+		Observed: s.requests.Load(), Bytes: s.payload.Load(), Lost: s.lost.Load(), LostUnknown: s.unreadable.Load(),
 	}
 }
 

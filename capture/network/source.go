@@ -57,7 +57,7 @@ type Source struct {
 	counted int64 // when the kernel's counters were last read
 	refused uint64
 
-	packets, dropped atomic.Uint64
+	packets, bytes, dropped atomic.Uint64
 }
 
 // New returns a source that is not attached yet.
@@ -79,6 +79,11 @@ func (s *Source) Packets() uint64 { return s.packets.Load() }
 
 // Lost is how many frames the kernel counted and the recorder had no room for.
 func (s *Source) Lost() uint64 { return s.dropped.Load() }
+
+// Loss is part of capture.LossReporter: a record is a frame.
+func (s *Source) Loss() capture.LossCounts {
+	return capture.LossCounts{Observed: s.packets.Load(), Bytes: s.bytes.Load(), Lost: s.dropped.Load()}
+}
 
 // Attach opens the ring, which starts to fill at once, and defines the stream.
 func (s *Source) Attach(_ context.Context, sink capture.Sink) error {
@@ -250,6 +255,7 @@ func (s *Source) record(f *packetring.Frame) error {
 	p.Stream = s.stream
 	p.Time, p.Uncertainty = s.c.Clock.Monotonic(int64(f.Sec)*1e9 + int64(f.Nsec))
 	s.packets.Add(1)
+	s.bytes.Add(uint64(len(s.scratch)))
 	return s.sink.Write(&p)
 }
 

@@ -42,6 +42,7 @@ type recordOptions struct {
 	diskRing  int
 	noNetwork bool
 	noSandbox bool
+	profile   string
 }
 
 func newRecordCommand(c *console) *cobra.Command {
@@ -80,6 +81,7 @@ readable up to the last second.`,
 	f.BoolVar(&o.noNetwork, "no-network", false, "record no packets")
 	f.BoolVar(&o.noMemory, "no-memory", false, "take no memory snapshots")
 	f.BoolVar(&o.noSandbox, "no-sandbox", false, "keep all privileges in one process; for kernels on which it cannot give them up")
+	f.StringVar(&o.profile, "cpu-profile", "", "write where the recorder spends its time to this file, for go tool pprof")
 	return cmd
 }
 
@@ -150,6 +152,11 @@ func runRecord(ctx context.Context, c *console, what string, o recordOptions) (e
 	if err != nil {
 		return err
 	}
+	stop, err := profile(o.profile)
+	if err != nil {
+		return errors.Join(err, tape.Close())
+	}
+	defer func() { err = errors.Join(err, stop()) }()
 	privs.giveUp(c, o.sandbox())
 	recorder := capture.NewRecorder(tape, clock, capture.RecorderOptions{Report: c.notef})
 	s := &session{

@@ -301,6 +301,7 @@ type status struct {
 	Bytes    int64                         `json:"bytes"`
 	Running  duration                      `json:"running"`
 	Memory   *memory.Stats                 `json:"memory,omitempty"`
+	Disks    map[string]disk.Status        `json:"disks,omitempty"`
 	Sources  map[string]capture.LossCounts `json:"sources"`
 	CPU      duration                      `json:"cpu"`
 	Resident int64                         `json:"resident_bytes"`
@@ -327,6 +328,12 @@ func (s *session) fill(st *status) {
 	st.Sources = s.recorder.Losses()
 	s.mu.Lock()
 	m := s.mem
+	st.Disks = map[string]disk.Status{}
+	for name, src := range s.devices {
+		if d, ok := src.(*disk.Source); ok {
+			st.Disks[name] = d.Status()
+		}
+	}
 	s.mu.Unlock()
 	if m != nil {
 		stats := m.Stats()

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
+	"runtime/pprof"
 	"strconv"
 	"time"
 
@@ -21,4 +23,22 @@ func usage() (cpu duration, resident int64) {
 		resident = pages * int64(os.Getpagesize())
 	}
 	return cpu, resident
+}
+
+// profile begins to write a CPU profile, if a file is named.
+func profile(name string) (stop func() error, err error) {
+	if name == "" {
+		return func() error { return nil }, nil
+	}
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
 }

@@ -73,3 +73,64 @@ alive() {
 	xl list
 	fail "$guest says nothing for two minutes"
 }
+
+# scratch: a disk of 64 MiB for the guest to work on, xvdb there, over device mapper as
+# a volume manager would give it; and the lab's own disk, with the program that does.
+scratch() {
+	truncate -s 64M scratch.img
+	dmsetup create scratch --table "0 131072 linear $(losetup -f --show /root/prove/scratch.img) 0"
+	dmsetup mknodes scratch
+	xl block-attach "$guest" phy:/dev/mapper/scratch,xvdb,w
+	xl block-attach "$guest" phy:/dev/vdb,xvdc,r
+	told 'lab: ready to load' 120 'until [ -b /dev/xvdb ] && [ -b /dev/xvdc ]; do sleep 1; done; mount -t ext4 -o ro,noload /dev/xvdc /mnt; echo "lab: ready to load"'
+}
+unscratch() {
+	tell 'umount /mnt'
+	sleep 2
+	for disk in xvdc xvdb; do xl block-detach "$guest" $disk --force >/dev/null 2>&1 || xl block-detach "$guest" $disk || true; done
+	for n in 1 2 3 4 5 6 7 8 9 10; do dmsetup remove scratch 2>/dev/null && break; sleep 2; done
+	losetup -D
+	rm -f scratch.img disk.img
+}
+# load SECONDS: what the guest's own program says of its work on xvdb.
+load() {
+	told '{"writes"' $(($1 + 180)) "/mnt/load -seconds $1 /dev/xvdb"
+	grep '^{"writes"' "/var/log/xen/console/guest-$guest.log" | tail -1 | tr -d '\r'
+}
+# field NAME JSON: a number of a line of JSON.
+field() { sed -n "s/.*\"$1\":\\([0-9.]*\\).*/\\1/p" <<<"$2"; }
+# based DISK: waits until the image taken at the beginning is complete.
+based() {
+	local size done
+	for n in $(seq 300); do
+		size=$(status size_bytes) done=$(status based_bytes)
+		[ "$size" != "$done" ] || return 0
+		sleep 1
+	done
+	fail "the base image does not end: $done of $size bytes"
+}
+
+# work_recorded FLAG...: records the guest's work on xvdb, rebuilds the disk from the
+# tape, and compares it with the device. Leaves the number of requests lost in $lost.
+work_recorded() {
+	local alone recorded
+	trap 'kill $recorder 2>/dev/null || true; unscratch' EXIT
+	scratch
+	alone=$(load 15)
+	say "without a recorder: $alone"
+	record --disk xvdb --no-memory --no-network "$@"
+	recorded=$(load 30)
+	say "recorded: $recorded"
+	[ "$(field errors "$recorded")" = 0 ] || fail "the guest met errors"
+	[ "$(printf %.0f "$(field slowest_ms "$recorded")")" -lt 5000 ] || fail "the guest was stalled"
+	based
+	xentaped status "$guest" | sed -n '/"disks"/,/}/p'
+	lost=$(status lost)
+	finish
+	rm -f disk.img
+	xentape export disk "$tape" xvdb -o disk.img
+	sync
+	echo 3 >/proc/sys/vm/drop_caches
+	cmp disk.img /dev/mapper/scratch || fail "the disk differs"
+	say "64 MiB are the same; slowest request $(field slowest_ms "$alone") ms alone, $(field slowest_ms "$recorded") ms recorded; $lost requests lost; tape $(stat -c %s "$tape") bytes"
+}
