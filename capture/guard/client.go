@@ -19,8 +19,19 @@ import (
 )
 
 // ErrExpired says that the budget was over before the recorder asked for the end
-// of the pause: the guest has been running since.
+// of the pause.
 var ErrExpired = errors.New("the guard ended the pause: its budget was over")
+
+// Expired is an ErrExpired that says since when the guest has been running.
+type Expired struct {
+	At int64 // CLOCK_MONOTONIC, ns
+}
+
+func (e *Expired) Error() string { return ErrExpired.Error() }
+func (e *Expired) Unwrap() error { return ErrExpired }
+
+// PauseEnded is At.
+func (e *Expired) PauseEnded() int64 { return e.At }
 
 // Client is the recorder's side. Its methods are safe for concurrent use.
 type Client struct {
@@ -106,8 +117,12 @@ func (c *Client) request(format string, args ...any) error {
 	if text, failed := strings.CutPrefix(reply, "error "); failed {
 		return fmt.Errorf("guard: %s", text)
 	}
-	if reply == "expired" {
-		return ErrExpired
+	if at, expired := strings.CutPrefix(reply, "expired "); expired {
+		e := &Expired{}
+		if _, err := fmt.Sscan(at, &e.At); err != nil {
+			return errors.Join(ErrExpired, err)
+		}
+		return e
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/xentape/xentape/capture/guard"
 	"github.com/xentape/xentape/capture/internal/xenabi"
@@ -203,7 +204,14 @@ func TestBudgetEndsThePause(t *testing.T) {
 	c, done := connect(t, x)
 	require.NoError(t, c.Pause(1, 50*time.Millisecond))
 	requireRunning(t, x)
-	require.ErrorIs(t, c.Unpause(1), guard.ErrExpired)
+	err := c.Unpause(1)
+	require.ErrorIs(t, err, guard.ErrExpired)
+	var expired *guard.Expired
+	require.ErrorAs(t, err, &expired)
+	var now unix.Timespec
+	require.NoError(t, unix.ClockGettime(unix.CLOCK_MONOTONIC, &now))
+	require.Positive(t, expired.PauseEnded())
+	require.LessOrEqual(t, expired.PauseEnded(), now.Nano())
 	require.ErrorContains(t, c.Unpause(1), "not paused by this guard")
 	require.NoError(t, c.Pause(1, time.Minute))
 	require.Equal(t, 1, x.count(1))

@@ -1,3 +1,5 @@
+//go:build linux
+
 package guard
 
 import (
@@ -7,6 +9,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/xentape/xentape/capture/internal/xenabi"
 )
@@ -33,7 +37,7 @@ type server struct {
 	hv      Hypervisor
 	marks   Marks
 	held    map[uint16]*hold
-	expired map[uint16]bool // released by the budget; the recorder has not been told
+	expired map[uint16]int64 // released by the budget, and when; the recorder has not been told
 	tracked map[uint16]bool
 	over    chan uint16 // budgets that ended
 }
@@ -43,7 +47,7 @@ type server struct {
 func Serve(conn io.ReadWriter, hv Hypervisor, marks Marks) error {
 	s := &server{
 		hv: hv, marks: marks, over: make(chan uint16, 64),
-		held: map[uint16]*hold{}, expired: map[uint16]bool{}, tracked: map[uint16]bool{},
+		held: map[uint16]*hold{}, expired: map[uint16]int64{}, tracked: map[uint16]bool{},
 	}
 	lines := make(chan string)
 	done := make(chan struct{})
@@ -84,9 +88,9 @@ func (s *server) answer(line string) string {
 	case verb == "pause" && n == 3:
 		err = s.pause(domain, time.Duration(budget))
 	case verb == "unpause" && n == 2:
-		if s.expired[domain] {
+		if at := s.expired[domain]; at != 0 {
 			delete(s.expired, domain)
-			return "expired"
+			return fmt.Sprintf("expired %d", at)
 		}
 		err = s.release(domain)
 	case verb == "track" && n == 2:
@@ -133,8 +137,17 @@ func (s *server) expire(domain uint16) {
 		return // the timer fired while the recorder's unpause was being done
 	}
 	if s.release(domain) == nil {
-		s.expired[domain] = true
+		s.expired[domain] = monotonic()
 	}
+}
+
+// monotonic is CLOCK_MONOTONIC in ns, which is the recorder's clock too.
+func monotonic() int64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return 1 // this clock cannot be missing; 0 would say that nothing expired
+	}
+	return t.Nano()
 }
 
 // release unpauses, unless another guest has the id by now.

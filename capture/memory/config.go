@@ -71,6 +71,7 @@ type Config struct {
 	PauseBudget time.Duration // longest pause; DefaultPauseBudget
 	QuietWait   time.Duration // longest wait for backends within the pause; DefaultQuietWait
 	Tracking    Tracking      // TrackHash when empty
+	TrackWait   time.Duration // how long the first snapshot waits for an earlier recording to give tracking up
 	AuditEvery  int           // tracked snapshots between full comparisons; DefaultAuditEvery, negative: never
 	StashBytes  int           // memory for pages read during the pause; DefaultStash
 	AllowPoD    bool          // read populate-on-demand guests, though that can crash them

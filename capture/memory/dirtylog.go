@@ -1,10 +1,12 @@
 package memory
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/xentape/xentape/capture/internal/hypercall"
 )
@@ -18,9 +20,13 @@ type dirtyLog struct {
 	pauser Pauser
 	domain uint16
 	savers func() bool
-	on     bool // turned on by us
+	wait   time.Duration // how long another may still have it at the beginning
+	on     bool          // turned on by us
 	bitmap *hypercall.Buffer
 }
+
+// waitStep is the time between attempts to take over what another gives up.
+const waitStep = 50 * time.Millisecond
 
 // errLost says that tracking was interrupted: what changed is not known.
 var errLost = errors.New("dirty page tracking was interrupted by another tool")
@@ -28,8 +34,17 @@ var errLost = errors.New("dirty page tracking was interrupted by another tool")
 // ensure makes sure that the log is on and ours. It returns errLost when it was
 // turned off and on behind our back, or may have been: it is on now, and everything
 // has to be read once.
-func (d *dirtyLog) ensure() error {
+func (d *dirtyLog) ensure(ctx context.Context) error {
 	err := d.x.EnableLogDirty(d.domain)
+	for left := d.wait; errors.Is(err, hypercall.ErrTracking) && !d.on && left > 0; left -= waitStep {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(waitStep):
+		}
+		err = d.x.EnableLogDirty(d.domain)
+	}
+	d.wait = 0
 	switch {
 	case err == nil && d.on:
 		return errLost

@@ -49,7 +49,7 @@ func (s *Source) snapshot(ctx context.Context) error {
 	if sh.layout, err = plan(ctx, s.cfg.Xen, info); err != nil {
 		return err
 	}
-	if err := sh.begin(); err != nil {
+	if err := sh.begin(ctx); err != nil {
 		return err
 	}
 	err = sh.live(ctx)
@@ -60,14 +60,14 @@ func (s *Source) snapshot(ctx context.Context) error {
 }
 
 // begin decides how changes are found and opens the image.
-func (sh *shot) begin() error {
+func (sh *shot) begin(ctx context.Context) error {
 	s := sh.src
 	sh.cond.Method = "full"
 	if s.parent != 0 {
 		sh.cond.Method = "hash"
 	}
 	if s.log != nil {
-		err := s.log.ensure()
+		err := s.log.ensure(ctx)
 		switch {
 		case err == nil:
 			sh.tracked = true
@@ -258,6 +258,10 @@ func (sh *shot) still(ctx context.Context) error {
 	sh.cond.Paused = unpaused == nil && !sh.cond.Fuzzy
 	if unpaused != nil {
 		sh.cond.Fuzzy = true
+		var early interface{ PauseEnded() int64 }
+		if errors.As(unpaused, &early) {
+			sh.cond.Unpause = early.PauseEnded()
+		}
 		s.event("pause-ended-early", "reason", unpaused.Error())
 	}
 	return err

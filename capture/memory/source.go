@@ -77,7 +77,7 @@ func (s *Source) Attach(_ context.Context, sink capture.Sink) error {
 		}
 	}
 	if s.cfg.Tracking == TrackLogDirty {
-		s.log = &dirtyLog{x: s.cfg.Xen, pauser: s.cfg.Pauser, domain: s.cfg.Domain, savers: s.cfg.Savers}
+		s.log = &dirtyLog{x: s.cfg.Xen, pauser: s.cfg.Pauser, domain: s.cfg.Domain, savers: s.cfg.Savers, wait: s.cfg.TrackWait}
 	}
 	major, minor := s.cfg.Xen.Release()
 	d := format.StreamDef{

@@ -38,10 +38,16 @@ func (p *directPauser) Unpause(d uint16) error {
 		return err
 	}
 	if p.expire {
-		return context.DeadlineExceeded
+		return pauseEnded{}
 	}
 	return nil
 }
+
+// pauseEnded is how a guard says that it ended a pause, at 42 ns.
+type pauseEnded struct{}
+
+func (pauseEnded) Error() string     { return "the budget was over" }
+func (pauseEnded) PauseEnded() int64 { return 42 }
 
 func (p *directPauser) Track(d uint16) error   { p.tracked[d] = true; return nil }
 func (p *directPauser) Untrack(d uint16) error { delete(p.tracked, d); return nil }
@@ -332,6 +338,24 @@ func TestLostTrackingIsNeverNothingChanged(t *testing.T) {
 	}
 }
 
+// A segment of a flight recording begins while the one before still tracks.
+func TestTrackingIsTakenOver(t *testing.T) {
+	host := fakexen.NewHost(fakexen.NewHVM(guestID, sparse()...))
+	before := record(t, host, func(c *memory.Config) { c.Tracking = memory.TrackLogDirty })
+	before.snapshot()
+	after := record(t, host, func(c *memory.Config) { c.Tracking, c.TrackWait = memory.TrackLogDirty, time.Minute })
+	first := make(chan error, 1)
+	go func() { first <- after.src.Snapshot(t.Context()) }()
+	time.Sleep(10 * time.Millisecond)
+	before.stop()
+	require.NoError(t, <-first)
+	host.GuestWrite(guestID, 5, []byte("tracked by the second"))
+	cond := after.snapshot()
+	require.Equal(t, "log-dirty+grants", cond.Method)
+	require.Equal(t, uint64(1), cond.Changed)
+	require.NotContains(t, eventKinds(t, after.reader()), "tracking-unavailable")
+}
+
 func TestLogDirtyFallsBackWhereXenHasNone(t *testing.T) {
 	host := fakexen.NewHost(fakexen.NewPV(guestID, 300))
 	r := record(t, host, func(c *memory.Config) { c.Tracking = memory.TrackLogDirty })
@@ -381,6 +405,7 @@ func TestPauseThatEndsEarlyMakesTheSnapshotFuzzy(t *testing.T) {
 	require.True(t, cond.Fuzzy)
 	require.False(t, cond.Paused)
 	require.True(t, cond.Complete)
+	require.Equal(t, int64(42), cond.Unpause, "when the guard says that the guest ran on")
 	require.Contains(t, eventKinds(t, r.reader()), "pause-ended-early")
 }
 

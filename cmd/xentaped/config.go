@@ -120,12 +120,17 @@ func (c *config) sandbox() sandbox.Rules {
 	return r
 }
 
+// handover is how long a segment waits for dirty page tracking, which the one before
+// has until it ends: an overlap, and a snapshot that is still being taken.
+const handover = time.Minute
+
 // sources is what the file asks to record of each guest.
 func (c *config) sources() sources {
 	return sources{
 		memory: *c.Memory, disk: *c.Disk, network: *c.Network, base: c.Base, reads: true, ring: int(c.DiskRing),
 		memConfig: memory.Config{
 			Automatic: -1, Every: c.Every, PauseBudget: c.Pause, Tracking: memory.Tracking(c.Track),
+			TrackWait: handover,
 		},
 	}
 }

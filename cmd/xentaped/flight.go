@@ -28,8 +28,9 @@ type recorderSet struct {
 	ring    *ring.Ring
 	console *console
 
-	mu   sync.Mutex
-	open map[string]bool // segments being written
+	mu      sync.Mutex
+	open    map[string]bool    // segments being written
+	flights map[uint16]*flight // by domain
 }
 
 // overlap is how long two segments of a guest are both written, so that nothing

@@ -21,10 +21,11 @@ import (
 
 // service is the flight recorder on an imaginary host.
 type service struct {
-	xen  *fakexen.Host
-	set  *recorderSet
-	uuid [16]byte
-	stop func()
+	xen   *fakexen.Host
+	store *fakexen.Store
+	set   *recorderSet
+	uuid  [16]byte
+	stop  func()
 }
 
 func startService(t *testing.T, change func(*config)) *service {
@@ -32,6 +33,7 @@ func startService(t *testing.T, change func(*config)) *service {
 	guest := fakexen.NewHVM(5, 0, 1, 2, 3, 700)
 	s := &service{xen: fakexen.NewHost(guest), uuid: guest.UUID}
 	store := fakexen.NewStore(map[string]string{"/local/domain/5/name": "web", "/libxl/5/type": "pvh", "/local/domain/0/name": "Domain-0"})
+	s.store = store
 	h, err := host.On(s.xen, store.Dial())
 	require.NoError(t, err)
 	ours, theirs := net.Pipe()
@@ -122,6 +124,33 @@ func TestTriggerTakesASnapshotAndKeepsTheTapes(t *testing.T) {
 	rd := openTape(t, a.Pinned[0])
 	require.True(t, rd.Sealed(), "a tape that is pinned while it is written is completed")
 	require.GreaterOrEqual(t, len(rd.Snapshots()), 2)
+}
+
+func TestXenstoreKeyTriggers(t *testing.T) {
+	s := startService(t, func(c *config) { c.Segment = time.Hour })
+	require.Eventually(t, func() bool { return len(s.segments(t)) == 1 }, 30*time.Second, 10*time.Millisecond)
+	pinned := func() bool { all := s.segments(t); return len(all) == 1 && all[0].Pinned }
+	require.Eventually(t, func() bool {
+		s.store.Set(triggerKey, "nobody 5m") // not this guest, and said to the operator
+		s.store.Set(triggerKey, "web 5m")
+		return pinned()
+	}, 30*time.Second, 50*time.Millisecond)
+	s.stop()
+}
+
+func TestTriggerOfAnEarlierServiceIsNotAnswered(t *testing.T) {
+	s := startService(t, func(c *config) { c.Segment = time.Hour })
+	s.stop()
+	require.NoError(t, (&recorderSet{host: s.set.host, console: s.set.console}).triggerByKey(t.Context()), "nothing there")
+	for value, says := range map[string]string{
+		"": "is not", "a b c": "is not", "web soon": "no duration", "web -5m": "no duration",
+	} {
+		_, err := parseKeyTrigger(value)
+		require.ErrorContains(t, err, says, value)
+	}
+	got, err := parseKeyTrigger("all")
+	require.NoError(t, err)
+	require.Equal(t, keyTrigger{"all", defaultKeep}, got)
 }
 
 func TestFullFileSystemIsAGapNotACrash(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"runtime"
@@ -26,7 +27,8 @@ func newRunCommand(c *console) *cobra.Command {
 		Short: "The service: record every guest into a ring of the last hours",
 		Long: `Record all guests, or those the configuration names, into segments that each are a
 tape of their own. The oldest go when they are too old, too many, or the file system
-is full; "xentaped trigger" keeps those of the last minutes.`,
+is full; "xentaped trigger" keeps those of the last minutes, and so does writing
+"GUEST [KEEP]" or "all [KEEP]" to /tool/xentape/trigger in xenstore.`,
 		Args: exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if name == "" {
@@ -84,8 +86,11 @@ func runService(ctx context.Context, c *console, cfg *config) (err error) {
 func (r *recorderSet) run(ctx context.Context) error {
 	var flights sync.WaitGroup
 	defer flights.Wait()
-	var mu sync.Mutex
-	flying := map[uint16]bool{}
+	flights.Go(func() {
+		if err := r.watchTrigger(ctx); err != nil && ctx.Err() == nil {
+			r.console.notef("%v", err)
+		}
+	})
 	for {
 		guests, err := r.host.Guests(ctx)
 		if ctx.Err() != nil {
@@ -95,20 +100,17 @@ func (r *recorderSet) run(ctx context.Context) error {
 			return err
 		}
 		for _, g := range guests {
-			mu.Lock()
-			known := flying[g.Domain]
-			flying[g.Domain] = true
-			mu.Unlock()
-			if known || !r.config.wants(g) {
+			f := r.begin(g)
+			if f == nil {
 				continue
 			}
 			flights.Go(func() {
 				r.console.notef("recording %s (domain %d, %s)", g.Name, g.Domain, g.Type)
-				(&flight{set: r, guest: g}).fly(ctx)
+				f.fly(ctx)
 				r.console.notef("%s (domain %d) is not recorded any more", g.Name, g.Domain)
-				mu.Lock()
-				delete(flying, g.Domain)
-				mu.Unlock()
+				r.mu.Lock()
+				delete(r.flights, g.Domain)
+				r.mu.Unlock()
 			})
 		}
 		if err := r.makeRoom(); err != nil && !errors.Is(err, errNoRoom) {
@@ -120,6 +122,32 @@ func (r *recorderSet) run(ctx context.Context) error {
 		case <-time.After(lookEvery):
 		}
 	}
+}
+
+// begin makes the flight of a guest that is wanted and has none.
+func (r *recorderSet) begin(g *host.Guest) *flight {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.flights[g.Domain] != nil || !r.config.wants(g) {
+		return nil
+	}
+	if r.flights == nil {
+		r.flights = map[uint16]*flight{}
+	}
+	f := &flight{set: r, guest: g}
+	r.flights[g.Domain] = f
+	return f
+}
+
+// flying are the flights there are, by domain.
+func (r *recorderSet) flying() []*flight {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []*flight
+	for _, id := range slices.Sorted(maps.Keys(r.flights)) {
+		out = append(out, r.flights[id])
+	}
+	return out
 }
 
 func (c *config) wants(g *host.Guest) bool {
@@ -155,7 +183,7 @@ func newTriggerCommand(c *console) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "every guest that is being recorded")
-	cmd.Flags().DurationVar(&keep, "keep", 30*time.Minute, "how far back to keep")
+	cmd.Flags().DurationVar(&keep, "keep", defaultKeep, "how far back to keep")
 	return cmd
 }
 
