@@ -26,6 +26,12 @@ func (h *hashes) sum(data []byte) uint64 {
 	return max(1, maphash.Bytes(h.seed, data))
 }
 
+// same says whether a page holds what it held. It may be called from several
+// goroutines while nothing is set.
+func (h *hashes) same(page uint64, data []byte) bool {
+	return page < uint64(len(h.sums)) && h.sums[page] != 0 && h.sums[page] == h.sum(data)
+}
+
 // set notes a page's content and says whether it differs from what it was.
 func (h *hashes) set(page uint64, data []byte) (changed bool) {
 	sum := h.sum(data)

@@ -3,6 +3,8 @@ package memory
 import (
 	"context"
 	"errors"
+	"runtime"
+	"sync"
 
 	"github.com/xentape/xentape/capture/internal/hypercall"
 	"github.com/xentape/xentape/format"
@@ -16,8 +18,14 @@ const batchFrames = 1024
 type reader struct {
 	x      *hypercall.Xen
 	domain uint16
+	// known says whether a page, which may change meanwhile, is as it was when it was
+	// last read; it is called from several goroutines. nil: no page is.
+	known     func(page uint64, frame []byte) bool
+	unchanged uint64 // pages that were known
+
 	frames []uint64
-	page   [format.PageSize]byte
+	room   []byte // a batch of pages
+	got    []seen // of each
 }
 
 // visitor is given each page read: data is valid during the call and nil when the
@@ -56,6 +64,7 @@ func (r *reader) read(ctx context.Context, l *layout, set bitset, between func()
 	return failed
 }
 
+// batch maps some pages, has each looked at, and visits those that are not known.
 func (r *reader) batch(l *layout, pages []uint64, visit visitor) error {
 	r.frames = r.frames[:0]
 	for _, n := range pages {
@@ -65,15 +74,56 @@ func (r *reader) batch(l *layout, pages []uint64, visit visitor) error {
 	if err != nil {
 		return err
 	}
+	r.look(m, pages)
+	err = m.Unmap()
 	for i, n := range pages {
-		data := r.page[:]
-		bad := m.Copy(i, data)
-		if bad != nil {
-			data = nil
+		if err != nil {
+			return err
 		}
-		if err = visit(n, data, bad); err != nil {
-			break
+		switch got := &r.got[i]; {
+		case got.known:
+			r.unchanged++
+		case got.err != nil:
+			err = visit(n, nil, got.err)
+		default:
+			err = visit(n, r.room[i*format.PageSize:(i+1)*format.PageSize], nil)
 		}
 	}
-	return errors.Join(err, m.Unmap())
+	return err
+}
+
+// seen is what looking at a page gave.
+type seen struct {
+	known bool
+	err   error
+}
+
+// lookers bounds how many CPUs look at pages at once.
+const lookers = 4
+
+// look compares each page with what is known of it, where it is mapped, and copies
+// those that differ, on as many CPUs as there are: most pages do not change, and the
+// guest may be waiting.
+func (r *reader) look(m *hypercall.Mapping, pages []uint64) {
+	if r.room == nil {
+		r.room, r.got = make([]byte, batchFrames*format.PageSize), make([]seen, batchFrames)
+	}
+	parts := min(lookers, runtime.GOMAXPROCS(0))
+	size := (len(pages) + parts - 1) / parts
+	var wg sync.WaitGroup
+	for from := 0; from < len(pages); from += size {
+		to := min(from+size, len(pages))
+		wg.Go(func() {
+			for i := from; i < to; i++ {
+				known := false
+				err := m.Look(i, func(frame []byte) {
+					if known = r.known != nil && r.known(pages[i], frame); !known {
+						copy(r.room[i*format.PageSize:(i+1)*format.PageSize], frame)
+					}
+				})
+				r.got[i] = seen{known, err}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -121,7 +121,7 @@ func (sh *shot) live(ctx context.Context) error {
 	}
 	sh.hot = newBitset(sh.layout.pages)
 	start := s.cfg.Clock.Now()
-	if err := s.reader.read(ctx, sh.layout, first, nil, sh.copyPage(sh.w.Page)); err != nil {
+	if err := sh.read(ctx, first, nil, sh.copyPage(sh.w.Page)); err != nil {
 		return err
 	}
 	sh.reading = s.cfg.Clock.Now() - start
@@ -165,7 +165,7 @@ func (sh *shot) audit(ctx context.Context, known bitset) error {
 		return true
 	})
 	changed := newBitset(sh.layout.pages)
-	err := s.reader.read(ctx, sh.layout, rest, nil, func(n uint64, data []byte, bad error) error {
+	err := sh.read(ctx, rest, nil, func(n uint64, data []byte, bad error) error {
 		sh.cond.Examined++
 		if data != nil && s.hashes.sums[n] != s.hashes.sum(data) {
 			changed.add(n)
@@ -194,6 +194,15 @@ func (sh *shot) audit(ctx context.Context, known bitset) error {
 		s.event("tracking-missed", "pages", fmt.Sprint(sh.cond.Missed))
 	}
 	return nil
+}
+
+// read reads pages: those that are as they were are passed over, others visited.
+func (sh *shot) read(ctx context.Context, set bitset, between func() error, visit visitor) error {
+	r := &sh.src.reader
+	r.known, r.unchanged = sh.src.hashes.same, 0
+	err := r.read(ctx, sh.layout, set, between, visit)
+	sh.cond.Examined += r.unchanged
+	return err
 }
 
 // copyPage is the visitor that stores what differs from what is known.
@@ -319,7 +328,7 @@ func (sh *shot) consistent(ctx context.Context, deadline int64) error {
 		}
 		sh.state.grants.Writable(sh.again.add)
 		sh.addAppeared(sh.again)
-		err = s.reader.read(ctx, sh.layout, sh.again, intime, visit)
+		err = sh.read(ctx, sh.again, intime, visit)
 	} else {
 		err = sh.everything(ctx, deadline, intime, visit)
 	}
@@ -346,13 +355,13 @@ func (sh *shot) everything(ctx context.Context, deadline int64, intime func() er
 		}
 		return true
 	})
-	if err := sh.src.reader.read(ctx, sh.layout, first, intime, visit); err != nil {
+	if err := sh.read(ctx, first, intime, visit); err != nil {
 		return err
 	}
 	if left := deadline - sh.src.cfg.Clock.Now(); sh.reading > 2*left && left > 0 {
 		return errStop
 	}
-	return sh.src.reader.read(ctx, sh.layout, rest, intime, visit)
+	return sh.read(ctx, rest, intime, visit)
 }
 
 // planAgain looks where memory is now that the guest stands still. A PV guest's map

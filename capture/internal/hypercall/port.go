@@ -67,7 +67,13 @@ func (m *Mapping) Err(i int) error {
 var errFault = errors.New("page fault reading a mapped frame")
 
 // Copy copies frame i. It survives frames that fault: they are an error.
-func (m *Mapping) Copy(i int, dst []byte) (err error) {
+func (m *Mapping) Copy(i int, dst []byte) error {
+	return m.Look(i, func(frame []byte) { copy(dst[:m.size], frame) })
+}
+
+// Look shows frame i as it is mapped, which the guest may change at any time. It
+// survives frames that fault: they are an error. Other goroutines may look too.
+func (m *Mapping) Look(i int, visit func(frame []byte)) (err error) {
 	if err := m.Err(i); err != nil {
 		return err
 	}
@@ -81,7 +87,7 @@ func (m *Mapping) Copy(i int, dst []byte) (err error) {
 			err = fmt.Errorf("%w at %#x", errFault, fault.Addr())
 		}
 	}()
-	copy(dst[:m.size], m.bytes[i*m.size:(i+1)*m.size])
+	visit(m.bytes[i*m.size : (i+1)*m.size])
 	return nil
 }
 
