@@ -21,6 +21,10 @@ import (
 const role = "XENTAPE_SANDBOX_TEST"
 
 func TestMain(m *testing.M) {
+	if everyThread(unix.SYS_GETPID, 0, 0, 0) == unix.ENOTSUP {
+		fmt.Println("a binary with cgo cannot change all its threads; xentaped has none, and without cgo these tests run")
+		return
+	}
 	if dir := os.Getenv(role); dir != "" {
 		os.Exit(prisoner(dir))
 	}
@@ -83,7 +87,7 @@ func prisoner(dir string) int {
 	try("packet socket", socket(unix.AF_PACKET, unix.SOCK_RAW))
 	try("netlink socket", socket(unix.AF_NETLINK, unix.SOCK_RAW))
 	try("unix socket", socket(unix.AF_UNIX, unix.SOCK_STREAM))
-	try("run a program", func() bool { return exec.Command("/proc/self/exe").Run() == nil })
+	try("run a program", func() bool { return exec.Command("/bin/true").Run() == nil })
 	try("signal the parent", func() bool { return unix.Kill(os.Getppid(), 0) == nil })
 	try("load a program into the kernel", func() bool {
 		_, _, e := unix.Syscall(unix.SYS_BPF, unix.BPF_MAP_CREATE, 0, 0)
@@ -142,9 +146,6 @@ func hasLandlock() bool {
 
 func TestNothingIsLeftButTheRules(t *testing.T) {
 	out := imprison(t)
-	if cgoIsLinked() {
-		t.Skip("a binary with cgo cannot change all its threads: xentaped has none, and the same test without the race detector holds it to this")
-	}
 	no, yes := []any{false, false}, []any{true, true}
 	for _, what := range []string{
 		"internet socket", "packet socket", "netlink socket", "unix socket", "run a program",
@@ -175,9 +176,6 @@ func TestNothingIsLeftButTheRules(t *testing.T) {
 // Where there is no Landlock either, no file is opened for writing.
 func TestNoFileIsOpenedForWritingWithoutLeave(t *testing.T) {
 	out := imprison(t, "NO_CREATE=1")
-	if cgoIsLinked() {
-		t.Skip("as above")
-	}
 	require.Equal(t, []any{false, false}, out["write what is allowed"])
 	require.Equal(t, []any{false, false}, out["reopen for writing"])
 	require.Equal(t, []any{true, true}, out["write what was open"])
@@ -185,12 +183,6 @@ func TestNoFileIsOpenedForWritingWithoutLeave(t *testing.T) {
 
 func TestUnixSocketsByRule(t *testing.T) {
 	out := imprison(t, "SOCKETS=1")
-	if cgoIsLinked() {
-		t.Skip("as above")
-	}
 	require.Equal(t, []any{true, true}, out["unix socket"])
 	require.Equal(t, []any{false, false}, out["internet socket"])
 }
-
-// cgoIsLinked says whether this binary has threads that Go does not know.
-func cgoIsLinked() bool { return everyThread(unix.SYS_GETPID, 0, 0, 0) == unix.ENOTSUP }
