@@ -328,6 +328,29 @@ func (c *conn) addService(name string) {
 	}
 }
 
+// confirm notes a protocol that is followed from its beginning. Of a connection
+// that was joined in mid-stream what was said is recorded, but its service is
+// not claimed (as Zeek's analyzers do not run on it).
+func (c *conn) confirm(name string) {
+	if c.tcp == nil || !c.tcp.partial {
+		c.addService(name)
+	}
+}
+
+// violationBytes: what contradicts a protocol after so many bytes of payload does
+// not make it another one (Zeek's DPD::ignore_violations_after).
+const violationBytes = 10 << 10
+
+// violation takes back a service whose rules were broken, and reports whether it
+// was.
+func (c *conn) violation(name string) bool {
+	if o, r := c.sizes(); o+r > violationBytes {
+		return false
+	}
+	c.dropService(name)
+	return true
+}
+
 func (c *conn) dropService(name string) {
 	c.services = slices.DeleteFunc(c.services, func(s string) bool { return s == name })
 }

@@ -35,6 +35,8 @@ type File struct {
 	// beginning, and of the rest filled up with zeros as a file system stores
 	// it. A block with missing bytes is the zero hash. Only the first maxBlocks.
 	Blocks [][32]byte `json:"-"`
+
+	record *HTTP // that names it
 }
 
 // fileSink takes the bytes of one file.

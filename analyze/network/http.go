@@ -34,21 +34,18 @@ type HTTP struct {
 	RespFUIDs       []string `json:"resp_fuids,omitempty"`
 	RespFilenames   []string `json:"resp_filenames,omitempty"`
 	RespMIMETypes   []string `json:"resp_mime_types,omitempty"`
-
-	done bool // the response is over
 }
-
-// maxPendingHTTP bounds pipelined requests without a response.
-const maxPendingHTTP = 100
 
 // httpParser follows both directions of an HTTP connection.
 type httpParser struct {
-	c       *conn
-	side    [2]httpSide
-	pending []*HTTP // requests whose response is not over, oldest first
-	depth   uint64
-	tunnel  bool
-	upgrade string
+	c         *conn
+	side      [2]httpSide
+	state     httpState
+	requests  int
+	keepAlive bool
+	connect   bool // CONNECT was asked for
+	tunnel    bool
+	upgrade   string
 }
 
 // httpSide is one direction's stream and the message in it.
@@ -56,9 +53,12 @@ type httpSide struct {
 	p        *httpParser
 	isOrig   bool
 	stream   http.Stream
-	cur      *HTTP
 	file     *fileSink
+	files    int // in this message
 	bodyLen  uint64
+	inLines  bool
+	lines    lineCount
+	parts    *multipart
 	encoding string
 	packed   []byte // encoded body, decoded when whole
 	packing  bool
@@ -80,6 +80,11 @@ func (p *httpParser) data(c *conn, isOrig bool, b []byte) bool {
 		used, ok := s.stream.Feed(b, s)
 		if !ok {
 			s.failed = true
+			if c.violation("http") && !isOrig {
+				p.finish(c)
+				return false
+			}
+			// What is no request may be answered in HTTP all the same.
 		} else if used < len(b) || p.tunnel {
 			p.finish(c)
 			c.app.reopen()
@@ -118,63 +123,48 @@ func (p *httpParser) finish(c *conn) {
 			s.stream.End(s)
 		}
 	}
-	for _, h := range p.pending {
-		c.addHTTP(h)
-	}
-	p.pending = nil
+	p.state.flush(c)
 }
 
-func (c *conn) addHTTP(h *HTTP) {
-	c.app.http = append(c.app.http, h)
-	c.shard.content.http = append(c.shard.content.http, h)
-}
+// The methods of httpSide implement http.Handler for one direction.
 
-func (p *httpParser) begin() *HTTP {
-	p.depth++
-	h := &HTTP{Header: p.c.header(), TransDepth: p.depth}
-	if len(p.pending) >= maxPendingHTTP {
-		p.c.addHTTP(p.pending[0])
-		p.pending = p.pending[1:]
-	}
-	p.pending = append(p.pending, h)
-	return h
-}
-
-// Request, Status, Field … implement http.Handler for one direction.
+// Expected reports whether another request may follow.
+func (s *httpSide) Expected() bool { return s.p.requests == 0 || s.p.keepAlive }
 
 // Request begins a record.
 func (s *httpSide) Request(method, uri, version string) {
-	s.p.c.addService("http")
-	s.cur = s.p.begin()
-	s.cur.Method, s.cur.URI = method, unescape(uri)
-	s.p.side[1].stream.Bare = version == ""
+	p := s.p
+	p.c.confirm("http")
+	p.requests++
+	p.keepAlive = p.keepAlive || version > "1.0"
+	p.connect = p.connect || strings.EqualFold(method, "CONNECT")
+	h := p.state.request(p.c, method)
+	h.Method, h.URI = method, unescapeURI(uri)
+	p.side[1].stream.Bare = version == "0.9"
 	s.reset()
 }
 
 // Status takes the oldest request that has no final response yet.
 func (s *httpSide) Status(version string, code int, reason string) {
 	p := s.p
-	i := slices.IndexFunc(p.pending, func(h *HTTP) bool { return !h.done })
-	if i < 0 {
-		s.cur = p.begin()
-	} else {
-		s.cur = p.pending[i]
-		p.c.addService("http")
+	if len(p.state.methods) > 0 {
+		p.c.confirm("http")
 	}
+	p.keepAlive = p.keepAlive || version > "1.0"
+	p.connect = p.connect && code == 200
+	h := p.state.response(p.c)
 	n := uint64(code)
-	if reason == "" {
-		reason = "<empty>"
-	}
-	s.cur.StatusCode, s.cur.StatusMsg, s.cur.Version = &n, reason, version
+	h.StatusCode, h.StatusMsg, h.Version = &n, reason, version
 	if code/100 == 1 {
-		s.cur.InfoCode, s.cur.InfoMsg = &n, reason
+		h.InfoCode, h.InfoMsg = &n, reason
 	}
 	s.reset()
 }
 
 func (s *httpSide) reset() {
-	s.bodyLen, s.encoding, s.typ, s.filename = 0, "", "", ""
-	s.packed, s.packing = nil, false
+	s.bodyLen, s.files, s.encoding, s.typ, s.filename = 0, 0, "", "", ""
+	s.packed, s.packing, s.parts = nil, false, nil
+	s.inLines, s.lines = false, lineCount{}
 }
 
 var proxyHeaders = []string{
@@ -183,20 +173,17 @@ var proxyHeaders = []string{
 
 // Field notes the header fields Zeek logs.
 func (s *httpSide) Field(name, value string) {
-	h := s.cur
-	if h == nil {
-		return
-	}
+	h := s.p.state.record(s.p.c, s.isOrig)
 	switch name {
 	case "CONTENT-ENCODING":
-		s.encoding = strings.ToLower(value)
+		s.encoding, _, _ = strings.Cut(strings.ToLower(value), ",")
 	case "CONTENT-TYPE":
-		s.typ, _, _ = strings.Cut(strings.ToLower(value), ";")
-		if f := parameter(value, "name"); f != "" {
+		s.typ = value
+		if f := fileName(value, "name"); f != "" {
 			s.filename = f
 		}
 	case "CONTENT-DISPOSITION":
-		if f := parameter(value, "filename"); f != "" {
+		if f := fileName(value, "filename"); f != "" {
 			s.filename = f
 		}
 	case "UPGRADE":
@@ -204,9 +191,12 @@ func (s *httpSide) Field(name, value string) {
 			s.p.upgrade = strings.ToLower(value)
 		}
 	}
-	if !s.isOrig {
-		return
+	if s.isOrig {
+		s.requestField(h, name, value)
 	}
+}
+
+func (s *httpSide) requestField(h *HTTP, name, value string) {
 	switch {
 	case name == "HOST":
 		h.Host = value
@@ -216,78 +206,80 @@ func (s *httpSide) Field(name, value string) {
 		h.Origin = value
 	case name == "USER-AGENT":
 		h.UserAgent = value
+	case name == "CONNECTION":
+		s.p.keepAlive = s.p.keepAlive || strings.HasPrefix(strings.ToLower(value), "keep-alive")
 	case name == "AUTHORIZATION" || name == "PROXY-AUTHORIZATION":
-		h.Username = basicUser(value)
+		if user, basic := basicUser(value); basic {
+			h.Username = user
+		}
 	case slices.Contains(proxyHeaders, name):
-		h.Proxied = append(h.Proxied, name+" -> "+value)
+		if v := name + " -> " + value; !slices.Contains(h.Proxied, v) {
+			h.Proxied = append(h.Proxied, v)
+		}
 	}
 }
 
 // HeaderDone says when no body follows, or no HTTP.
 func (s *httpSide) HeaderDone() (bodiless, last bool) {
-	if s.isOrig || s.cur == nil || s.cur.StatusCode == nil {
+	p := s.p
+	if b := boundaryOf(s.typ); b != "" && s.encoding == "" {
+		s.parts = newMultipart(s, b)
+	}
+	if s.isOrig {
 		return false, false
 	}
-	switch code := *s.cur.StatusCode; {
-	case code == 101 && s.p.upgrade != "":
-		s.p.tunnel = true
-		if s.p.upgrade == "websocket" {
-			s.p.c.addService("websocket")
+	code := p.state.record(p.c, false).StatusCode
+	switch {
+	case code != nil && *code == 101 && p.upgrade != "":
+		p.tunnel = true
+		if p.upgrade == "websocket" {
+			p.c.addService("websocket")
 		}
-	case code == 200 && strings.EqualFold(s.cur.Method, "CONNECT"):
-		s.p.tunnel = true
+	case p.connect:
+		p.tunnel = true
 	}
-	return strings.EqualFold(s.cur.Method, "HEAD"), s.p.tunnel
+	return len(p.state.methods) > 0 && strings.EqualFold(p.state.methods[0], "HEAD"), p.tunnel
 }
 
 // Done ends a message; the response's end completes the record.
 func (s *httpSide) Done(complete bool) {
-	h := s.cur
+	p := s.p
 	if s.packing {
 		s.unpack(complete)
 	}
-	if s.file != nil {
-		f := s.file.File
-		s.file.close(complete)
-		s.file = nil
-		if h != nil && f.MIMEType != "" {
-			if s.isOrig {
-				h.OrigMIMETypes = append(h.OrigMIMETypes, f.MIMEType)
-			} else {
-				h.RespMIMETypes = append(h.RespMIMETypes, f.MIMEType)
-			}
-		}
+	switch {
+	case s.parts != nil:
+		s.bodyLen = s.parts.finish(complete)
+		s.parts = nil
+	case s.inLines:
+		s.bodyLen = s.lines.total()
 	}
-	if h == nil {
-		return
-	}
-	h.LastRecord = max(h.LastRecord, s.p.c.lastRec)
+	s.closeFile(complete)
+	h := p.state.record(p.c, s.isOrig)
+	h.LastRecord = max(h.LastRecord, p.c.lastRec)
 	if s.isOrig {
 		h.RequestBodyLen = s.bodyLen
 		return
 	}
 	h.ResponseBodyLen = s.bodyLen
-	if h.StatusCode != nil && *h.StatusCode/100 == 1 && !s.p.tunnel {
-		return // the real response is still to come
+	if !informational(h.StatusCode) {
+		p.state.popMethod()
 	}
-	h.done = true
-	if i := slices.Index(s.p.pending, h); i >= 0 {
-		s.p.pending = slices.Delete(s.p.pending, i, i+1)
-		s.p.c.addHTTP(h)
+	if !informational(h.StatusCode) || p.tunnel {
+		p.state.write(p.c, p.state.current[1])
 	}
-	s.cur = nil
 }
 
 // basicUser returns the user of Basic credentials (RFC 7617).
-func basicUser(v string) string {
+func basicUser(v string) (user string, basic bool) {
 	if len(v) < 6 || !strings.EqualFold(v[:6], "basic ") {
-		return ""
+		return "", false
 	}
 	b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(v[6:]))
 	if user, _, found := strings.Cut(string(b), ":"); err == nil && found {
-		return user
+		return user, true
 	}
-	return "<problem-decoding> (" + v + ")"
+	return "<problem-decoding> (" + v + ")", true
 }
 
 // parameter returns the value of a parameter like filename=… of a header field.
@@ -301,7 +293,7 @@ func parameter(value, name string) string {
 		v = strings.Trim(strings.TrimSpace(v), `"'`)
 		if strings.HasSuffix(k, "*") { // RFC 8187: charset'language'text
 			if i := strings.LastIndexByte(v, '\''); i >= 0 {
-				v = unescape(v[i+1:])
+				v = v[i+1:]
 			}
 		}
 		return v
@@ -309,22 +301,35 @@ func parameter(value, name string) string {
 	return ""
 }
 
-// unescape undoes %XX; what is not an escape stays.
-func unescape(s string) string {
+// fileName is the value of a parameter that names a file.
+func fileName(value, param string) string { return unescapeURI(parameter(value, param)) }
+
+// unescapeURI undoes %XX and %uXXXX; what is no escape stays, a doubled % loses
+// one (Zeek's unescape_URI).
+func unescapeURI(s string) string {
 	if !strings.Contains(s, "%") {
 		return s
 	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) {
-			hi, lo := unhex(s[i+1]), unhex(s[i+2])
-			if hi < 16 && lo < 16 {
-				b.WriteByte(hi<<4 | lo)
-				i += 2
-				continue
+		rest := s[i+1:]
+		switch {
+		case s[i] != '%' || len(rest) < 2:
+			b.WriteByte(s[i])
+		case rest[0] == '%':
+		case unhex(rest[0]) < 16 && unhex(rest[1]) < 16:
+			b.WriteByte(unhex(rest[0])<<4 | unhex(rest[1]))
+			i += 2
+		case len(rest) >= 5 && rest[0] == 'u' && unhex(rest[1])|unhex(rest[2])|unhex(rest[3])|unhex(rest[4]) < 16:
+			if rest[1:3] != "00" {
+				b.WriteByte(unhex(rest[1])<<4 | unhex(rest[2]))
 			}
+			b.WriteByte(unhex(rest[3])<<4 | unhex(rest[4]))
+			i += 5
+		default:
+			b.WriteString(s[i : i+2])
+			i++
 		}
-		b.WriteByte(s[i])
 	}
 	return b.String()
 }

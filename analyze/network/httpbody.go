@@ -14,10 +14,19 @@ const (
 	maxUnpacked = 64 << 20 // decoded bytes looked at
 )
 
+// maxFilesHTTP is how many files of one message its record names (Zeek's
+// HTTP::max_files_orig and max_files_resp).
+const maxFilesHTTP = 15
+
 // Body takes bytes of a body.
 func (s *httpSide) Body(b []byte) {
 	c := s.p.c
+	if s.parts != nil {
+		s.parts.feed(b)
+		return
+	}
 	if s.bodyLen == 0 && !s.packing && s.file == nil {
+		s.inLines = s.stream.InLines() && s.encoding == ""
 		switch s.encoding {
 		case "gzip", "x-gzip", "deflate":
 			s.packing = true
@@ -50,11 +59,40 @@ func (s *httpSide) plain(b []byte) {
 	if len(b) == 0 {
 		return
 	}
+	s.write(b)
+	s.bodyLen += uint64(len(b))
+	if s.inLines {
+		s.lines.add(b, false)
+	}
+}
+
+// write takes bytes of the file in hand.
+func (s *httpSide) write(b []byte) {
+	if len(b) == 0 {
+		return
+	}
 	if s.file == nil {
 		s.openFile()
 	}
 	s.file.write(s.p.c, b)
-	s.bodyLen += uint64(len(b))
+}
+
+// closeFile ends the file in hand.
+func (s *httpSide) closeFile(complete bool) {
+	if s.file == nil {
+		return
+	}
+	f := s.file.File
+	s.file.close(complete)
+	s.file = nil
+	if f.record == nil || f.MIMEType == "" || s.files > maxFilesHTTP {
+		return
+	}
+	if s.isOrig {
+		f.record.OrigMIMETypes = append(f.record.OrigMIMETypes, f.MIMEType)
+	} else {
+		f.record.RespMIMETypes = append(f.record.RespMIMETypes, f.MIMEType)
+	}
 }
 
 // BodyGap notes missing bytes of a body.
@@ -67,35 +105,40 @@ func (s *httpSide) BodyGap(n uint64) {
 			s.file.Encoding = s.encoding
 		}
 	}
+	if m := s.parts; m != nil {
+		m.count.n += n // where parts begin is not known any more
+		if s.file == nil {
+			return
+		}
+	}
 	if s.file == nil {
 		s.openFile()
 	}
 	s.file.gap(min(n, maxFileGap))
 	s.bodyLen += n
+	s.lines.n += n
 }
 
 func (s *httpSide) openFile() {
 	s.file = s.p.c.newFile(s.isOrig, "HTTP")
-	f, h := s.file.File, s.cur
-	f.Filename = s.filename
-	if n := s.stream.Length(); n >= 0 && s.encoding == "" {
+	s.files++
+	f, h := s.file.File, s.p.state.record(s.p.c, s.isOrig)
+	f.Filename, f.record = s.filename, h
+	if n := s.stream.Length(); n >= 0 && s.encoding == "" && s.parts == nil {
 		total := uint64(n)
 		f.TotalBytes = &total
 	}
-	if h == nil {
+	f.URL = url(h, s.p.c)
+	if s.files > maxFilesHTTP {
 		return
 	}
-	f.URL = url(h, s.p.c)
+	ids, names := &h.RespFUIDs, &h.RespFilenames
 	if s.isOrig {
-		h.OrigFUIDs = append(h.OrigFUIDs, f.FUID)
-		if s.filename != "" {
-			h.OrigFilenames = append(h.OrigFilenames, s.filename)
-		}
-	} else {
-		h.RespFUIDs = append(h.RespFUIDs, f.FUID)
-		if s.filename != "" {
-			h.RespFilenames = append(h.RespFilenames, s.filename)
-		}
+		ids, names = &h.OrigFUIDs, &h.OrigFilenames
+	}
+	*ids = append(*ids, f.FUID)
+	if s.filename != "" {
+		*names = append(*names, s.filename)
 	}
 }
 

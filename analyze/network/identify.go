@@ -139,7 +139,7 @@ func httpRequest(b []byte) bool {
 		return false
 	}
 	_, _, version, ok := http.RequestLine(bytes.TrimSuffix(line, []byte("\r")))
-	return ok && version != ""
+	return ok && version != "0.9"
 }
 
 // tlsHello reports whether a stream begins with a TLS record that holds a

@@ -2,7 +2,7 @@ package network
 
 import (
 	"bytes"
-	"unicode/utf8"
+	"regexp"
 )
 
 // magics are first bytes that tell a type, under the names libmagic and Zeek
@@ -10,11 +10,6 @@ import (
 var magics = []struct{ prefix, mime string }{
 	{"\x7fELF", "application/x-executable"},
 	{"MZ", "application/x-dosexec"},
-	{"#!/bin/", "text/x-shellscript"},
-	{"#!/usr/bin/env bash", "text/x-shellscript"},
-	{"#!/usr/bin/env python", "text/x-python"},
-	{"#!/usr/bin/python", "text/x-python"},
-	{"#!/usr/bin/perl", "text/x-perl"},
 	{"\x1f\x8b", "application/x-gzip"},
 	{"PK\x03\x04", "application/zip"},
 	{"BZh", "application/x-bzip2"},
@@ -36,18 +31,41 @@ var magics = []struct{ prefix, mime string }{
 	{"0\x82", "application/x-x509-cert"},
 }
 
-// markup are what a text may begin with, compared without regard to case.
-var markup = []struct{ prefix, mime string }{
-	{"<!doctype html", "text/html"},
-	{"<html", "text/html"},
-	{"<head", "text/html"},
-	{"<body", "text/html"},
-	{"<script", "text/html"},
-	{"<title", "text/html"},
-	{"<table", "text/html"},
-	{"<svg", "image/svg+xml"},
-	{"<?xml", "application/xml"},
+// texts are what tells one kind of text from another, the most telling first
+// (Zeek's general.sig and programming.sig, by their strengths).
+var texts = []struct {
+	pattern *regexp.Regexp
+	mime    string
+}{
+	{regexp.MustCompile(`(?s)^#![^\n]{1,15}bin/(env\s+)?(ba|tc|c|z|fa|ae|k)?sh`), "text/x-shellscript"},
+	{regexp.MustCompile(mark + prolog + `<(!doctype +html|html|meta +http-equiv)`), "text/html"},
+	{regexp.MustCompile(mark + prolog + `<(rss[^>]*xmlns:atom|feed[^>]*xmlns=["']?http://www.w3.org/2005/Atom)`), "text/atom"},
+	{regexp.MustCompile(mark + prolog + `<rss`), "text/rss"},
+	{regexp.MustCompile(`(?s)^#![^\n]{1,15}bin/(env\s+)?perl`), "text/x-perl"},
+	{regexp.MustCompile(`(?s)^#![^\n]{1,15}bin/(env\s+)?ruby`), "text/x-ruby"},
+	{regexp.MustCompile(`(?s)^#![^\n]{1,15}bin/(env\s+)?python`), "text/x-python"},
+	{regexp.MustCompile(`(?s)^#![^\n]{1,15}bin/(env\s+)?php`), "text/x-php"},
+	{regexp.MustCompile(`(?i)^[\r\n\t ]*<script[\t ]+(type|language)=['"]?(text/)?javascript`), "application/javascript"},
+	{regexp.MustCompile(`^[\r\n\t ]*(for \(;;\);|document\.write(ln)?[\t ]?\(|<script>[\r\n\t ]*(var|function) )|^\(function\(\)[\t \n]*\{`), "application/javascript"},
+	{regexp.MustCompile(mark + prolog + `<soap(-env)?:envelope`), "application/soap+xml"},
+	{regexp.MustCompile(mark + prolog + `<methodresponse>`), "application/xml-rpc"},
+	{regexp.MustCompile(`(?s)^.*<\?php`), "text/x-php"},
+	{regexp.MustCompile(mark + prolog + `<(head|title|body)`), "text/html"},
+	{regexp.MustCompile(`^\x{feff}?[\x00\r\n\t ]*\[[^\r\n]+\][\t \x00]*[\r\n]`), "text/ini"},
+	{regexp.MustCompile(mark + `([\r\n\t ]*(<!--.*-->)?[\r\n\t ]*)*<\?xml +`), "application/xml"},
+	{regexp.MustCompile(`^\x{feff}?[\r\n\t ]*\{[\r\n\t ]*("[^"]+"|[a-zA-Z][a-zA-Z0-9\\_]*)[\r\n\t ]*:[\r\n\t ]*("|\[|\{|[0-9]|true|false)`), "text/json"},
+	{regexp.MustCompile(`^\x{feff}?[\r\n\t ]*\[[\r\n\t ]*((("[^"]+"|[0-9]+(\.[0-9]+)?|true|false)[\r\n\t ]*,)|\{|\[)`), "text/json"},
+	{regexp.MustCompile(`^\x{feff}?[\r\n\t ]*(\[\]|\{\})[\r\n\t ]*$`), "text/json"},
 }
+
+// What markup may begin with: a byte order mark, comments, an XML declaration.
+const (
+	mark   = `(?is)^\x{feff}?`
+	prolog = `([\r\n\t ]*(<!--.*-->)?[\r\n\t ]*)*(<\?xml .*\?>)?([\r\n\t ]*(<!--.*-->)?[\r\n\t ]*)*`
+)
+
+// plainBytes is how many printable characters a text begins with at least.
+const plainBytes = 10
 
 // sniff guesses the type of a file by its first bytes; "" when they do not say.
 func sniff(b []byte) string {
@@ -56,34 +74,28 @@ func sniff(b []byte) string {
 			return m.mime
 		}
 	}
-	text := bytes.TrimLeft(b, " \t\r\n\xef\xbb\xbf")
-	for _, m := range markup {
-		if len(text) >= len(m.prefix) && bytes.EqualFold(text[:len(m.prefix)], []byte(m.prefix)) {
-			return m.mime
+	if !mayBeText(b) {
+		return ""
+	}
+	for _, t := range texts {
+		if t.pattern.Match(b) {
+			return t.mime
 		}
 	}
-	switch {
-	case len(b) == 0:
-		return ""
-	case len(text) > 1 && (text[0] == '{' && bytes.ContainsRune(text, '"') || text[0] == '[' && bytes.ContainsAny(text, `"{]`)):
-		return "text/json"
-	case isText(b):
+	if b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")); len(b) >= plainBytes && mayBeText(b) {
 		return "text/plain"
 	}
 	return ""
 }
 
-// isText: UTF-8 (its last character may be cut) without control characters.
-func isText(b []byte) bool {
-	for len(b) > 0 {
-		r, n := utf8.DecodeRune(b)
-		if r == utf8.RuneError && n == 1 {
-			return len(b) < utf8.UTFMax
-		}
-		if r < 0x20 && r != '\t' && r != '\n' && r != '\r' && r != '\f' && r != 0x1b {
+// mayBeText reports whether a file begins with printable ASCII and space, after a
+// byte order mark perhaps.
+func mayBeText(b []byte) bool {
+	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
+	for _, c := range b[:min(len(b), plainBytes)] {
+		if (c < ' ' || c > '~') && (c < '\t' || c > '\r') {
 			return false
 		}
-		b = b[n:]
 	}
-	return true
+	return len(b) > 0
 }

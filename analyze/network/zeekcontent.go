@@ -53,7 +53,11 @@ func WriteHTTPLog(w io.Writer, records iter.Seq[*HTTP]) error {
 		l.count(h.TransDepth)
 		l.str(h.Method)
 		l.str(h.Host)
-		l.str(h.URI)
+		if h.Method == "" {
+			l.unset()
+		} else {
+			l.strSet(&h.URI)
+		}
 		l.str(h.Referrer)
 		l.str(h.Version)
 		l.str(h.UserAgent)
@@ -61,9 +65,9 @@ func WriteHTTPLog(w io.Writer, records iter.Seq[*HTTP]) error {
 		l.count(h.RequestBodyLen)
 		l.count(h.ResponseBodyLen)
 		l.optCount(h.StatusCode)
-		l.str(h.StatusMsg)
+		l.phrase(h.StatusCode, h.StatusMsg)
 		l.optCount(h.InfoCode)
-		l.str(h.InfoMsg)
+		l.phrase(h.InfoCode, h.InfoMsg)
 		l.set([]string{})
 		l.str(h.Username)
 		l.unset() // passwords are not repeated in logs
@@ -108,6 +112,15 @@ func WriteSSLLog(w io.Writer, records iter.Seq[*TLS]) error {
 		l.end()
 	}
 	return l.w.Flush()
+}
+
+// phrase writes the text that belongs to a code; it may be there and empty.
+func (l *zeekLog) phrase(code *uint64, s string) {
+	if code == nil {
+		l.unset()
+		return
+	}
+	l.strSet(&s)
 }
 
 func (l *zeekLog) optBool(b *bool) {

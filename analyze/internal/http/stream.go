@@ -17,7 +17,13 @@ const (
 // A Handler is told what a stream consists of. Strings are only made for what
 // is passed to it.
 type Handler interface {
+	// Expected reports whether another request may follow those there were; where
+	// none may, lines that are no request are ignored.
+	Expected() bool
+	// Request begins a message; version is "0.9" when the line states none.
 	Request(method, uri, version string)
+	// Status begins a response. code is 0 when it is no number; reason is
+	// MissingReason when the line ends before it.
 	Status(version string, code int, reason string)
 	// Field is a header field, its name in upper case.
 	Field(name, value string)
@@ -32,6 +38,9 @@ type Handler interface {
 	// Done ends a message; complete is false when the stream ended first.
 	Done(complete bool)
 }
+
+// MissingReason stands for a reason phrase that is not there (as Zeek writes it).
+const MissingReason = "<empty>"
 
 type state uint8
 
@@ -50,12 +59,14 @@ const (
 // A Stream is one direction. Responses sets which.
 type Stream struct {
 	Responses bool
-	Bare      bool // the next response may be an HTTP/0.9 one: a body and nothing else
+	Bare      bool // the next response is an HTTP/0.9 one: a body and nothing else
 	state     state
 	line      []byte
 	remaining uint64 // bytes of body or chunk
 	length    int64  // Content-Length, -1 unset
 	chunked   bool
+	closing   bool // Connection: close
+	version   string
 	code      int
 	count     int
 	open      bool // a message was begun
@@ -82,12 +93,10 @@ func (s *Stream) Feed(b []byte, h Handler) (used int, ok bool) {
 		case startLine:
 			if s.Bare && len(s.line) == 0 {
 				s.Bare = false
-				if !bytes.HasPrefix(b, []byte("HTTP/")) {
-					h.Status("0.9", 0, "")
-					_, _ = h.HeaderDone()
-					s.open, s.length, s.state = true, -1, bodyToEnd
-					continue
-				}
+				h.Status("0.9", 0, MissingReason)
+				_, _ = h.HeaderDone()
+				s.open, s.closing, s.length, s.state = true, true, -1, bodyToEnd
+				continue
 			}
 			fallthrough
 		default:
@@ -162,69 +171,31 @@ func (s *Stream) take(line []byte, h Handler) bool {
 }
 
 func (s *Stream) start(line []byte, h Handler) bool {
-	line = bytes.TrimLeft(line, " \t")
 	if len(line) == 0 {
 		return true // empty lines before a message are ignored, RFC 9112 §2.2
 	}
-	s.length, s.chunked, s.count, s.code = -1, false, 0, 0
 	if s.Responses {
 		v, code, reason, ok := StatusLine(line)
 		if !ok {
 			return false
 		}
-		s.code = code
+		s.begin(v, code)
 		h.Status(v, code, reason)
 	} else {
 		m, uri, v, ok := RequestLine(line)
 		if !ok {
-			return false
+			return !h.Expected() // rubbish after the last request
 		}
+		s.begin(v, 0)
 		h.Request(m, uri, v)
 	}
 	s.open, s.state = true, fields
 	return true
 }
 
-// RequestLine splits "METHOD target HTTP/x.y". A line without a version is
-// HTTP/0.9, version "".
-func RequestLine(line []byte) (method, uri, version string, ok bool) {
-	m, rest, found := bytes.Cut(line, []byte(" "))
-	if !found || len(m) == 0 || !token(m) {
-		return "", "", "", false
-	}
-	rest = bytes.TrimSpace(rest)
-	if i := bytes.LastIndex(rest, []byte("HTTP/")); i > 0 && (rest[i-1] == ' ' || rest[i-1] == '\t') {
-		version = string(rest[i+5:])
-		rest = bytes.TrimSpace(rest[:i])
-	}
-	if len(rest) == 0 {
-		return "", "", "", false
-	}
-	return string(m), string(rest), version, true
-}
-
-// StatusLine splits "HTTP/x.y code reason".
-func StatusLine(line []byte) (version string, code int, reason string, ok bool) {
-	if len(line) < 9 || !bytes.EqualFold(line[:5], []byte("HTTP/")) {
-		return "", 0, "", false
-	}
-	v, rest, _ := bytes.Cut(line[5:], []byte(" "))
-	rest = bytes.TrimLeft(rest, " ")
-	num, text, _ := bytes.Cut(rest, []byte(" "))
-	n, err := strconv.Atoi(string(num))
-	if err != nil || n < 0 || n > 999 {
-		return "", 0, "", false
-	}
-	return string(v), n, string(bytes.TrimLeft(text, " ")), true
-}
-
-func token(b []byte) bool {
-	for _, c := range b {
-		if !(c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
-			return false
-		}
-	}
-	return true
+func (s *Stream) begin(version string, code int) {
+	s.length, s.chunked, s.closing, s.count = -1, false, false, 0
+	s.version, s.code = version, code
 }
 
 func (s *Stream) field(line []byte, h Handler) {
@@ -239,11 +210,16 @@ func (s *Stream) field(line []byte, h Handler) {
 	v := string(bytes.TrimSpace(value))
 	switch n {
 	case "CONTENT-LENGTH":
-		if l, err := strconv.ParseInt(v, 10, 64); err == nil && l >= 0 {
-			s.length = l
+		s.length = number(firstToken(v))
+	case "CONTENT-RANGE":
+		if n := rangeLength(v); s.code == 206 && n > s.length {
+			s.length = n
 		}
 	case "TRANSFER-ENCODING":
-		s.chunked = s.chunked || strings.Contains(strings.ToLower(v), "chunked")
+		// Only HTTP/1.1 has it (RFC 9112 §6.1).
+		s.chunked = s.chunked || s.version == "1.1" && strings.EqualFold(firstToken(v), "chunked")
+	case "CONNECTION":
+		s.closing = s.closing || s.Responses && strings.EqualFold(firstToken(v), "close")
 	}
 	h.Field(n, v)
 }
@@ -300,6 +276,11 @@ func (s *Stream) Gap(n uint64, h Handler) bool {
 
 // End says that no more bytes come.
 func (s *Stream) End(h Handler) { s.finish(h, s.state == bodyToEnd) }
+
+// InLines reports whether the body has no stated size, and so is taken line by line
+// by readers that look for its end in it (Zeek): where each line counts two bytes
+// for its end.
+func (s *Stream) InLines() bool { return s.state == bodyToEnd && !s.closing }
 
 // Length is the size the message announces for its body, -1 when it does not.
 func (s *Stream) Length() int64 {

@@ -22,6 +22,7 @@ func (t *transcript) event(format string, args ...any) {
 	}
 	fmt.Fprintf(t, format+"\n", args...)
 }
+func (t *transcript) Expected() bool                    { return true }
 func (t *transcript) Request(m, u, v string)            { t.event("> %s %s %s", m, u, v) }
 func (t *transcript) Status(v string, c int, r string)  { t.event("< %s %d %s", v, c, r) }
 func (t *transcript) Field(n, v string)                 { t.event("%s: %s", n, v) }
