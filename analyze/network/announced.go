@@ -12,6 +12,16 @@ func (p *named) gap(*conn, bool, uint64) bool { return false }
 func (p *named) eof(*conn, bool)              {}
 func (p *named) finish(*conn)                 {}
 
+// rdp is Remote Desktop: after its connection request and confirm TLS follows,
+// mostly (MS-RDPBCGR §5.4.5.1).
+type rdp struct{ named }
+
+func (p *rdp) data(c *conn, _ bool, _ []byte) bool {
+	c.confirm("rdp")
+	c.app.reopen()
+	return false
+}
+
 // announced is the parser of a connection that another one announced: all that
 // is said in it, one way or the other, is a file.
 type announced struct {

@@ -2,7 +2,6 @@ package network
 
 import (
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"strings"
 )
 
@@ -11,33 +10,45 @@ import (
 const maxCerts = 4096
 
 // certs remembers what certificates say.
-type certs map[[32]byte]*x509.Certificate
+type certs map[[32]byte]*certificate
 
-// describe fills in what the server's own certificate says. A certificate that
-// cannot be parsed leaves its fingerprint only.
-func (t *certs) describe(r *TLS, sum [32]byte, der []byte) {
-	crt, known := (*t)[sum]
-	if !known {
-		crt, _ = x509.ParseCertificate(der)
+// certificate is what is told of one; parsed is nil when it breaks the rules of
+// crypto/x509, as old ones do.
+type certificate struct {
+	subject, issuer string
+	parsed          *x509.Certificate
+}
+
+// describe fills in what a certificate says: of the server's own all, of the
+// client's its names.
+func (t *certs) describe(r *TLS, client bool, sum [32]byte, der []byte) {
+	crt := (*t)[sum]
+	if crt == nil {
+		crt = &certificate{}
+		crt.subject, crt.issuer = certificateNames(der)
+		crt.parsed, _ = x509.ParseCertificate(der)
 		if *t == nil || len(*t) >= maxCerts {
 			*t = make(certs)
 		}
 		(*t)[sum] = crt
 	}
-	if crt == nil {
+	if client {
+		r.ClientSubject, r.ClientIssuer = crt.subject, crt.issuer
 		return
 	}
-	r.Subject, r.Issuer, r.SANs = distinguished(crt.Subject), distinguished(crt.Issuer), crt.DNSNames
-	before, after := Seconds(crt.NotBefore.Unix()*second), Seconds(crt.NotAfter.Unix()*second)
+	r.Subject, r.Issuer = crt.subject, crt.issuer
+	x := crt.parsed
+	if x == nil {
+		return
+	}
+	r.SANs = x.DNSNames
+	before, after := Seconds(x.NotBefore.Unix()*second), Seconds(x.NotAfter.Unix()*second)
 	r.NotBefore, r.NotAfter = &before, &after
 	if r.ServerName != "" {
-		ok := crt.VerifyHostname(r.ServerName) == nil || crt.Subject.CommonName != "" && matchesName(crt.Subject.CommonName, r.ServerName)
+		ok := x.VerifyHostname(r.ServerName) == nil || x.Subject.CommonName != "" && matchesName(x.Subject.CommonName, r.ServerName)
 		r.SNIMatchesCert = &ok
 	}
 }
-
-// distinguished writes a name with its most specific part first (RFC 2253).
-func distinguished(n pkix.Name) string { return n.ToRDNSequence().String() }
 
 // matchesName compares a certificate's common name, which may begin with a
 // wildcard label, with a host name.

@@ -40,6 +40,7 @@ type conn struct {
 	historyBuf         [16]byte
 	historySeen        uint32
 	pkts, ipBytes      [2]uint64 // originator, responder
+	lastTotal          uint64    // IP bytes of the packet counted last
 	inactivity         int64
 	attemptAt          int64            // when a connection attempt is given up; 0 none
 	halfClosedAt       int64            // when closing on one side begins to be looked at; 0 none
@@ -112,6 +113,22 @@ func opposite(d format.Direction) format.Direction {
 	return d
 }
 
+// flipByContent turns the roles round because of what the datagram in hand, of the
+// given side, said. As in Zeek the bytes of payload stay with their sides, and the
+// datagram counts for the side it was of before.
+func (c *conn) flipByContent(isOrig bool) {
+	c.flip()
+	if c.tcp != nil {
+		return
+	}
+	c.flow.flip()
+	i := side(isOrig)
+	c.pkts[i]++
+	c.pkts[1-i]--
+	c.ipBytes[i] += c.lastTotal
+	c.ipBytes[1-i] -= c.lastTotal
+}
+
 // addHistory appends a letter; a responder's is in lower case.
 func (c *conn) addHistory(code byte, isOrig bool) {
 	if len(c.history) >= maxHistory {
@@ -144,6 +161,7 @@ func (c *conn) limitReached() { c.seenHistory(histLimit, 'X', true) }
 func (c *conn) count(isOrig bool, total int) {
 	c.pkts[side(isOrig)]++
 	c.ipBytes[side(isOrig)] += uint64(total)
+	c.lastTotal = uint64(total)
 }
 
 // datagrams is the state of a connection whose transport has none.

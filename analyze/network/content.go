@@ -55,6 +55,7 @@ type app struct {
 	quic     *QUIC
 	udp      udpParser
 	udpTries int
+	udpSeen  int
 	plain    *plain // until a protocol is found
 }
 

@@ -11,8 +11,12 @@ type udpParser interface {
 	finish(c *conn)
 }
 
-// maxUDPTries is how many datagrams of a flow are looked at for a protocol.
-const maxUDPTries = 8
+// How much of a flow is looked at for a protocol (Zeek's dpd_max_packets and
+// dpd_buffer_size; the latter only where the port does not suggest one).
+const (
+	maxUDPTries = 100
+	maxUDPSeen  = 1024
+)
 
 // udpParser chooses by the responder's port; what has none is looked at when
 // its first datagrams come.
@@ -26,10 +30,11 @@ func (s *shard) udpParser(c *conn) udpParser {
 // datagram delivers a UDP payload.
 func (a *app) datagram(c *conn, isOrig bool, b []byte) {
 	if a.udp == nil {
-		if a.udpTries >= maxUDPTries || len(b) == 0 {
+		if a.udpTries >= maxUDPTries || len(b) == 0 || a.udpSeen > maxUDPSeen && !c.ports.udp(c.respPort) {
 			return
 		}
 		a.udpTries++
+		a.udpSeen += len(b)
 		if a.udp = identifyDatagram(c, b); a.udp == nil {
 			return
 		}
@@ -42,10 +47,12 @@ func identifyDatagram(c *conn, b []byte) udpParser {
 	switch {
 	case c.enabled("quic") && (quicStart(b) || c.respPort == 443 && quicLong(b)):
 		return &quicParser{}
+	case c.enabled("ssl") && dtlsStart(b):
+		return &dtlsParser{}
 	case c.enabled("dhcp") && len(b) >= 240 && string(b[236:240]) == "\x63\x82\x53\x63":
 		return &simple{service: "dhcp"}
 	case c.enabled("ntp") && c.respPort == 123 && ntp(b):
-		return &simple{service: "ntp"}
+		return &ntpParser{}
 	case c.enabled("snmp") && (c.respPort == 161 || c.respPort == 162) && snmp(b):
 		return &simple{service: "snmp"}
 	case c.enabled("syslog") && c.respPort == 514 && b[0] == '<' && bytes.IndexByte(b[:min(len(b), 6)], '>') > 1:
@@ -94,6 +101,24 @@ func ntp(b []byte) bool {
 	}
 	return mode == 7 && len(b) >= 8
 }
+
+// ntpParser turns the flow round when its first packet is a server's.
+type ntpParser struct{ flipped [2]bool }
+
+func (p *ntpParser) datagram(c *conn, isOrig bool, b []byte) {
+	if len(b) == 0 || !ntp(b) {
+		return
+	}
+	c.addService("ntp")
+	const client, server = 3, 4
+	mode := b[0] & 7
+	if (mode == server && isOrig || mode == client && !isOrig) && !p.flipped[side(isOrig)] {
+		p.flipped[side(isOrig)] = true
+		c.flipByContent(isOrig)
+	}
+}
+
+func (p *ntpParser) finish(*conn) {}
 
 // snmp: a BER sequence that begins with a version number.
 func snmp(b []byte) bool {

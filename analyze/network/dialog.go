@@ -101,7 +101,7 @@ type smtp struct{}
 
 func (smtp) name() string { return "smtp" }
 
-func (smtp) line(_ *conn, d *dialog, isOrig bool, line string) verdict {
+func (smtp) line(c *conn, d *dialog, isOrig bool, line string) verdict {
 	if isOrig {
 		word, _ := command(line)
 		d.tls = word == "STARTTLS" || word == "X-ANONYMOUSTLS"
@@ -110,7 +110,11 @@ func (smtp) line(_ *conn, d *dialog, isOrig bool, line string) verdict {
 		}
 		return goOn
 	}
-	if code, last := replyCode(line); d.tls && last {
+	code, last := replyCode(line)
+	if (code < "100" || code > "599") && c.violation("smtp") {
+		return leave
+	}
+	if d.tls && last {
 		if code == "220" {
 			return startTLS
 		}

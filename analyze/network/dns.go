@@ -116,7 +116,7 @@ func (p *dnsParser) message(c *conn, isOrig bool, b []byte) {
 	}
 	multicast := c.resp.Netip().IsMulticast()
 	if !p.begun && m.Response && isOrig && !multicast {
-		c.flip() // the first message is an answer: it came from the server
+		c.flipByContent(isOrig) // the first message is an answer: it came from the server
 	}
 	p.begun = true
 	if netbios && m.Opcode != dns.OpQuery && m.Opcode != dns.OpUpdate {

@@ -47,6 +47,7 @@ type fileSink struct {
 	block  []byte
 	blocks bool // block hashes are wanted
 	broken bool // the current block has a hole
+	part   bool // it is a range of the file only
 	ended  bool
 	offset uint64
 	first  []byte // for the type
@@ -139,11 +140,14 @@ func (s *fileSink) gap(n uint64) {
 // close ends the file.
 func (s *fileSink) close(complete bool) {
 	s.ended = true
-	s.Complete = complete && s.MissingBytes == 0
+	s.Complete = complete && s.MissingBytes == 0 && !s.part
+	if s.part {
+		s.Blocks = nil // they do not begin where blocks do
+	}
 	if s.Complete {
 		s.SHA256 = hexString(s.whole.Sum(nil))
 	}
-	if len(s.block) > 0 && len(s.Blocks) < maxBlocks && complete {
+	if len(s.block) > 0 && len(s.Blocks) < maxBlocks && complete && !s.part {
 		s.addBlock(append(s.block, make([]byte, BlockSize-len(s.block))...))
 	}
 	s.MIMEType = sniff(s.first)

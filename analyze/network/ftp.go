@@ -2,55 +2,85 @@ package network
 
 import (
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/xentape/xentape/analyze/internal/packet"
 )
 
-var ftpCommands = []string{
-	"USER", "PASS", "ACCT", "CWD", "CDUP", "SMNT", "QUIT", "REIN", "PORT", "PASV", "TYPE", "STRU", "MODE", "RETR",
-	"STOR", "STOU", "APPE", "ALLO", "REST", "RNFR", "RNTO", "ABOR", "DELE", "RMD", "MKD", "PWD", "LIST", "NLST",
-	"SITE", "SYST", "STAT", "HELP", "NOOP", "AUTH", "ADAT", "PROT", "PBSZ", "FEAT", "OPTS", "EPRT", "EPSV", "SIZE",
-	"MDTM", "MLST", "MLSD", "CLNT", "LANG",
+// ftp: RFC 959 and 2428; AUTH TLS of RFC 4217. It announces data connections.
+type ftp struct {
+	pending   string // code of a reply of several lines that goes on
+	confirmed bool
 }
 
-// ftp: RFC 959 and 2428; AUTH TLS of RFC 4217. It announces data connections.
-type ftp struct{}
+// maxFTPCommand is Zeek's FTP::max_command_length.
+const maxFTPCommand = 100
 
-func (ftp) name() string { return "ftp" }
+func (*ftp) name() string { return "ftp" }
 
-func (ftp) line(c *conn, d *dialog, isOrig bool, line string) verdict {
+func (f *ftp) line(c *conn, d *dialog, isOrig bool, line string) verdict {
+	if line == "" {
+		return goOn
+	}
 	if isOrig {
-		word, rest := command(line)
-		if !slices.Contains(ftpCommands, word) {
-			return goOn
-		}
-		d.prompt = word
-		d.tls = word == "AUTH" && strings.EqualFold(rest, "TLS")
-		switch word {
-		case "PORT":
-			c.expectFTP(hostPort(rest))
-		case "EPRT":
-			c.expectFTP(extendedPort(rest, c.orig))
-		}
-		return confirm
+		return f.command(c, d, line)
 	}
 	code, last := replyCode(line)
 	switch {
-	case code == "227":
+	case f.pending != "":
+		if code != f.pending || len(line) <= 3 || line[3] != ' ' {
+			return goOn
+		}
+		f.pending = ""
+	case code < "100", len(line) > 3 && line[3] != ' ' && line[3] != '-':
+		if c.violation("ftp") {
+			return leave
+		}
+		return goOn
+	case !last:
+		f.pending = code
+	}
+	switch code {
+	case "227":
 		if i := strings.IndexFunc(line[3:], func(r rune) bool { return r >= '0' && r <= '9' }); i >= 0 {
 			c.expectFTP(hostPort(line[3+i:]))
 		}
-	case code == "229":
+	case "229":
 		if i := strings.IndexByte(line, '('); i >= 0 {
 			c.expectFTP(extendedPort(line[i+1:], c.resp))
 		}
-	case code == "234" && last && d.tls:
-		return startTLS
+	case "234":
+		if last && d.tls {
+			return startTLS
+		}
 	}
 	return goOn
+}
+
+// command takes a line of the client: any word of three printable characters at
+// least is a command, known or not.
+func (f *ftp) command(c *conn, d *dialog, line string) verdict {
+	word, rest := command(line)
+	if len(word) < 3 || strings.ContainsFunc(word, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return goOn
+	}
+	if len(word) > maxFTPCommand {
+		if f.confirmed {
+			c.limitReached()
+		}
+		return goOn
+	}
+	f.confirmed = true
+	d.prompt = word
+	d.tls = word == "AUTH" && strings.EqualFold(rest, "TLS")
+	switch word {
+	case "PORT":
+		c.expectFTP(hostPort(rest))
+	case "EPRT":
+		c.expectFTP(extendedPort(rest, c.orig))
+	}
+	return confirm
 }
 
 func (c *conn) expectFTP(a packet.Addr, port uint16) {

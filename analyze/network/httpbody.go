@@ -128,6 +128,10 @@ func (s *httpSide) openFile() {
 		total := uint64(n)
 		f.TotalBytes = &total
 	}
+	if n, part := s.stream.Part(); part {
+		s.file.part = true
+		f.TotalBytes = n
+	}
 	f.URL = url(h, s.p.c)
 	if s.files > maxFilesHTTP {
 		return

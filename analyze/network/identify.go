@@ -36,13 +36,13 @@ func identify(c *conn, orig, resp []byte) parser {
 func identifyText(c *conn, orig, resp []byte) parser {
 	first := firstWord(orig)
 	switch {
-	case c.enabled("ftp") && (c.respPort == 21 || c.respPort == 2811) && (replies(resp, "220", "120") || len(resp) == 0 && slices.Contains(ftpCommands, first)):
-		return &dialog{rules: ftp{}}
+	case c.enabled("ftp") && (c.respPort == 21 || c.respPort == 2811) && (len(resp) > 0 && !binaryStart(resp) || len(resp) == 0 && len(first) >= 3):
+		return &dialog{rules: &ftp{}}
 	case c.enabled("smtp") && (c.respPort == 25 || c.respPort == 587) && replies(resp, "220", "554"),
 		c.enabled("smtp") && (first == "EHLO" || first == "HELO") && replies(resp, "220", ""):
 		return &dialog{rules: smtp{}}
 	case c.enabled("ftp") && first == "USER" && replies(resp, "220", "120"):
-		return &dialog{rules: ftp{}}
+		return &dialog{rules: &ftp{}}
 	case c.enabled("pop3") && bytes.HasPrefix(resp, []byte("+OK")) && slices.Contains([]string{"USER", "APOP", "CAPA", "AUTH", "STLS"}, first):
 		return &dialog{rules: &pop3{}}
 	case c.enabled("imap") && bytes.HasPrefix(resp, []byte("* OK")):
@@ -102,7 +102,7 @@ func identifyBinary(c *conn, orig, resp []byte) parser {
 	case c.enabled("mysql") && (c.respPort == 3306 || c.respPort == 1434) && len(resp) >= 5 && resp[3] == 0 && (resp[4] == 9 || resp[4] == 10):
 		return newMySQL()
 	case c.enabled("rdp") && len(orig) >= 11 && orig[0] == 3 && orig[5] == 0xe0 && len(resp) >= 11 && resp[0] == 3 && resp[5] == 0xd0:
-		return &named{service: "rdp"}
+		return &rdp{}
 	}
 	return nil
 }

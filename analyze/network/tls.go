@@ -24,6 +24,8 @@ type TLS struct {
 	ClientCertChainFPs []string `json:"client_cert_chain_fps,omitempty"`
 	Subject            string   `json:"subject,omitempty"` // of the server's own certificate
 	Issuer             string   `json:"issuer,omitempty"`
+	ClientSubject      string   `json:"client_subject,omitempty"`
+	ClientIssuer       string   `json:"client_issuer,omitempty"`
 	SANs               []string `json:"san_dns,omitempty"`
 	NotBefore          *Seconds `json:"not_valid_before,omitempty"`
 	NotAfter           *Seconds `json:"not_valid_after,omitempty"`
@@ -84,7 +86,7 @@ func (h *handshake) message(c *conn, client bool, typ byte, body []byte) bool {
 		}
 		h.server(c, hello)
 	case tls.TypeCertificate:
-		if h.version < tls.TLSv13 {
+		if !tls.Is13(h.version) {
 			h.certificates(c, client, body)
 		}
 	case tls.ServerKeyExchange:
@@ -133,7 +135,7 @@ func (h *handshake) server(_ *conn, m *tls.ServerHello) {
 	h.version = m.Negotiated()
 	r.Version, r.Cipher = tls.VersionName(h.version), tls.CipherName(m.Cipher)
 	h.retry = m.Retry
-	if h.sessionID != "" && h.sessionID == string(m.SessionID) && h.version < tls.TLSv13 {
+	if h.sessionID != "" && h.sessionID == string(m.SessionID) && (!tls.Is13(h.version) || h.version>>8 == 0x7e) {
 		r.Resumed = true
 	}
 	if m.PSK && h.psk {
@@ -172,13 +174,13 @@ func (h *handshake) certificates(c *conn, client bool, body []byte) {
 	for i, der := range chain {
 		sum := sha256.Sum256(der)
 		fp := hexString(sum[:])
+		fps := &r.CertChainFPs
 		if client {
-			r.ClientCertChainFPs = append(r.ClientCertChainFPs, fp)
-			continue
+			fps = &r.ClientCertChainFPs
 		}
-		r.CertChainFPs = append(r.CertChainFPs, fp)
+		*fps = append(*fps, fp)
 		if i == 0 {
-			c.shard.content.certs.describe(r, sum, der)
+			c.shard.content.certs.describe(r, client, sum, der)
 		}
 	}
 }
@@ -186,7 +188,8 @@ func (h *handshake) certificates(c *conn, client bool, body []byte) {
 // Bounds of what is buffered of a TLS stream.
 const (
 	maxTLSRecord    = 5 + 16384 + 2048 // RFC 5246 §6.2.3
-	maxTLSHandshake = 128 << 10
+	maxTLSHandshake = 4 << 20          // of one message
+	freeHandshake   = 32 << 10         // of one message, without asking for room in the shard
 )
 
 // Record content types.
@@ -206,6 +209,7 @@ type tlsParser struct {
 	message   [2][]byte
 	encrypted [2]bool
 	bad       [2]bool
+	held      [2]int // bytes of message counted in the shard's total
 	logged    bool
 }
 
@@ -228,7 +232,7 @@ func (p *tlsParser) data(c *conn, isOrig bool, b []byte) bool {
 		n := 5 + int(binary.BigEndian.Uint16(buf[3:]))
 		if buf[1] != 3 || buf[2] > 3 || n > maxTLSRecord || buf[0] < tlsChangeCipherSpec || buf[0] > 26 {
 			p.log(c)
-			c.dropService("ssl")
+			c.violation("ssl")
 			return false
 		}
 		if len(buf) < n {
@@ -264,7 +268,7 @@ func (p *tlsParser) take(c *conn, isOrig bool, typ byte, b []byte) bool {
 	i := side(isOrig)
 	p.begin(c)
 	p.rec.LastRecord = c.lastRec
-	if typ == tlsApplication && !p.encrypted[i] && (p.version == 0 || p.version >= tls.TLSv13) {
+	if typ == tlsApplication && !p.encrypted[i] && (p.version == 0 || tls.Is13(p.version)) {
 		p.encrypted[i] = true // TLS 1.3 encrypts without saying so
 	}
 	if p.encrypted[i] {
@@ -279,7 +283,7 @@ func (p *tlsParser) take(c *conn, isOrig bool, typ byte, b []byte) bool {
 	switch typ {
 	case tlsChangeCipherSpec:
 		p.changeCipher(client)
-		if p.version < tls.TLSv13 {
+		if !tls.Is13(p.version) {
 			p.encrypted[i] = true
 		}
 	case tlsAlert:
@@ -298,9 +302,14 @@ func (p *tlsParser) take(c *conn, isOrig bool, typ byte, b []byte) bool {
 // messages cuts handshake records into messages.
 func (p *tlsParser) messages(c *conn, isOrig bool, b []byte) bool {
 	i := side(isOrig)
-	if len(p.message[i])+len(b) > maxTLSHandshake {
-		p.bad[i], p.message[i] = true, nil
-		return !p.bad[1-i]
+	if !p.room(c, i, len(b)) {
+		p.bad[i] = true
+		p.drop(c, i)
+		if p.bad[1-i] {
+			p.log(c)
+			return false
+		}
+		return true
 	}
 	p.message[i] = append(p.message[i], b...)
 	m := p.message[i]
@@ -315,9 +324,9 @@ func (p *tlsParser) messages(c *conn, isOrig bool, b []byte) bool {
 				p.flipped = true
 				p.rec.History = "^"
 			}
-			c.addService("ssl")
+			c.confirm("ssl")
 		case tls.TypeServerHello:
-			c.addService("ssl")
+			c.confirm("ssl")
 		}
 		if !p.handshake.message(c, isOrig != p.flipped, m[0], m[4:n]) {
 			p.log(c)
@@ -326,7 +335,32 @@ func (p *tlsParser) messages(c *conn, isOrig bool, b []byte) bool {
 		m = m[n:]
 	}
 	p.message[i] = append(p.message[i][:0], m...)
+	if len(m) == 0 && p.held[i] > 0 {
+		p.drop(c, i)
+	}
 	return true
+}
+
+// room reports whether n more bytes of a message can be kept. Long messages, which
+// are rare, share the shard's room with everything else that is held.
+func (p *tlsParser) room(c *conn, i, n int) bool {
+	total := len(p.message[i]) + n
+	if total <= freeHandshake {
+		return true
+	}
+	t := &c.shard.content
+	if total > maxTLSHandshake || t.held+n > maxHeld {
+		return false
+	}
+	t.held += n
+	p.held[i] += n
+	return true
+}
+
+// drop forgets the message being collected.
+func (p *tlsParser) drop(c *conn, i int) {
+	c.shard.content.held -= p.held[i]
+	p.held[i], p.message[i] = 0, nil
 }
 
 func (p *tlsParser) log(c *conn) {
@@ -334,6 +368,8 @@ func (p *tlsParser) log(c *conn) {
 		return
 	}
 	p.logged = true
+	p.drop(c, 0)
+	p.drop(c, 1)
 	c.addTLS(p.rec)
 }
 

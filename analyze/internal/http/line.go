@@ -102,19 +102,24 @@ func number(v string) int64 {
 	return l
 }
 
-// rangeLength is how many bytes "bytes first-last/total" covers, -1 when it does
-// not say (RFC 9110 §14.4).
-func rangeLength(v string) int64 {
+// contentRange reads "bytes first-last/total" (RFC 9110 §14.4): how many bytes the
+// range covers, -1 when the value does not say, and the size of the whole, -1 when
+// that is not known.
+func contentRange(v string) (length, total int64) {
 	unit, rest, _ := strings.Cut(v, " ")
-	span, _, found := strings.Cut(strings.ReplaceAll(rest, " ", ""), "/")
+	span, whole, found := strings.Cut(strings.ReplaceAll(rest, " ", ""), "/")
 	from, to, dash := strings.Cut(span, "-")
 	if !strings.EqualFold(unit, "bytes") || !found || !dash {
-		return -1
+		return -1, -1
 	}
 	first, err1 := strconv.ParseInt(from, 10, 62)
 	last, err2 := strconv.ParseInt(to, 10, 62)
 	if err1 != nil || err2 != nil || first < 0 || last < first {
-		return -1
+		return -1, -1
 	}
-	return last - first + 1
+	total, err := strconv.ParseInt(whole, 10, 62)
+	if err != nil {
+		total = -1
+	}
+	return last - first + 1, total
 }

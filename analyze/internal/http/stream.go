@@ -66,6 +66,8 @@ type Stream struct {
 	length    int64  // Content-Length, -1 unset
 	chunked   bool
 	closing   bool // Connection: close
+	part      bool // of something larger (206)
+	whole     int64
 	version   string
 	code      int
 	count     int
@@ -194,7 +196,7 @@ func (s *Stream) start(line []byte, h Handler) bool {
 }
 
 func (s *Stream) begin(version string, code int) {
-	s.length, s.chunked, s.closing, s.count = -1, false, false, 0
+	s.length, s.chunked, s.closing, s.count, s.part = -1, false, false, 0, false
 	s.version, s.code = version, code
 }
 
@@ -212,8 +214,11 @@ func (s *Stream) field(line []byte, h Handler) {
 	case "CONTENT-LENGTH":
 		s.length = number(firstToken(v))
 	case "CONTENT-RANGE":
-		if n := rangeLength(v); s.code == 206 && n > s.length {
-			s.length = n
+		if s.code != 206 {
+			break
+		}
+		if n, total := contentRange(v); n >= 0 {
+			s.length, s.whole, s.part = max(s.length, n), total, n != total
 		}
 	case "TRANSFER-ENCODING":
 		// Only HTTP/1.1 has it (RFC 9112 §6.1).
@@ -276,6 +281,16 @@ func (s *Stream) Gap(n uint64, h Handler) bool {
 
 // End says that no more bytes come.
 func (s *Stream) End(h Handler) { s.finish(h, s.state == bodyToEnd) }
+
+// Part reports whether the message carries only a range of what was asked for, and
+// the size of the whole, nil when that is not said.
+func (s *Stream) Part() (whole *uint64, part bool) {
+	if s.part && s.whole >= 0 {
+		n := uint64(s.whole)
+		return &n, true
+	}
+	return nil, s.part
+}
 
 // InLines reports whether the body has no stated size, and so is taken line by line
 // by readers that look for its end in it (Zeek): where each line counts two bytes

@@ -49,12 +49,15 @@ func md5hex(s string) string {
 }
 
 // JA4 is the TLS client fingerprint of github.com/FoxIO-LLC/ja4 (the part of
-// JA4+ under the BSD licence). transport is 't' for TCP and 'q' for QUIC.
+// JA4+ under the BSD licence). transport is 't' for TCP, 'q' for QUIC and 'd' for DTLS.
 func (h *ClientHello) JA4(transport byte) string {
 	ciphers, exts := withoutGrease(h.Ciphers), withoutGrease(h.Extensions)
 	version := h.Version
 	if v := withoutGrease(h.Versions); len(v) > 0 {
 		version = slices.Max(v)
+		if transport == 'd' {
+			version = slices.Min(v)
+		}
 	}
 	sni := byte('i')
 	if slices.Contains(exts, extServerName) {
@@ -91,6 +94,12 @@ func shortVersion(v uint16) string {
 		return "s3"
 	case 2:
 		return "s2"
+	case DTLSv10:
+		return "d1"
+	case DTLSv12:
+		return "d2"
+	case DTLSv13:
+		return "d3"
 	}
 	return "00"
 }

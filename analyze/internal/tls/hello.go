@@ -129,6 +129,9 @@ func ParseClientHello(b []byte) (*ClientHello, error) {
 	h := &ClientHello{Version: r.u16()}
 	r.take(32)
 	h.SessionID = r.vec8()
+	if h.Version == DTLSv10 || h.Version == DTLSv12 {
+		r.vec8() // cookie, RFC 6347 §4.2.1
+	}
 	h.Ciphers = u16s(r.vec16())
 	r.vec8() // compression methods
 	if r.bad {

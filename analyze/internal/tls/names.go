@@ -49,7 +49,16 @@ const (
 	TLSv11 = 0x0302
 	TLSv12 = 0x0303
 	TLSv13 = 0x0304
+
+	// DTLS counts downwards (RFC 6347 §4.1, RFC 9147 §5.3).
+	DTLSv10 = 0xfeff
+	DTLSv12 = 0xfefd
+	DTLSv13 = 0xfefc
 )
+
+// Is13 reports whether v is version 1.3 of TLS or DTLS, or one of its drafts, which
+// encrypt what came in the clear before.
+func Is13(v uint16) bool { return v == TLSv13 || v == DTLSv13 || v>>8 == 0x7f || v>>8 == 0x7e }
 
 // VersionName names a protocol version, drafts of TLS 1.3 with their number.
 func VersionName(v uint16) string {
@@ -64,6 +73,12 @@ func VersionName(v uint16) string {
 		return "TLSv12"
 	case TLSv13:
 		return "TLSv13"
+	case DTLSv10:
+		return "DTLSv10"
+	case DTLSv12:
+		return "DTLSv12"
+	case DTLSv13:
+		return "DTLSv13"
 	}
 	if v>>8 == 0x7f {
 		return fmt.Sprintf("TLSv13-draft%d", v&0xff)
