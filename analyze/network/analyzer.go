@@ -60,6 +60,7 @@ type Analyzer struct {
 	gaps     []format.Gap
 	anchored bool
 	finished bool
+	last     int64 // time of the latest packet, ns of the tape
 	stats    Stats
 	results  *results
 	relays   map[relay]struct{}
@@ -158,6 +159,7 @@ type meta struct {
 
 func (a *Analyzer) packet(p *format.Packet) {
 	a.stats.Packets++
+	a.last = p.Time
 	a.stats.Bytes += uint64(len(p.Data))
 	m := &a.meta
 	*m = meta{now: p.Time, rec: p.Seq, stream: p.Stream, direction: p.Direction, trust: a.opt.IgnoreChecksums}

@@ -368,6 +368,7 @@ type Header struct {
 	ID
 	FirstRecord uint64 `json:"first_record"` // packet records it was read from: the first and the last
 	LastRecord  uint64 `json:"last_record"`
+	Uncertain   bool   `json:"uncertain,omitempty"` // packets of its connection may be missing from the tape
 	at          int64  // ns of the tape
 }
 

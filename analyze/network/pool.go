@@ -10,6 +10,7 @@ import (
 type batch struct {
 	items []item
 	bytes []byte
+	done  *sync.WaitGroup // told when the batch is done, if set
 }
 
 type item struct {
@@ -58,7 +59,10 @@ func (p *pool) run(in chan *batch) {
 			off = end
 			p.a.shards[it.shard].datagram(&it.ip, &it.m)
 		}
-		b.items, b.bytes = b.items[:0], b.bytes[:0]
+		if b.done != nil {
+			b.done.Done()
+		}
+		b.items, b.bytes, b.done = b.items[:0], b.bytes[:0], nil
 		select {
 		case p.free <- b:
 		default:
@@ -83,6 +87,21 @@ func (p *pool) send(shard int, ip *packet.IP, m *meta) {
 		p.in[w] <- b
 		p.fill[w] = nil
 	}
+}
+
+// settle waits until everything sent so far has been analyzed.
+func (p *pool) settle() {
+	var done sync.WaitGroup
+	for w, b := range p.fill {
+		if b == nil {
+			b = &batch{}
+		}
+		done.Add(1)
+		b.done = &done
+		p.in[w] <- b
+		p.fill[w] = nil
+	}
+	done.Wait()
 }
 
 // close waits until everything sent has been analyzed.

@@ -77,7 +77,7 @@ type Conn struct {
 	Process any `json:"process,omitempty"`
 
 	Stream      string          `json:"stream,omitempty"`    // name of the interface's stream
-	Uncertain   bool            `json:"uncertain,omitempty"` // packets are missing from the tape while it was alive
+	Uncertain   bool            `json:"uncertain,omitempty"` // packets that may have been its are missing from the tape
 	FirstRecord uint64          `json:"first_record"`        // sequence numbers of its first and last packet records
 	LastRecord  uint64          `json:"last_record"`
 	StreamID    format.StreamID `json:"-"`
@@ -87,6 +87,10 @@ type Conn struct {
 	// OrigSent is the direction of the originator's packets as the recorder saw
 	// it: FromGuest when the guest began the connection.
 	OrigSent format.Direction `json:"-"`
+
+	midStream bool  // its beginning was not seen
+	over      bool  // its end was seen
+	patience  int64 // ns without packets that would have ended it
 }
 
 func protoName(p uint8) string {
@@ -130,7 +134,13 @@ func (c *conn) record() *Conn {
 		o, p := c.sizes()
 		r.Duration, r.OrigBytes, r.RespBytes = &d, &o, &p
 	}
+	r.patience = c.inactivity
+	if c.isDNS {
+		r.patience = dnsTimeout
+	}
 	if t := c.tcp; t != nil {
+		r.midStream = t.ep[0].state == partial || t.ep[0].prev == partial || t.ep[0].state == inactive
+		r.over = t.finished || t.ep[0].didClose && t.ep[1].didClose
 		for i := range t.ep {
 			r.MissedBytes += t.ep[i].stream.missed
 			r.Retransmits += t.ep[i].rexmits.n

@@ -5,7 +5,6 @@ import (
 	"iter"
 	"slices"
 
-	"github.com/xentape/xentape/format"
 )
 
 // results are the records of all shards, in their final order.
@@ -35,49 +34,116 @@ func (a *Analyzer) collect() {
 		r.plain = append(r.plain, s.content.streams...)
 		s.conns, s.content, s.table = nil, content{}, nil
 	}
+	doubted := make(map[string]struct{})
 	for _, c := range r.conns {
-		c.TS = Seconds(c.Start + a.opt.RealtimeOffset)
-		c.LocalOrig, c.LocalResp = a.opt.local(c.OrigH), a.opt.local(c.RespH)
-		if d := a.streams[c.StreamID]; d != nil {
-			c.Stream = d.Name
+		if a.place(c); c.Uncertain {
+			doubted[c.UID] = struct{}{}
 		}
-		c.Uncertain = a.touched(c.StreamID, c.Start, c.End)
 	}
-	slices.SortStableFunc(r.conns, func(x, y *Conn) int {
-		return cmp.Or(cmp.Compare(x.Start, y.Start), cmp.Compare(x.FirstRecord, y.FirstRecord), cmp.Compare(x.UID, y.UID))
-	})
-	arrange(a, r.dns)
-	arrange(a, r.http)
-	arrange(a, r.tls)
-	arrange(a, r.ssh)
-	arrange(a, r.quic)
-	arrange(a, r.files)
-	arrange(a, r.plain)
+	slices.SortStableFunc(r.conns, byStart)
+	arrange(a, r.dns, doubted)
+	arrange(a, r.http, doubted)
+	arrange(a, r.tls, doubted)
+	arrange(a, r.ssh, doubted)
+	arrange(a, r.quic, doubted)
+	arrange(a, r.files, doubted)
+	arrange(a, r.plain, doubted)
 	a.results = r
 }
 
-// arrange sorts records of content and gives them wall-clock time.
-func arrange[T interface{ head() *Header }](a *Analyzer, list []T) {
+// place gives a connection's record what is known of where it was seen.
+func (a *Analyzer) place(c *Conn) {
+	c.TS = Seconds(c.Start + a.opt.RealtimeOffset)
+	c.LocalOrig, c.LocalResp = a.opt.local(c.OrigH), a.opt.local(c.RespH)
+	if d := a.streams[c.StreamID]; d != nil {
+		c.Stream = d.Name
+	}
+	c.Uncertain = a.touched(c)
+	for _, d := range c.DNS {
+		a.placeContent(&d.Header, c.Uncertain)
+	}
+	for _, h := range c.HTTP {
+		a.placeContent(&h.Header, c.Uncertain)
+	}
+	if c.TLS != nil {
+		a.placeContent(&c.TLS.Header, c.Uncertain)
+	}
+	if c.SSH != nil {
+		a.placeContent(&c.SSH.Header, c.Uncertain)
+	}
+	if c.QUIC != nil {
+		a.placeContent(&c.QUIC.Header, c.Uncertain)
+	}
+}
+
+func (a *Analyzer) placeContent(h *Header, uncertain bool) {
+	h.TS, h.Uncertain = Seconds(h.at+a.opt.RealtimeOffset), uncertain
+}
+
+func byStart(x, y *Conn) int {
+	return cmp.Or(cmp.Compare(x.Start, y.Start), cmp.Compare(x.FirstRecord, y.FirstRecord), cmp.Compare(x.UID, y.UID))
+}
+
+// arrange sorts records of content and gives them wall-clock time. doubted are the
+// connections that packets are missing from.
+func arrange[T interface{ head() *Header }](a *Analyzer, list []T, doubted map[string]struct{}) {
 	slices.SortStableFunc(list, func(x, y T) int {
 		h, k := x.head(), y.head()
 		return cmp.Or(cmp.Compare(h.at, k.at), cmp.Compare(h.FirstRecord, k.FirstRecord), cmp.Compare(h.UID, k.UID))
 	})
 	for _, x := range list {
 		h := x.head()
-		h.TS = Seconds(h.at + a.opt.RealtimeOffset)
+		_, uncertain := doubted[h.UID]
+		a.placeContent(h, uncertain)
 	}
 }
 
 func (h *Header) head() *Header { return h }
 
-// touched reports whether packets are missing from the stream between two times.
-func (a *Analyzer) touched(id format.StreamID, from, to int64) bool {
+// touched reports whether packets that may have been the connection's are missing
+// from the tape: from while it was alive, from when it could still have gone on,
+// and from before it was met in mid-stream.
+func (a *Analyzer) touched(c *Conn) bool {
+	from, to := c.Start, c.End
+	if c.midStream {
+		from -= c.patience
+	}
+	if !c.over {
+		to += c.patience
+	}
 	for i := range a.gaps {
-		if g := &a.gaps[i]; g.Stream == id && g.From <= to && g.To >= from {
+		if g := &a.gaps[i]; g.Stream == c.StreamID && g.From <= to && g.To >= from {
 			return true
 		}
 	}
 	return false
+}
+
+// Ended returns the connections that have ended since it was called last, in order
+// of their first packet. Together with those still alive at Finish they are what
+// Conns yields then, each once and with the same content, but that a gap or anchor
+// recorded later may still change Uncertain or TS. With several workers it waits
+// for them.
+func (a *Analyzer) Ended() []*Conn {
+	var list []*Conn
+	if a.finished {
+		return nil
+	}
+	if a.pool != nil {
+		a.pool.settle()
+	}
+	for _, s := range a.shards {
+		if a.last >= s.swept {
+			s.sweep(a.last)
+		}
+		list = append(list, s.conns[s.told:]...)
+		s.told = len(s.conns)
+	}
+	for _, c := range list {
+		a.place(c)
+	}
+	slices.SortStableFunc(list, byStart)
+	return list
 }
 
 // Conns yields the connections in order of their first packet. It, like the

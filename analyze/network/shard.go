@@ -25,6 +25,7 @@ type shard struct {
 	swept     int64
 	stats     Stats
 	conns     []*Conn
+	told      int // of conns, by Ended
 	content   content
 	defrag    packet.Defragmenter
 	depth     [maxDepth + 1]packet.Frames

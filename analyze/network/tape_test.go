@@ -211,6 +211,40 @@ func TestGapAndAnchor(t *testing.T) {
 	require.ErrorIs(t, a.Feed(&format.Packet{}), ErrFinished)
 }
 
+// TestGapAtTheEdges: a gap is of a connection also when it fell just after the last
+// packet seen of it and may have held its end, or just before it was met.
+func TestGapAtTheEdges(t *testing.T) {
+	request, response := downloadOf(bytes.Repeat([]byte("x"), 5000))
+	frames := exchange(1000, request, response)
+	for _, c := range []struct {
+		name     string
+		from, to int // frames recorded
+		gap      [2]int64
+		want     bool
+	}{
+		{"whole, gap after", 0, len(frames), [2]int64{101e9, 102e9}, false},
+		{"whole, gap before", 0, len(frames), [2]int64{90e9, 99e9}, false},
+		{"gap in the middle", 0, len(frames), [2]int64{100e9 + 4e6, 100e9 + 5e6}, true},
+		{"end lost", 0, len(frames) - 3, [2]int64{101e9, 102e9}, true},
+		{"end lost, gap much later", 0, len(frames) - 3, [2]int64{3000e9, 3001e9}, false},
+		{"beginning lost", 3, len(frames), [2]int64{90e9, 99e9}, true},
+		{"beginning lost, gap of the past", 3, len(frames), [2]int64{-5000e9, -4000e9}, false},
+	} {
+		a := New(Options{Content: true})
+		require.NoError(t, a.Feed(&format.StreamDef{ID: 3, Kind: format.StreamNetwork}))
+		feed(t, a, frames[c.from:c.to], func(i int, p *format.Packet) { p.Stream = 3 })
+		require.NoError(t, a.Feed(&format.Gap{Stamp: format.Stamp{Stream: 3}, From: c.gap[0], To: c.gap[1], Count: 1}))
+		require.NoError(t, a.Finish())
+		require.Equal(t, c.want, oneConn(t, a).Uncertain, c.name)
+		for f := range a.Files() {
+			require.Equal(t, c.want, f.Uncertain, c.name)
+		}
+		for h := range a.HTTP() {
+			require.Equal(t, c.want, h.Uncertain, c.name)
+		}
+	}
+}
+
 // TestTapeAndCaptureAgree: packets that went through a tape are found the same as
 // when they are fed directly.
 func TestTapeAndCaptureAgree(t *testing.T) {
