@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"iter"
 	"slices"
-
 )
 
 // results are the records of all shards, in their final order.
