@@ -48,17 +48,25 @@ type config struct {
 type size int64
 
 func (s *size) UnmarshalYAML(n *yaml.Node) error {
+	v, err := parseSize(n.Value)
+	if err != nil {
+		return fmt.Errorf("line %d: %w", n.Line, err)
+	}
+	*s = v
+	return nil
+}
+
+func parseSize(text string) (size, error) {
 	var number int64
 	var unit string
-	if _, err := fmt.Sscanf(n.Value+" ", "%d%s", &number, &unit); err != nil && number == 0 && n.Value != "0" {
-		return fmt.Errorf("line %d: size %q: not like 64MiB", n.Line, n.Value)
+	if _, err := fmt.Sscanf(text+" ", "%d%s", &number, &unit); err != nil && number == 0 && text != "0" {
+		return 0, fmt.Errorf("size %q: not like 64MiB", text)
 	}
 	shift := slices.Index([]string{"", "KiB", "MiB", "GiB", "TiB"}, unit)
 	if shift < 0 || number < 0 || number > 1<<(62-10*shift) {
-		return fmt.Errorf("line %d: size %q: not like 64MiB", n.Line, n.Value)
+		return 0, fmt.Errorf("size %q: not like 64MiB", text)
 	}
-	*s = size(number << (10 * shift))
-	return nil
+	return size(number << (10 * shift)), nil
 }
 
 // defaults are what a file need not say.

@@ -3,6 +3,8 @@
 // never makes a guest wait.
 package main
 
+//go:generate sh -c "go run . manual >service/xentaped.8"
+
 import (
 	"context"
 	"os"

@@ -43,6 +43,7 @@ type recordOptions struct {
 	noNetwork bool
 	noSandbox bool
 	profile   string
+	reserve   string
 }
 
 func newRecordCommand(c *console) *cobra.Command {
@@ -81,6 +82,7 @@ readable up to the last second.`,
 	f.BoolVar(&o.noNetwork, "no-network", false, "record no packets")
 	f.BoolVar(&o.noMemory, "no-memory", false, "take no memory snapshots")
 	f.BoolVar(&o.noSandbox, "no-sandbox", false, "keep all privileges in one process; for kernels on which it cannot give them up")
+	f.StringVar(&o.reserve, "reserve", "256MiB", "room of the tape's file system that is never used; with less, recording is suspended")
 	f.StringVar(&o.profile, "cpu-profile", "", "write where the recorder spends its time to this file, for go tool pprof")
 	return cmd
 }
@@ -91,6 +93,9 @@ func (o *recordOptions) check() error {
 	}
 	if t := memory.Tracking(o.track); t != memory.TrackHash && t != memory.TrackLogDirty {
 		return usagef("--track %s: not hash or logdirty", o.track)
+	}
+	if _, err := parseSize(o.reserve); err != nil {
+		return usagef("--reserve %s: %w", o.reserve, err)
 	}
 	if o.budget <= 0 {
 		return usagef("--pause-budget %v: not positive", o.budget)
@@ -192,8 +197,19 @@ func (s *session) record(ctx context.Context, g *host.Guest, o recordOptions, ta
 	s.start(ctx, g, 0)
 	go control(ctx)
 	go s.attend(ctx, cancel)
+	reserve, err := parseSize(o.reserve)
+	if err != nil {
+		return err
+	}
+	// The recorder ends after the watch over the room has put its last gap on the tape.
+	running, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	go func() {
+		defer end()
+		s.watchRoom(ctx, tape.room, int64(reserve))
+	}()
 	s.console.notef("recording %s (domain %d, %s) onto %s", g.Name, g.Domain, g.Type, o.output)
-	if err := s.recorder.Run(ctx); err != nil {
+	if err := s.recorder.Run(running); err != nil {
 		return err
 	}
 	s.console.notef("%s is complete: %d bytes", o.output, fileSize(o.output))

@@ -100,6 +100,7 @@ could not be recorded or looked at.`,
 		newGuardCommand(),
 		newBrokerCommand(),
 		newUnpauseMarkedCommand(c),
+		newManualCommand(c),
 	)
 	return root
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"os"
 	"testing"
 
@@ -15,4 +16,12 @@ func TestExampleConfigurationIsTheDefaults(t *testing.T) {
 	want := defaults()
 	want.Guests, want.Recipients = []string{}, []string{}
 	require.Equal(t, want, *got)
+}
+
+func TestManualPageIsOfThisProgram(t *testing.T) {
+	want, err := os.ReadFile("service/xentaped.8")
+	require.NoError(t, err)
+	var got bytes.Buffer
+	require.NoError(t, writeManual(&got, newRootCommand(&console{})))
+	require.Equal(t, string(want), got.String(), "go generate ./cmd/xentaped writes it anew")
 }

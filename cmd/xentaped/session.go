@@ -57,6 +57,8 @@ type session struct {
 	mu         sync.Mutex
 	mem        *memory.Source            // nil: memory is not recorded now
 	devices    map[string]capture.Source // disks and interfaces being recorded, by stream name
+	epoch      uint32                    // of the guest as it is now
+	fullSince  int64                     // when the file system of the tape was full; 0: it is not
 	goneSince  time.Time                 // zero: the guest is there
 	incomplete bool                      // something asked for is not on the tape
 }
@@ -64,6 +66,13 @@ type session struct {
 // start puts the sources of a guest up. Memory last: its first snapshot is to find
 // the others at work.
 func (s *session) start(ctx context.Context, g *host.Guest, epoch uint32) {
+	s.mu.Lock()
+	s.epoch = epoch
+	full := s.fullSince != 0
+	s.mu.Unlock()
+	if full {
+		return // put up when there is room
+	}
 	s.checkNames(g)
 	for i := range g.Disks {
 		s.startDisk(ctx, g, &g.Disks[i], epoch)

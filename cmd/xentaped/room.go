@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/xentape/xentape/format"
+)
+
+// A full disk is a gap, not a crash: while the file system of a tape has less room
+// than the reserve, nothing is recorded; then recording goes on, on the same tape. The
+// reserve is room for what is on its way to the tape when that happens.
+
+// full is since when there has been no room; 0: there is.
+func (s *session) full() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fullSince
+}
+
+func (s *session) setFull(at int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fullSince = at
+}
+
+// watchRoom looks at the room left, with free, and stops and restarts the sources.
+func (s *session) watchRoom(ctx context.Context, free func() (int64, error), reserve int64) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.closeGap()
+			return
+		case <-tick.C:
+		}
+		left, err := free()
+		if err != nil {
+			continue // a file system that does not say is written to until it fails
+		}
+		switch full := s.full() != 0; {
+		case !full && left < reserve:
+			s.console.notef("%d bytes are left beside the tape, less than the reserve of %d: nothing is recorded until there is room", left, reserve)
+			s.setFull(s.clock.Now())
+			s.recorder.Event("recording-suspended", "reason", "disk full")
+			s.stop()
+		case full && left >= 2*reserve:
+			s.closeGap()
+			s.console.notef("there is room again: recording goes on")
+			s.resume(ctx)
+		}
+	}
+}
+
+// closeGap puts onto the tape that nothing was recorded.
+func (s *session) closeGap() {
+	from := s.full()
+	if from == 0 {
+		return
+	}
+	now := s.clock.Now()
+	g := &format.Gap{From: from, To: now, Reason: format.GapDiskFull, Count: format.Unknown, Detail: "nothing was recorded for want of room"}
+	g.Time = now
+	_ = s.recorder.Tape().Write(g) // a tape that fails is noticed by the recorder
+	s.setFull(0)
+}
+
+// resume puts the sources up again, as the guest is now.
+func (s *session) resume(ctx context.Context) {
+	g, err := s.host.ByUUID(ctx, s.uuid)
+	if err != nil || g == nil {
+		return // gone meanwhile: should it come back, it is recorded as built anew
+	}
+	s.mu.Lock()
+	epoch := s.epoch
+	s.mu.Unlock()
+	s.start(ctx, g, epoch)
+}
+
+// room is what the file system of a tape has left, in bytes.
+func (t *tapeFile) room() (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(int(t.file.Fd()), &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}
