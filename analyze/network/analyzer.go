@@ -60,7 +60,8 @@ type Analyzer struct {
 	gaps     []format.Gap
 	anchored bool
 	finished bool
-	last     int64 // time of the latest packet, ns of the tape
+	last     int64             // time of the latest packet, ns of the tape
+	ifaces   []format.StreamID // in order of their first packets
 	stats    Stats
 	results  *results
 	relays   map[relay]struct{}
@@ -118,6 +119,9 @@ func (a *Analyzer) Feed(r format.Record) error {
 		}
 	case *format.Anchor:
 		if a.opt.RealtimeOffset == 0 && !a.anchored {
+			if a.pool != nil {
+				a.pool.settle() // the workers read the offset
+			}
 			a.opt.RealtimeOffset = r.Realtime - r.Time
 			a.anchored = true
 		}
@@ -150,11 +154,23 @@ type meta struct {
 	now             int64
 	rec             uint64
 	stream          format.StreamID
-	missing         int // bytes the capture cut off its end
+	iface           uint32 // number of the stream among those with packets
+	missing         int    // bytes the capture cut off its end
 	direction       format.Direction
 	trust           bool // checksums are not to be verified
 	vlan, innerVLAN uint16
 	encap           []tunnelRef // enclosing tunnels, outermost first
+}
+
+// iface numbers the streams in order of their first packets.
+func (a *Analyzer) iface(id format.StreamID) uint32 {
+	for i, known := range a.ifaces {
+		if known == id {
+			return uint32(i)
+		}
+	}
+	a.ifaces = append(a.ifaces, id)
+	return uint32(len(a.ifaces) - 1)
 }
 
 func (a *Analyzer) packet(p *format.Packet) {

@@ -56,6 +56,9 @@ type conn struct {
 	services           []string
 	name               string // the uid, once asked for
 	stream             format.StreamID
+	iface              uint32 // number of the stream among those with packets
+	again              uint32 // connections before with the same key and start
+	files              uint32 // begun in it
 	shard              *shard
 	current            *meta // of the packet being processed
 	vlan, innerVLAN    uint16

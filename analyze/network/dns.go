@@ -130,7 +130,7 @@ func (p *dnsParser) message(c *conn, isOrig bool, b []byte) {
 	d.Opcode, d.OpcodeName = &d.number[3], dns.OpcodeName(d.number[3], netbios)
 	d.LastRecord = c.lastRec
 	if m.Response {
-		d.reply(m, c.now())
+		d.reply(c, m)
 	} else {
 		d.question(m, netbios)
 	}
@@ -194,7 +194,8 @@ func (d *DNS) question(m *dns.Message, netbios bool) {
 	}
 }
 
-func (d *DNS) reply(m *dns.Message, now int64) {
+func (d *DNS) reply(c *conn, m *dns.Message) {
+	now := c.now()
 	d.number[2] = uint16(m.Rcode)
 	d.Rcode, d.RcodeName = &d.number[2], dns.RcodeName(d.number[2])
 	if m.Rcode != 0 && m.Counts[0] == 0 ||
@@ -213,7 +214,7 @@ func (d *DNS) reply(m *dns.Message, now int64) {
 		}
 		d.AA, d.RA = m.AA, m.RA
 		if d.RTT == nil && now > d.at {
-			rtt := Seconds((now/1000 - d.at/1000) * 1000)
+			rtt := c.between(d.at, now)
 			d.RTT = &rtt
 		}
 		text := r.Text

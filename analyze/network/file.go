@@ -60,7 +60,7 @@ const sniffBytes = 512
 func (c *conn) newFile(isOrig bool, source string) *fileSink {
 	s := c.newSink(isOrig, source)
 	s.emit = c.shard.opt.FileContent
-	s.name(c, len(c.shard.content.files))
+	s.name(c)
 	c.shard.content.files = append(c.shard.content.files, s.File)
 	return s
 }
@@ -70,22 +70,22 @@ func (c *conn) newSink(isOrig bool, source string) *fileSink {
 	return &fileSink{File: f, blocks: c.shard.opt.FileBlocks, whole: sha256.New()}
 }
 
-// name gives the file what depends on who its ends are; n makes it unique.
-func (s *fileSink) name(c *conn, n int) {
+// name gives the file what depends on who its ends are.
+func (s *fileSink) name(c *conn) {
 	sender := s.RespH
 	if s.IsOrig {
 		sender = s.OrigH
 	}
 	s.LocalOrig = c.shard.opt.local(sender)
-	var b [16]byte
-	binary.BigEndian.PutUint64(b[:], c.lastRec)
-	binary.BigEndian.PutUint32(b[8:], uint32(n))
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], c.files)
+	c.files++
 	s.FUID = "F" + digest62(append(b[:], s.UID...))
 }
 
 func (s *fileSink) write(c *conn, b []byte) {
 	s.LastRecord = c.lastRec
-	s.Duration = Seconds((c.now()/1000 - s.at/1000) * 1000)
+	s.Duration = c.between(s.at, c.now())
 	if s.emit != nil && len(b) > 0 {
 		s.emit(s.File, s.offset, b)
 	}

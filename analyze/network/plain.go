@@ -49,7 +49,7 @@ func (p *plain) finish(c *conn) {
 			continue
 		}
 		s.ID, s.IsOrig, s.UID = c.id(), i == 0, c.uid()
-		s.name(c, len(c.shard.content.streams))
+		s.name(c)
 		c.shard.content.streams = append(c.shard.content.streams, s.File)
 	}
 }

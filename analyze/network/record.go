@@ -107,9 +107,16 @@ func protoName(p uint8) string {
 
 func (c *conn) uid() string {
 	if c.name == "" {
-		c.name = makeUID(c.key, c.stream, c.start, c.firstRec)
+		c.name = makeUID(c.key, c.iface, c.start+c.shard.opt.RealtimeOffset, c.again)
 	}
 	return c.name
+}
+
+// between is the time from one moment to another as the difference of their
+// wall-clock times in microseconds, which is what most captures have.
+func (c *conn) between(from, to int64) Seconds {
+	off := c.shard.opt.RealtimeOffset
+	return Seconds(((to+off)/1000 - (from+off)/1000) * 1000)
 }
 
 func (c *conn) id() ID {
@@ -128,9 +135,7 @@ func (c *conn) record() *Conn {
 		Service: c.service(),
 	}
 	if c.last > c.start {
-		// As the difference of two times in microseconds, which is what most
-		// captures have.
-		d := Seconds((c.last/1000 - c.start/1000) * 1000)
+		d := c.between(c.start, c.last)
 		o, p := c.sizes()
 		r.Duration, r.OrigBytes, r.RespBytes = &d, &o, &p
 	}

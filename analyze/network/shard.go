@@ -74,16 +74,20 @@ func (s *shard) datagram(ip *packet.IP, m *meta) {
 func (s *shard) find(ip *packet.IP, m *meta, sp, dp uint16, oneWay bool, seg *packet.TCP) (c *conn, isOrig bool) {
 	k := streamKey{makeKey(&ip.Src, &ip.Dst, sp, dp, ip.Proto, oneWay), m.stream}
 	c, hash := s.table.find(&k)
+	var before *conn
 	if c != nil && (c.expired(m.now) || seg != nil && c.tcp.reused(seg)) {
 		s.end(c)
-		c = nil
+		before, c = c, nil
 	}
 	if c == nil {
 		if s.table.len() >= maxLive {
 			s.evict(m.now)
 		}
 		c = newConn(k.key, &ip.Src, &ip.Dst, sp, dp, ip.Proto, m.now, m.rec)
-		c.stream, c.ports, c.shard = m.stream, s.ports, s
+		c.stream, c.iface, c.ports, c.shard = m.stream, m.iface, s.ports, s
+		if before != nil && before.start == c.start {
+			c.again = before.again + 1
+		}
 		c.vlan, c.innerVLAN = m.vlan, m.innerVLAN
 		c.origSent = m.direction
 		if s.wrongWayRound(ip, sp, dp, seg) && !c.resp.IsBroadcast() {

@@ -70,7 +70,7 @@ func (s *shard) ipTunnelUID(ip *packet.IP, m *meta) string {
 	if s.ipTunnels == nil || len(s.ipTunnels) >= maxIPTunnels {
 		s.ipTunnels = make(map[tunnelKey]string)
 	}
-	uid := makeUID(makeKey(&ip.Src, &ip.Dst, 0, 0, ip.Proto, false), m.stream, m.now, m.rec)
+	uid := makeUID(makeKey(&ip.Src, &ip.Dst, 0, 0, ip.Proto, false), m.iface, m.now+s.opt.RealtimeOffset, 0)
 	s.ipTunnels[k] = uid
 	return uid
 }

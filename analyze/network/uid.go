@@ -6,23 +6,25 @@ import (
 	"encoding/binary"
 
 	"github.com/xentape/xentape/analyze/internal/packet"
-	"github.com/xentape/xentape/format"
 )
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 // makeUID names a connection in Zeek's style: 'C' and 96 bits in base 62. It is
-// a function of what was observed: the same tape gives the same names.
-func makeUID(k key, stream format.StreamID, start int64, rec uint64) string {
-	var b [16 + 16 + 2 + 2 + 1 + 4 + 8 + 8]byte
+// a function of what was on the wire: the addresses, the number of the interface
+// in order of its first packet, and the wall-clock start, ns. The same packets
+// have the same names, from a tape or a capture file. again numbers connections
+// that have all of these in common.
+func makeUID(k key, iface uint32, start int64, again uint32) string {
+	var b [16 + 16 + 2 + 2 + 1 + 4 + 8 + 4]byte
 	copy(b[0:], k.a[:])
 	copy(b[16:], k.b[:])
 	binary.BigEndian.PutUint16(b[32:], k.pa)
 	binary.BigEndian.PutUint16(b[34:], k.pb)
 	b[36] = k.proto
-	binary.BigEndian.PutUint32(b[37:], uint32(stream))
+	binary.BigEndian.PutUint32(b[37:], iface)
 	binary.BigEndian.PutUint64(b[41:], uint64(start))
-	binary.BigEndian.PutUint64(b[49:], rec)
+	binary.BigEndian.PutUint32(b[49:], again)
 	return "C" + digest62(b[:])
 }
 
