@@ -27,11 +27,21 @@ const (
 		unix.LANDLOCK_ACCESS_FS_MAKE_SOCK | unix.LANDLOCK_ACCESS_FS_REFER | unix.LANDLOCK_ACCESS_FS_TRUNCATE
 )
 
-// landlock limits the file system to the rules.
-func landlock(rules *Rules) error {
+// LandlockVersion is the version of this kernel's interface. 2, of Linux 5.19, is the
+// first that will do.
+func LandlockVersion() (int, error) {
 	version, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if e != 0 {
-		return fmt.Errorf("this kernel has none: %w", e)
+		return 0, fmt.Errorf("this kernel has none: %w", e)
+	}
+	return int(version), nil
+}
+
+// landlock limits the file system to the rules.
+func landlock(rules *Rules) error {
+	version, err := LandlockVersion()
+	if err != nil {
+		return err
 	}
 	// Version 1 forbids all links and renames between directories, which keeping
 	// tapes takes.

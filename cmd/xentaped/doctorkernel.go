@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/xentape/xentape/capture/sandbox"
 )
 
 // Files in which the kernel says what it has.
@@ -15,6 +17,8 @@ const (
 	lockdownFile = "/sys/kernel/security/lockdown"
 	kernelTypes  = "/sys/kernel/btf/vmlinux"
 	blkbackTypes = "/sys/kernel/btf/xen_blkback"
+
+	seccompActions = "/proc/sys/kernel/seccomp/actions_avail"
 )
 
 // kernel says what the kernel of this host has for recording.
@@ -40,6 +44,7 @@ func (e *examination) kernel() {
 	} else {
 		e.add("host", "disk requests", yes, "kernel types for BPF are there")
 	}
+	e.confinement()
 	mode, err := lockdown()
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -51,6 +56,23 @@ func (e *examination) kernel() {
 	default:
 		e.add("host", "lockdown", yes, "%s", mode)
 	}
+}
+
+// confinement says what of its privileges a recorder can give up here.
+func (e *examination) confinement() {
+	switch v, err := sandbox.LandlockVersion(); {
+	case err != nil:
+		e.add("host", "Landlock", partly, "%v: the recorder could read and remove files of this host", err)
+	case v < 2:
+		e.add("host", "Landlock", partly, "version %d, and 2 is needed: the recorder could read and remove files of this host", v)
+	default:
+		e.add("host", "Landlock", yes, "version %d: the recorder sees of the file system what it needs", v)
+	}
+	if _, err := os.Stat(seccompActions); err != nil {
+		e.add("host", "seccomp", partly, "%v: the recorder's system calls cannot be limited", err)
+		return
+	}
+	e.add("host", "seccomp", yes, "the recorder's system calls are limited")
 }
 
 // lockdown is the mode in brackets.
