@@ -37,6 +37,11 @@ func (x *xfs) recover(v fs.Visitor) {
 		x.last = max(x.last, t.start)
 	})
 	say(err)
+	if next < last.next && x.awaits(next, last) {
+		x.next = next
+		x.reload()
+		return
+	}
 	if next < last.next {
 		say(fmt.Errorf("the log breaks off at %v before its head %v: %w", next, last.next, fs.ErrCorrupt))
 		x.trans = newAssembler(x.trans.limit)
@@ -44,6 +49,30 @@ func (x *xfs) recover(v fs.Visitor) {
 	}
 	x.next = next
 	x.reload()
+}
+
+// inFlight is how far before the head a record may still be missing: xlog writes
+// eight buffers of up to 256 KiB at once, in any order.
+const inFlight = 8 * (256<<10 + logHeaderSize*8) / basicBlock
+
+// awaits reports whether the record due at next may be on its way while later
+// ones have arrived, as in a base copied from a running guest, and notes those.
+func (x *xfs) awaits(next LSN, last *record) bool {
+	n := (last.next.block() + x.ring.blocks - next.block()) % x.ring.blocks
+	if n > inFlight {
+		return false
+	}
+	for k := range n {
+		at := x.ring.advance(next, k)
+		b, err := x.ring.read(at.block(), 1)
+		if err != nil {
+			continue
+		}
+		if h, ok := x.ring.parseHeader(b); ok && h.lsn == at && at > next {
+			x.ahead[at] = true
+		}
+	}
+	return true
 }
 
 // scan reads the log from a record on for as far as it goes and hands over each
