@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 
 	"filippo.io/age"
 
@@ -106,10 +107,13 @@ func (t *Tape) Streams(kind format.StreamKind) []format.StreamDef {
 }
 
 // Moment reads a time as a user writes it; see Clock.ParseMoment. An empty
-// string is the end of the tape.
+// string is the end of the tape, @TEXT the moment of the mark with that text.
 func (t *Tape) Moment(s string) (Moment, error) {
 	if s == "" {
 		return End, nil
+	}
+	if text, ok := strings.CutPrefix(s, "@"); ok {
+		return t.mark(text)
 	}
 	infos := t.Snapshots()
 	return t.clock.ParseMoment(s, func(n int) (int64, bool) {
@@ -120,6 +124,19 @@ func (t *Tape) Moment(s string) (Moment, error) {
 		}
 		return 0, false
 	})
+}
+
+// mark finds the first mark with a text.
+func (t *Tape) mark(text string) (Moment, error) {
+	for r, err := range t.r.Records(format.Query{Types: []format.RecordType{format.TypeMark}}) {
+		if err != nil {
+			continue // damage elsewhere
+		}
+		if m, ok := r.(*format.Mark); ok && m.Text == text {
+			return Moment{Time: m.Time}, nil
+		}
+	}
+	return Moment{}, fmt.Errorf("time %q: the tape has no such mark", "@"+text)
 }
 
 // Attribute returns the value of a stream's attribute, or "".

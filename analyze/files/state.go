@@ -17,6 +17,7 @@ type File struct {
 
 // Tree is the disk's files at one moment. It is valid until the next Feed.
 type Tree struct {
+	disk    string
 	volumes []treeVolume
 	// Problems found while reading it, for the crash view.
 	Problems []Problem
@@ -32,7 +33,7 @@ type treeVolume struct {
 func (a *Analyzer) State() *Tree {
 	a.begin()
 	a.reconcile(a.lastOp)
-	t := &Tree{}
+	t := &Tree{disk: a.o.Disk}
 	for _, v := range a.volumes {
 		if v.fs != nil {
 			t.volumes = append(t.volumes, treeVolume{v.def.Name, v.fs, v.names})
@@ -45,7 +46,7 @@ func (a *Analyzer) State() *Tree {
 // now. Every volume is read from the start, its journal replayed.
 func (a *Analyzer) Crash() *Tree {
 	a.begin()
-	t := &Tree{}
+	t := &Tree{disk: a.o.Disk}
 	for _, v := range a.volumes {
 		if v.def.Opaque != "" {
 			continue

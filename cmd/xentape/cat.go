@@ -23,7 +23,7 @@ func parseWall(v string) (files.Time, error) {
 
 func newCatCommand(t *terminal) *cobra.Command {
 	var o diskSource
-	var at string
+	var at, view string
 	var list bool
 	c := &cobra.Command{
 		Use:     "cat TAPE DISK:/path",
@@ -52,13 +52,20 @@ of a disk, or of a volume on it (xvda1, vg0/root).` + "\n" + exitStatusHelp,
 			if _, err := tape.Disk(disk); err != nil {
 				dev, volume = diskOfVolume(disk), disk
 			}
+			if view != "live" && view != "crash" {
+				return usagef("--view %q: want live or crash", view)
+			}
 			complete := true
-			err = follow(c.Context(), t, tape, dev, moment, files.Options{}, func(f *followed) error {
+			err = o.follow(c.Context(), t, tape, dev, moment, files.Options{}, func(f *followed) error {
 				complete = f.complete && f.a.Complete()
-				if list {
-					return listTree(t, f.a.State(), volume, name)
+				tree := f.a.State()
+				if view == "crash" {
+					tree = f.a.Crash()
 				}
-				return catFile(t, f.a.State(), volume, name)
+				if list {
+					return listTree(t, tree, volume, name)
+				}
+				return catFile(t, tree, volume, name)
 			})
 			if err == nil && !complete {
 				t.warnf("something of the disk is unknown or was lost: the content may not be the last")
@@ -68,6 +75,7 @@ of a disk, or of a volume on it (xvda1, vg0/root).` + "\n" + exitStatusHelp,
 		},
 	}
 	c.Flags().StringVar(&at, "at", "", "the `time`; the end of the tape when not given")
+	c.Flags().StringVar(&view, "view", "live", "`live`: as the guest saw it; crash: as a mount after power loss would show it")
 	c.Flags().BoolVar(&list, "list", false, "list what is below the path instead")
 	o.register(c)
 	return c

@@ -58,6 +58,9 @@ func (d *rawDisk) ReadPage(n uint64, dst []byte) (format.PageState, error) {
 type diskSource struct {
 	keyFlags
 	base, writes string
+	// fed, if not nil, is told of each record once it is fed, with the events it
+	// brought; first of none, at the base.
+	fed func(f *followed, events []files.Event) error
 }
 
 // followed is a disk whose records have been fed.
@@ -65,11 +68,30 @@ type followed struct {
 	name     string
 	a        *files.Analyzer
 	complete bool
+	history  *files.History
+}
+
+// feed hands a record on.
+func (s *diskSource) feed(f *followed, r format.Record) error {
+	if err := f.a.Feed(r); err != nil {
+		return fmt.Errorf("record %d: %w", r.Header().Seq, err)
+	}
+	return s.drain(f)
+}
+
+func (s *diskSource) drain(f *followed) error {
+	if s.fed == nil {
+		return nil
+	}
+	if events := f.a.Events(); len(events) > 0 || f.history == nil {
+		return s.fed(f, events)
+	}
+	return nil
 }
 
 // follow feeds every disk (or the one named) of a tape up to a moment, and hands
 // each to done.
-func follow(ctx context.Context, t *terminal, tape *replay.Tape, name string, until replay.Moment, o files.Options, done func(*followed) error) error {
+func (s *diskSource) follow(ctx context.Context, t *terminal, tape *replay.Tape, name string, until replay.Moment, o files.Options, done func(*followed) error) error {
 	disks, err := tape.Disks()
 	if err != nil {
 		return err
@@ -85,7 +107,7 @@ func follow(ctx context.Context, t *terminal, tape *replay.Tape, name string, un
 		return fmt.Errorf("%s: the tape holds no disk, so nothing can be said of files", tape.Name)
 	}
 	for _, d := range disks {
-		f, err := followDisk(ctx, t, tape, d, until, o)
+		f, err := s.followDisk(ctx, t, tape, d, until, o)
 		if err != nil {
 			return err
 		}
@@ -96,7 +118,7 @@ func follow(ctx context.Context, t *terminal, tape *replay.Tape, name string, un
 	return nil
 }
 
-func followDisk(ctx context.Context, t *terminal, tape *replay.Tape, d *replay.Disk, until replay.Moment, o files.Options) (*followed, error) {
+func (s *diskSource) followDisk(ctx context.Context, t *terminal, tape *replay.Tape, d *replay.Disk, until replay.Moment, o files.Options) (*followed, error) {
 	base, from, err := d.Settled()
 	if err != nil {
 		return nil, err
@@ -118,29 +140,61 @@ func followDisk(ctx context.Context, t *terminal, tape *replay.Tape, d *replay.D
 		t.warnf("%s: is not sealed: the recording was cut off, and what came after is not known", tape.Name)
 		f.complete = false
 	}
+	if err := s.drain(f); err != nil {
+		return nil, err
+	}
 	n := 0
 	q := format.Query{Streams: []format.StreamID{d.Def.ID, 0}, ToTime: until.Time}
 	for r, err := range tape.Reader().Records(q) {
+		if err != nil {
+			t.warnf("%s: %v", tape.Name, err)
+			f.complete = false
+			continue
+		}
 		if n++; n%1024 == 0 {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
 			t.progress("%s: record %d", d.Def.Name, r.Header().Seq)
 		}
-		if err != nil {
-			t.warnf("%s: %v", tape.Name, err)
-			f.complete = false
-			continue
-		}
 		if _, ok := r.(*format.Anchor); !ok && from != 0 && r.Header().Time <= from {
 			continue
 		}
-		if err := a.Feed(r); err != nil {
-			return nil, fmt.Errorf("%s: record %d: %w", tape.Name, r.Header().Seq, err)
+		if err := s.feed(f, r); err != nil {
+			return nil, fmt.Errorf("%s: %w", tape.Name, err)
 		}
 	}
 	t.clearProgress()
 	return f, nil
+}
+
+// logEnd is where reading a block write log stops: at a mark or after a time.
+type logEnd struct {
+	mark string
+	time files.Time // 0: not by time
+	met  bool
+}
+
+func parseLogEnd(at string) (e logEnd, err error) {
+	if text, ok := strings.CutPrefix(at, "@"); ok {
+		return logEnd{mark: text}, nil
+	}
+	if at != "" {
+		e.time, err = parseWall(at)
+	}
+	return e, err
+}
+
+// behind reports whether r lies after the time.
+func (e *logEnd) behind(r format.Record) bool {
+	return e.time != 0 && files.Time(r.Header().Time) > e.time
+}
+
+// reached reports whether r is the mark.
+func (e *logEnd) reached(r format.Record) bool {
+	m, ok := r.(*format.Mark)
+	e.met = e.met || ok && e.mark != "" && m.Text == e.mark
+	return e.met
 }
 
 // splitSource reads DISK=FILE, as import takes it, or FILE alone; a file whose own
@@ -155,8 +209,13 @@ func splitSource(v string) (disk, path string) {
 	return "", v
 }
 
-// followLog feeds a base image and a block write log of other tools.
-func (s *diskSource) followLog(ctx context.Context, t *terminal, o files.Options) (*followed, error) {
+// followLog feeds a base image and a block write log of other tools, up to a time
+// or a mark; an empty at is all of it.
+func (s *diskSource) followLog(ctx context.Context, t *terminal, at string, o files.Options) (*followed, error) {
+	end, err := parseLogEnd(at)
+	if err != nil {
+		return nil, err
+	}
 	var base format.Image
 	var size uint64
 	baseName, basePath := splitSource(s.base)
@@ -198,6 +257,9 @@ func (s *diskSource) followLog(ctx context.Context, t *terminal, o files.Options
 		return nil, err
 	}
 	f := &followed{name: o.Disk, a: a, complete: true}
+	if err := s.drain(f); err != nil {
+		return nil, err
+	}
 	var seq uint64
 	for r, err := range log.Records() {
 		if err != nil {
@@ -220,10 +282,19 @@ func (s *diskSource) followLog(ctx context.Context, t *terminal, o files.Options
 			}
 			t.progress("%s: entry %d", writes, seq)
 		}
-		if err := a.Feed(r); err != nil {
-			return nil, fmt.Errorf("%s: entry %d: %w", writes, seq, err)
+		if end.behind(r) {
+			break
+		}
+		if err := s.feed(f, r); err != nil {
+			return nil, fmt.Errorf("%s: %w", writes, err)
+		}
+		if end.reached(r) {
+			break
 		}
 	}
 	t.clearProgress()
+	if end.mark != "" && !end.met {
+		return nil, fmt.Errorf("%s: no mark %q", writes, end.mark)
+	}
 	return f, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -18,6 +19,10 @@ type filesOptions struct {
 	since, until string
 	noHash       bool
 	json         bool
+	list         bool
+	versions     bool
+	selfCheck    bool
+	at, view     string
 }
 
 func newFilesCommand(t *terminal) *cobra.Command {
@@ -29,9 +34,16 @@ func newFilesCommand(t *terminal) *cobra.Command {
 		Long: `files follows the filesystem through its journal and tells each change: what,
 where, and between which two moments. A tape's disks are read from their base
 image on; a block trace that another tool made (dm-log-writes, QEMU's
-blklogwrites) is given with --base and --writes.` + "\n" + exitStatusHelp,
+blklogwrites) is given with --base and --writes.
+
+With --list it tells instead how the tree stood at a time, with --versions every
+state the paths that match --path went through. --view crash shows what a mount
+after power loss would have shown at that moment, --view live (the default) what
+the guest saw.` + "\n" + exitStatusHelp,
 		Example: `  xentape files incident.xtape
   xentape files --path '/etc/*' --since +60s incident.xtape
+  xentape files --list --at '#2' --json incident.xtape
+  xentape files --versions --path /etc/passwd incident.xtape
   xentape files --json --base disk.img --writes writes.log`,
 		Args: nargs(0, 1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -49,6 +61,11 @@ blklogwrites) is given with --base and --writes.` + "\n" + exitStatusHelp,
 	f.StringVar(&o.base, "base", "", "base `[DISK=]IMAGE` of a block trace")
 	f.StringVar(&o.writes, "writes", "", "block write `[DISK=]LOG` (dm-log-writes)")
 	f.BoolVar(&o.noHash, "no-hash", false, "no hashes and diffs of content: faster")
+	f.BoolVar(&o.list, "list", false, "list the tree as it stood instead of what changed")
+	f.BoolVar(&o.versions, "versions", false, "list every version of the paths that match --path, each with its hash")
+	f.StringVar(&o.at, "at", "", "stop at this `time`: RFC 3339, +12.5s, #2 or @MARK; with --writes RFC 3339 or @MARK")
+	f.StringVar(&o.view, "view", "live", "with --list: `live` or crash")
+	f.BoolVar(&o.selfCheck, "self-check", false, "at the end, read every filesystem afresh and compare with what was followed: exit status 4 when they differ")
 	f.BoolVar(&o.json, "json", false, "one JSON object a line")
 	o.register(c)
 	return c
@@ -58,21 +75,41 @@ func runFiles(ctx context.Context, t *terminal, o *filesOptions, tapePath string
 	if _, err := path.Match(o.glob, "/"); err != nil {
 		return usagef("--path %q: %w", o.glob, err)
 	}
+	if o.view != "live" && o.view != "crash" || o.list && o.versions || o.view == "crash" && !o.list || o.versions && o.glob == "" {
+		return usagef("--view is live or crash, crash goes with --list; --versions needs --path and no --list")
+	}
 	s := &fileSink{t: t, o: o}
 	fo := files.Options{Hash: !o.noHash, Emit: s.event}
-	complete := true
+	if o.list || o.versions {
+		fo = files.Options{}
+	}
+	complete, differs := true, false
 	done := func(f *followed) error {
+		if o.list {
+			if err := s.list(f); err != nil {
+				return err
+			}
+		}
 		if err := f.a.Finish(); err != nil {
 			return err
 		}
 		complete = s.finish(f) && complete
+		if o.selfCheck {
+			for _, d := range f.a.SelfCheck() {
+				t.warnf("self-check: %s", printable(d))
+				differs = true
+			}
+		}
 		return s.err
+	}
+	if o.versions {
+		o.fed = s.versions
 	}
 	if o.writes != "" {
 		if err := s.bounds(nil); err != nil {
 			return err
 		}
-		f, err := o.followLog(ctx, t, fo)
+		f, err := o.followLog(ctx, t, o.at, fo)
 		if err != nil {
 			return err
 		}
@@ -88,9 +125,16 @@ func runFiles(ctx context.Context, t *terminal, o *filesOptions, tapePath string
 		if err := s.bounds(tape); err != nil {
 			return err
 		}
-		if err := follow(ctx, t, tape, o.disk, replay.End, fo, done); err != nil {
+		until, err := tape.Moment(o.at)
+		if err != nil {
 			return err
 		}
+		if err := o.follow(ctx, t, tape, o.disk, until, fo, done); err != nil {
+			return err
+		}
+	}
+	if differs {
+		return &exitError{code: exitVerification, err: errors.New("following the writes and reading the disk afresh disagree")}
 	}
 	if !complete {
 		return incomplete
@@ -207,7 +251,7 @@ func (s *fileSink) finish(f *followed) bool {
 		said = append(said, where+": "+p.Kind+": "+p.Text)
 	}
 	s.t.sayOnce(said)
-	if !s.o.json {
+	if !s.o.json && !s.o.list && !s.o.versions {
 		for _, x := range f.a.Findings() {
 			s.t.printf("%s %s %s: %s\n", s.t.style(styleAlert, "!"), x.Kind, printable(x.Path), printable(strings.Join(x.Reasons, "; ")))
 		}

@@ -1,6 +1,10 @@
 package fs
 
-import "io"
+import (
+	"io"
+	"maps"
+	"slices"
+)
 
 // Layer is a device with some of its blocks replaced: committed metadata that
 // the journal holds and the filesystem has not yet written to its place. It
@@ -43,6 +47,13 @@ func (l *Layer) Get(n uint64) []byte { return l.blocks[n] }
 func (l *Layer) Drop(n uint64) {
 	delete(l.blocks, n)
 	delete(l.hidden, n)
+}
+
+// Each visits the replaced blocks, ascending, by their offset in bytes.
+func (l *Layer) Each(visit func(off uint64, data []byte)) {
+	for _, n := range slices.Sorted(maps.Keys(l.blocks)) {
+		visit(n*l.bs, l.blocks[n])
+	}
 }
 
 func (l *Layer) empty() bool { return len(l.blocks) == 0 && len(l.hidden) == 0 }

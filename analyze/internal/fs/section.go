@@ -69,6 +69,16 @@ func (s *Section) each(off, n uint64, do func(at, disk, n uint64, placed bool) b
 	}
 }
 
+// Place says where [off, off+n) of the volume lies on the disk, piece by piece.
+func (s *Section) Place(off, n uint64, visit func(off, disk, n uint64)) {
+	s.each(off, n, func(at, disk, n uint64, placed bool) bool {
+		if placed {
+			visit(at, disk, n)
+		}
+		return true
+	})
+}
+
 // ReadAt implements Device.
 func (s *Section) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 || uint64(off) >= s.size {

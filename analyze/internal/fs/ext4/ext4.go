@@ -241,6 +241,9 @@ func (f *FS) Xattrs(id fs.ID) ([]fs.Xattr, error) {
 	return f.now.xattrs(&i)
 }
 
+// Committed visits the blocks the journal holds that are not in their place yet.
+func (f *FS) Committed(visit func(off uint64, data []byte)) { f.layer.Each(visit) }
+
 // Content opens a file. An inode just freed can still be opened: its blocks are
 // gone from it.
 func (f *FS) Content(id fs.ID) (fs.Content, error) {

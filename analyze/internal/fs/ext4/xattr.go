@@ -13,7 +13,7 @@ const xattrMagic = 0xea020000
 // xattrPrefix by e_name_index (fs/ext4/xattr.h).
 var xattrPrefix = map[byte]string{
 	1: "user.", 2: "system.posix_acl_access", 3: "system.posix_acl_default",
-	4: "trusted.", 6: "security.", 7: "system.", 8: "system.richacl", 9: "encryption.",
+	4: "trusted.", 6: "security.", 7: "system.", 8: "system.richacl",
 }
 
 // rawXattr is an entry before its value is fetched from another inode.
@@ -100,8 +100,8 @@ func (v *view) xattrs(i *inode) ([]fs.Xattr, error) {
 	}
 	var out []fs.Xattr
 	for _, x := range raw {
-		if x.index == 7 && x.name == "data" {
-			continue // inline content, not an attribute to its users
+		if x.index == 7 && x.name == "data" || x.index == 9 {
+			continue // inline content, the key of an encrypted file: no attribute to its users
 		}
 		val, e := v.xattrValue(&x)
 		if e != nil {

@@ -214,6 +214,9 @@ func (x *xfs) Xattrs(d fs.ID) ([]fs.Xattr, error) {
 	return x.vol.Xattrs(i)
 }
 
+// Committed visits what the log holds that is not in its place yet.
+func (x *xfs) Committed(visit func(off uint64, data []byte)) { x.view.Each(visit) }
+
 // Content implements fs.Filesystem.
 func (x *xfs) Content(d fs.ID) (fs.Content, error) {
 	i, err := x.vol.inUse(d.Num)
