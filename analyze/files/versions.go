@@ -35,8 +35,10 @@ type History struct {
 
 type versionKey struct{ volume, path string }
 
-// NewHistory watches the paths want accepts. Options.Emit must not be set: after
-// every Feed the caller hands the events to See.
+// NewHistory watches the paths want accepts. Options.Hash must be set, Emit must
+// not: after every Feed the caller hands the events to See. Hashes tell content
+// that appears without being written: ext4 converts an extent once its data is
+// there, in an inode update of its own.
 func NewHistory(a *Analyzer, want func(path string) bool) *History {
 	return &History{a: a, want: want, last: map[versionKey]Version{}}
 }

@@ -15,7 +15,7 @@ func TestVersionsAgreeWithTheManifests(t *testing.T) {
 	for _, name := range []string{"ext4", "nojournal", "fc"} {
 		t.Run(name, func(t *testing.T) {
 			dir := unpack(t, name)
-			a, log := openTrace(t, dir, Options{})
+			a, log := openTrace(t, dir, Options{Hash: true})
 			h := NewHistory(a, func(string) bool { return true })
 			newest := map[string]Version{}
 			keep := func(vs []Version) {

@@ -140,6 +140,12 @@ func (s *diskSource) followDisk(ctx context.Context, t *terminal, tape *replay.T
 		t.warnf("%s: is not sealed: the recording was cut off, and what came after is not known", tape.Name)
 		f.complete = false
 	}
+	// A tape made of other tools' files has its only anchor in the header.
+	if as := tape.Reader().Anchors(); len(as) > 0 {
+		if err := a.Feed(&as[0]); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.drain(f); err != nil {
 		return nil, err
 	}

@@ -81,7 +81,7 @@ func runFiles(ctx context.Context, t *terminal, o *filesOptions, tapePath string
 	s := &fileSink{t: t, o: o}
 	fo := files.Options{Hash: !o.noHash, Emit: s.event}
 	if o.list || o.versions {
-		fo = files.Options{}
+		fo = files.Options{Hash: o.versions}
 	}
 	complete, differs := true, false
 	done := func(f *followed) error {

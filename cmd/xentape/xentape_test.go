@@ -44,7 +44,8 @@ func ok(t *testing.T, args ...string) string {
 	return r.out
 }
 
-// trace unpacks a recorded disk trace: base.img and log.
+// trace unpacks a recorded disk trace: base.img, log, and man/ with the tree at
+// each mark.
 func trace(t *testing.T, name string) string {
 	t.Helper()
 	f, err := os.Open(filepath.Join("../../analyze/files/testdata", name+".tar.zst"))
@@ -60,10 +61,12 @@ func trace(t *testing.T, name string) string {
 			return dir
 		}
 		require.NoError(t, err)
-		if n := filepath.Base(h.Name); n == "base.img" || n == "log" {
+		if h.Typeflag == tar.TypeReg {
 			b, err := io.ReadAll(r)
 			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(filepath.Join(dir, n), b, 0o644))
+			name := filepath.Join(dir, filepath.Clean("/"+h.Name))
+			require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
+			require.NoError(t, os.WriteFile(name, b, 0o644))
 		}
 	}
 }
