@@ -5,7 +5,9 @@ package sandbox
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,6 +95,7 @@ func prisoner(dir string) int {
 		_, _, e := unix.Syscall(unix.SYS_BPF, unix.BPF_MAP_CREATE, 0, 0)
 		return e != unix.EPERM
 	})
+	try("keep tapes", func() bool { return keepTapes(inside) == nil })
 	try("write what was open", func() bool { _, err := kept.Write([]byte("x")); return err == nil })
 	// Go goes on: threads, memory, time, collection.
 	done := make(chan int)
@@ -108,6 +111,41 @@ func prisoner(dir string) int {
 		return 1
 	}
 	return 0
+}
+
+// keepTapes does what the service does below its directories: a directory for each
+// guest, a file that grows and is renamed, a link to keep it by, a control socket.
+func keepTapes(dir string) error {
+	guest, err := os.MkdirTemp(dir, "guest")
+	if err != nil {
+		return err
+	}
+	name, pinned := filepath.Join(guest, "a.xtape"), filepath.Join(guest, "pinned")
+	f, err := os.OpenFile(name+".next", os.O_WRONLY|os.O_CREATE|os.O_EXCL|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write([]byte("tape"))
+	if err = errors.Join(err, f.Sync(), f.Close(), os.Rename(name+".next", name), os.Mkdir(pinned, 0o700)); err != nil {
+		return err
+	}
+	var st unix.Statfs_t
+	err = errors.Join(os.Link(name, filepath.Join(pinned, "a.xtape")), os.Remove(name), unix.Statfs(dir, &st))
+	if err != nil {
+		return err
+	}
+	if found, err := filepath.Glob(filepath.Join(dir, "*", "*", "*.xtape")); err != nil || len(found) == 0 {
+		return fmt.Errorf("%v %w", found, os.ErrNotExist)
+	}
+	if os.Getenv("SOCKETS") == "" {
+		return nil
+	}
+	l, err := net.Listen("unix", filepath.Join(guest, "s"))
+	if err != nil {
+		return err
+	}
+	c, err := net.Dial("unix", filepath.Join(guest, "s"))
+	return errors.Join(err, c.Close(), l.Close())
 }
 
 // statusLines are those of /proc/self/status that say what a process may.
@@ -184,5 +222,6 @@ func TestNoFileIsOpenedForWritingWithoutLeave(t *testing.T) {
 func TestUnixSocketsByRule(t *testing.T) {
 	out := imprison(t, "SOCKETS=1")
 	require.Equal(t, []any{true, true}, out["unix socket"])
+	require.Equal(t, []any{true, true}, out["keep tapes"])
 	require.Equal(t, []any{false, false}, out["internet socket"])
 }

@@ -102,6 +102,10 @@ func (p *privileges) giveUp(c *console, rules sandbox.Rules) {
 		c.notef("--no-sandbox: the recorder keeps all privileges")
 		return
 	}
+	// What is not there when the rules are made cannot be written later.
+	if err := os.MkdirAll(stateDir(), 0o700); err != nil {
+		c.notef("control sockets: %v", err)
+	}
 	rules.Read = append(rules.Read, "/proc", "/sys")
 	rules.Write = append(rules.Write, stateDir())
 	if r := sandbox.Enter(rules); !r.Complete() {

@@ -126,6 +126,34 @@ func TestTriggerTakesASnapshotAndKeepsTheTapes(t *testing.T) {
 	require.GreaterOrEqual(t, len(rd.Snapshots()), 2)
 }
 
+// A service that was killed leaves a tape without its end. The next one goes on with
+// the ring: it keeps, pins and gives up what the other left.
+func TestRestartGoesOnWithTheRing(t *testing.T) {
+	dir := t.TempDir()
+	first := startService(t, func(c *config) { c.Directory, c.Segment = dir, time.Hour })
+	require.Eventually(t, func() bool { return len(first.segments(t)) == 1 }, 30*time.Second, 10*time.Millisecond)
+	first.stop()
+	whole := first.segments(t)[0].Path
+	text, err := os.ReadFile(whole)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(whole, text[:len(text)*3/4], 0o600)) // as kill -9 leaves it
+	require.False(t, openTape(t, whole).Sealed())
+
+	second := startService(t, func(c *config) { c.Directory, c.Segment = dir, time.Hour })
+	require.Eventually(t, func() bool { return len(second.segments(t)) == 2 }, 30*time.Second, 10*time.Millisecond)
+	var a *answer
+	require.Eventually(t, func() bool {
+		a, err = ask(t.Context(), socketPath(second.uuid), command{Verb: "trigger", Keep: duration(time.Hour)})
+		return err == nil
+	}, 30*time.Second, 10*time.Millisecond)
+	require.Len(t, a.Pinned, 2)
+	second.stop()
+	_, err = second.set.ring.Expire(time.Now().Add(24*time.Hour), 0, nil)
+	require.NoError(t, err)
+	require.Empty(t, second.segments(t))
+	require.True(t, openTape(t, a.Pinned[1]).Sealed())
+}
+
 func TestXenstoreKeyTriggers(t *testing.T) {
 	s := startService(t, func(c *config) { c.Segment = time.Hour })
 	require.Eventually(t, func() bool { return len(s.segments(t)) == 1 }, 30*time.Second, 10*time.Millisecond)
