@@ -86,6 +86,7 @@ func Inherited() (*Conns, error) {
 type Client struct {
 	conns *Conns
 	wait  func() error // reaps the broker process; nil without one
+	pid   int          // of it; 0 without one
 	ask   sync.Mutex   // one request at a time
 }
 
@@ -116,9 +117,12 @@ func Start(program string, args ...string) (*Client, error) {
 		return nil, errors.Join(fmt.Errorf("start the broker: %w", err), ours.Close())
 	}
 	c := NewClient(ours)
-	c.wait = cmd.Wait
+	c.wait, c.pid = cmd.Wait, cmd.Process.Pid
 	return c, nil
 }
+
+// PID is that of the broker process; 0 without one.
+func (c *Client) PID() int { return c.pid }
 
 // Store is the connection to xenstore.
 func (c *Client) Store() io.ReadWriteCloser { return c.conns.Store }

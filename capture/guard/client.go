@@ -39,6 +39,7 @@ type Client struct {
 	replies chan string
 	rescue  Hypervisor
 	wait    func() error // reaps the guard process; nil without one
+	pid     int          // of it; 0 without one
 
 	ask  sync.Mutex // one request at a time
 	mu   sync.Mutex // guards held and dead
@@ -80,9 +81,12 @@ func Start(rescue Hypervisor, program string, args ...string) (*Client, error) {
 		return nil, errors.Join(fmt.Errorf("start the guard: %w", err), conn.Close())
 	}
 	c := NewClient(conn, rescue)
-	c.wait = cmd.Wait
+	c.wait, c.pid = cmd.Wait, cmd.Process.Pid
 	return c, nil
 }
+
+// PID is that of the guard process; 0 without one.
+func (c *Client) PID() int { return c.pid }
 
 // listen passes replies on. When the guard is gone, it does the guard's work.
 func (c *Client) listen() {

@@ -312,8 +312,15 @@ type status struct {
 	Memory   *memory.Stats                 `json:"memory,omitempty"`
 	Disks    map[string]disk.Status        `json:"disks,omitempty"`
 	Sources  map[string]capture.LossCounts `json:"sources"`
-	CPU      duration                      `json:"cpu"`
+	CPU      duration                      `json:"cpu"` // of the recorder
 	Resident int64                         `json:"resident_bytes"`
+	Helpers  map[string]cost               `json:"helpers,omitempty"` // of its broker and its guard
+}
+
+// cost is what a process takes.
+type cost struct {
+	CPU      duration `json:"cpu"`
+	Resident int64    `json:"resident_bytes"`
 }
 
 // handle answers on the control socket.
@@ -349,6 +356,17 @@ func (s *session) fill(st *status) {
 		st.Memory = &stats
 	}
 	st.CPU, st.Resident = usage()
+	st.Helpers = map[string]cost{}
+	helper := func(name string, pid int) {
+		if pid != 0 {
+			cpu, resident := usageOf(pid)
+			st.Helpers[name] = cost{cpu, resident}
+		}
+	}
+	helper("guard", s.guard.PID())
+	if s.privs.client != nil {
+		helper("broker", s.privs.client.PID())
+	}
 }
 
 // startEvent is how a recording begins: what was asked for.
