@@ -20,6 +20,8 @@ type auditor struct {
 	maps   map[uint32]uint64 // by snapshot: end of the pages mapped so far
 	index  int64             // offset of the last index chunk
 
+	raw, plain []byte // the chunk in hand, as stored and opened
+
 	checkpoints []auditedCheckpoint
 	unread      uint64 // chunks whose content is sealed and was not looked at
 	unknown     uint64 // ancillary chunks of unknown type
@@ -55,7 +57,7 @@ func (c *auditedCheckpoint) link(tape [16]byte, key []byte) (next []byte, bridge
 
 // checkpoint reads a checkpoint chunk.
 func (a *auditor) checkpoint(c *chunkInfo, body []byte) error {
-	k := auditedCheckpoint{chunk: c, note: body}
+	k := auditedCheckpoint{chunk: c, note: bytes.Clone(body)}
 	var err error
 	if k.cp, err = parseCheckpoint(body, c.head.Tape); err != nil {
 		return err
@@ -79,7 +81,8 @@ func newAuditor(r *Reader) *auditor {
 // check audits a chunk. An error that is a *Damage is about the chunk; any other
 // is about reading the file.
 func (a *auditor) check(c *chunkInfo) error {
-	raw := make([]byte, c.head.length())
+	a.raw = slices.Grow(a.raw[:0], int(c.head.length()))
+	raw := a.raw[:c.head.length()]
 	if _, err := a.r.src.ReadAt(raw, c.off); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read tape at byte %d: %w", c.off, err)
 	}
@@ -88,7 +91,10 @@ func (a *auditor) check(c *chunkInfo) error {
 		return a.r.note(c, DamageBody, errors.New("body checksum does not match"))
 	}
 	a.leaves[c.head.Number] = chunkLeaf(raw[:n], raw[n:])
-	body, err := a.r.openBody(c, raw[n:])
+	if cap(a.plain) < int(c.head.Size) {
+		a.plain = make([]byte, c.head.Size)
+	}
+	body, err := a.r.openBody(c, raw[n:], a.plain)
 	if errors.Is(err, ErrNoKey) {
 		a.unread++
 		return nil

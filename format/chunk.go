@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 )
 
 // Magic opens every tape (SPEC.md §3): a byte no text has, the name, the major
@@ -176,15 +177,15 @@ func (h *chunkHead) sealedAAD() []byte {
 	return append(b[:32:32], b[chunkHeaderSize:]...)
 }
 
-// finishChunk lays out a whole chunk from its head and stored body.
-func finishChunk(h *chunkHead, stored []byte) []byte {
+// finishChunk lays out a whole chunk from its head and stored body, in dst where
+// that has room.
+func finishChunk(h *chunkHead, stored, dst []byte) []byte {
 	h.Stored = uint32(len(stored))
 	total := h.length()
 	pad := int(total) - chunkHeaderSize - len(h.Meta) - len(stored)
 	var zero [chunkAlign]byte
 	h.CRC = crc32.Update(crc32.Update(0, castagnoli, stored), castagnoli, zero[:pad])
-	out := make([]byte, 0, total)
-	out = h.append(out)
+	out := h.append(slices.Grow(dst, int(total)))
 	out = append(out, stored...)
 	return append(out, zero[:pad]...)
 }

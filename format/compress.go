@@ -15,23 +15,27 @@ type Compressor interface {
 	EncodeAll(src, dst []byte) []byte
 }
 
-// encodeBody compresses a body, or leaves it when compression gains nothing.
+// encodeBody compresses a body into dst, or leaves it when compression gains nothing.
 func encodeBody(e Compressor, plain, dst []byte) ([]byte, codec) {
 	if len(plain) == 0 {
 		return nil, codecNone
 	}
 	out := e.EncodeAll(plain, dst[:0])
 	if len(out) >= len(plain) {
-		return append(dst[:0], plain...), codecNone
+		return plain, codecNone
 	}
 	return out, codecZstd
 }
+
+// window is how far back a frame looks: as far as a chunk of the usual size.
+const window = 1 << 20
 
 func newEncoder() (Compressor, error) {
 	// SpeedFastest: two thirds of the speed of not compressing at all is lost
 	// with the next level, for 3 % of size (SPEC.md §4.2). No content checksum:
 	// the chunk has one over the stored bytes.
-	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(false), zstd.WithWindowSize(window))
 }
 
 var errSize = errors.New("body does not have the size its header says")
@@ -46,8 +50,9 @@ var zstdPool = sync.Pool{New: func() any {
 	return d
 }}
 
-// decodeBody undoes encodeBody. It allocates size bytes and never more.
-func decodeBody(c codec, stored []byte, size uint32) ([]byte, error) {
+// decodeBody undoes encodeBody, into dst where that has room. It allocates size
+// bytes and never more. What is stored uncompressed is returned as it lies there.
+func decodeBody(c codec, stored []byte, size uint32, dst []byte) ([]byte, error) {
 	switch c {
 	case codecNone:
 		if len(stored) != int(size) {
@@ -61,7 +66,10 @@ func decodeBody(c codec, stored []byte, size uint32) ([]byte, error) {
 			return nil, v.(error)
 		}
 		defer zstdPool.Put(d)
-		out, err := d.DecodeAll(stored, make([]byte, 0, size))
+		if cap(dst) < int(size) {
+			dst = make([]byte, size)
+		}
+		out, err := d.DecodeAll(stored, dst[:0:size])
 		if err != nil {
 			return nil, fmt.Errorf("zstd: %w", err)
 		}

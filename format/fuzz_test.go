@@ -150,7 +150,7 @@ func repair(b []byte, at, flip uint32) []byte {
 			break
 		}
 		stored := b[off+chunkHeaderSize+n:][:h.Stored]
-		copy(b[off:end], finishChunk(&h, bytes.Clone(stored)))
+		copy(b[off:end], finishChunk(&h, bytes.Clone(stored), nil))
 		off = end
 	}
 	return b

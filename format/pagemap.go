@@ -60,7 +60,21 @@ func (m *pageMap) push(r pageRun) {
 
 // find returns the run that holds page n.
 func (m pageMap) find(n uint64) (pageRun, bool) {
+	near := 0
+	return m.findFrom(&near, n)
+}
+
+// findFrom is find for a caller who asks in ascending order: it looks first at
+// the run found before and at the next.
+func (m pageMap) findFrom(near *int, n uint64) (pageRun, bool) {
+	for i := *near; i < min(*near+2, len(m)); i++ {
+		if m[i].start <= n && n < m[i].end() {
+			*near = i
+			return m[i], true
+		}
+	}
 	i := sort.Search(len(m), func(i int) bool { return m[i].end() > n })
+	*near = i
 	if i == len(m) || m[i].start > n {
 		return pageRun{}, false
 	}

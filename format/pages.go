@@ -23,6 +23,7 @@ type pack struct {
 	runs  []pageRun
 	bases []pageLoc // per slot; pack 0 = the slot holds the page itself
 	data  []byte
+	whole []versionKey // of the slots that hold a page itself
 }
 
 // encode lays out the body of a pages chunk: contents, statements, slot table.

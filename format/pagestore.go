@@ -38,14 +38,18 @@ func newPageStore(secret [32]byte, limit int, versions int64) *pageStore {
 	}
 }
 
-func (s *pageStore) key(page []byte) (k pageKey) {
+// key names a page's content; a page of zeros needs no name.
+func (s *pageStore) key(page []byte) (k pageKey, zero bool) {
+	if isZero(page) {
+		return k, true
+	}
 	var b [64]byte
 	copy(b[:], s.secret[:])
 	h := sha256.Sum256(page)
 	copy(b[32:], h[:])
 	h = sha256.Sum256(b[:])
 	copy(k[:], h[:])
-	return k
+	return k, false
 }
 
 func (s *pageStore) lookup(k pageKey) (pageLoc, bool) {
@@ -77,72 +81,6 @@ var zeroPage [PageSize]byte
 func isZero(page []byte) bool {
 	// Most pages that are not zero differ early; test a word before the call.
 	return binary.LittleEndian.Uint64(page) == 0 && bytes.Equal(page, zeroPage[:])
-}
-
-// versionCache keeps the last content of pages, by stream and number, so that a
-// changed page can be stored as its difference. It is bounded; when it is full
-// the version unused for longest goes (two generations).
-type versionCache struct {
-	limit      int // pages in each generation
-	young, old map[versionKey]*version
-	free       []*version
-}
-
-type versionKey struct {
-	stream StreamID
-	page   uint64
-}
-
-type version struct {
-	loc  pageLoc
-	data [PageSize]byte
-}
-
-func newVersionCache(size int64) *versionCache {
-	c := &versionCache{young: map[versionKey]*version{}}
-	if size > 0 {
-		c.limit = int(size / 2 / (PageSize + 64))
-	}
-	return c
-}
-
-func (c *versionCache) get(k versionKey) *version {
-	if v := c.young[k]; v != nil {
-		return v
-	}
-	return c.old[k]
-}
-
-func (c *versionCache) put(k versionKey, page []byte, loc pageLoc) {
-	if c.limit == 0 {
-		return
-	}
-	if v := c.young[k]; v != nil {
-		v.loc = loc
-		copy(v.data[:], page)
-		return
-	}
-	if len(c.young) >= c.limit {
-		for _, v := range c.old {
-			c.free = append(c.free, v)
-		}
-		clear(c.old)
-		c.old, c.young = c.young, c.old
-		if c.young == nil {
-			c.young = make(map[versionKey]*version)
-		}
-	}
-	v := c.old[k]
-	if n := len(c.free); v != nil {
-		delete(c.old, k)
-	} else if n > 0 {
-		v, c.free = c.free[n-1], c.free[:n-1]
-	} else {
-		v = &version{}
-	}
-	v.loc = loc
-	copy(v.data[:], page)
-	c.young[k] = v
 }
 
 // differs counts the 64-bit words in which two pages differ.

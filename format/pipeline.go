@@ -23,10 +23,11 @@ type draft struct {
 	after func()
 	key   *epochKey
 
-	out  []byte
-	leaf [32]byte
-	err  error
-	done chan struct{}
+	out    []byte
+	buffer *[]byte // that out lies in; nil: one of its own
+	leaf   [32]byte
+	err    error
+	done   chan struct{}
 }
 
 // pipeline is the goroutines between a Writer and its file.
@@ -47,11 +48,12 @@ func startPipeline(w io.Writer, header FileHeader, workers int, compressor func(
 		}
 		encoders[i] = e
 	}
-	p.em = &emitter{w: w, header: header, enc: encoders[workers]}
+	p.em = &emitter{w: w, header: header, packer: packer{enc: encoders[workers]}}
 	for _, e := range encoders[:workers] {
 		p.wg.Go(func() {
+			k := &packer{enc: e}
 			for d := range p.work {
-				d.pack(e)
+				k.pack(d)
 				close(d.done)
 			}
 		})
@@ -80,12 +82,25 @@ func (p *pipeline) stop() {
 	p.wg.Wait()
 }
 
+// packer makes chunks of drafts; it belongs to one goroutine.
+type packer struct {
+	enc     Compressor
+	scratch []byte // what a body is compressed into
+	sealed  []byte // what it is then encrypted into
+}
+
+// outBuffers are buffers of chunks that have been written, for others.
+var outBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
 // pack compresses, seals and lays out the chunk.
-func (d *draft) pack(e Compressor) {
+func (k *packer) pack(d *draft) {
 	var bm bodyMeta
 	stored := d.plain
 	if d.meta != nil {
-		stored, bm.Codec = encodeBody(e, d.plain, make([]byte, 0, len(d.plain)/2+64))
+		stored, bm.Codec = encodeBody(k.enc, d.plain, k.scratch)
+		if bm.Codec != codecNone {
+			k.scratch = stored[:0]
+		}
 		if d.key != nil {
 			bm.Epoch = d.key.epoch
 			d.head.Flags |= flagSealed
@@ -98,12 +113,12 @@ func (d *draft) pack(e Compressor) {
 		return
 	}
 	if d.key != nil {
-		stored, d.err = d.key.seal(&d.head, stored)
-		if d.err != nil {
-			return
-		}
+		k.sealed = d.key.seal(k.sealed[:0], &d.head, stored)
+		stored = k.sealed
 	}
-	d.out = finishChunk(&d.head, stored)
+	d.buffer = outBuffers.Get().(*[]byte)
+	d.out = finishChunk(&d.head, stored, (*d.buffer)[:0])
+	*d.buffer = d.out
 	n := chunkHeaderSize + len(d.head.Meta)
 	d.leaf = chunkLeaf(d.out[:n], d.out[n:])
 	d.plain = nil
@@ -112,8 +127,8 @@ func (d *draft) pack(e Compressor) {
 // emitter writes finished chunks and keeps what the next index and tree head
 // need. It belongs to one goroutine.
 type emitter struct {
+	packer
 	w      io.Writer
-	enc    Compressor
 	header FileHeader
 	offset int64
 	tree   tree
@@ -167,6 +182,10 @@ func (e *emitter) emit(d *draft) {
 	e.fresh = append(e.fresh, indexEntry{Offset: e.offset, Leaf: d.leaf, Head: d.head})
 	e.offset += int64(len(d.out))
 	e.tree.add(d.leaf)
+	if d.buffer != nil {
+		d.out = nil
+		outBuffers.Put(d.buffer)
+	}
 }
 
 // maxIndex bounds the chunks that one index lists.
@@ -181,7 +200,7 @@ func (e *emitter) buildIndex(d *draft) error {
 		return fmt.Errorf("index of %d bytes: the format allows %d", len(d.plain), MaxChunk)
 	}
 	d.meta = func(_ []byte, b bodyMeta) []byte { return b.append(nil) }
-	d.pack(e.enc)
+	e.pack(d)
 	e.index, e.fresh, e.keys = e.offset, append([]indexEntry(nil), e.fresh[n:]...), nil
 	return d.err
 }
@@ -190,6 +209,6 @@ func (e *emitter) buildIndex(d *draft) error {
 func (e *emitter) buildFooter(d *draft, lastSeq uint64) error {
 	f := footer{Index: e.index, LastSeq: lastSeq, Size: e.tree.size, Root: e.tree.root()}
 	d.head.Meta = f.append(nil)
-	d.pack(e.enc)
+	e.pack(d)
 	return d.err
 }

@@ -125,11 +125,12 @@ func (r *Reader) readBody(c *chunkInfo) ([]byte, error) {
 	if _, err := r.src.ReadAt(buf, c.off+head); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read tape at byte %d: %w", c.off+head, err)
 	}
-	return r.openBody(c, buf)
+	return r.openBody(c, buf, nil)
 }
 
-// openBody checks, opens and unpacks what follows a chunk's meta.
-func (r *Reader) openBody(c *chunkInfo, buf []byte) ([]byte, error) {
+// openBody checks, opens and unpacks what follows a chunk's meta, into dst where
+// that has room; the result may also lie in buf.
+func (r *Reader) openBody(c *chunkInfo, buf, dst []byte) ([]byte, error) {
 	if crc32.Checksum(buf, castagnoli) != c.head.CRC {
 		return nil, r.note(c, DamageBody, errors.New("body checksum does not match"))
 	}
@@ -147,7 +148,7 @@ func (r *Reader) openBody(c *chunkInfo, buf []byte) ([]byte, error) {
 			return nil, r.note(c, DamageContent, fmt.Errorf("sealed body: %w", err))
 		}
 	}
-	plain, err := decodeBody(m.Codec, stored, c.head.Size)
+	plain, err := decodeBody(m.Codec, stored, c.head.Size, dst)
 	if err != nil {
 		return nil, r.note(c, DamageContent, err)
 	}

@@ -89,7 +89,7 @@ func Salvage(dst io.Writer, src io.ReaderAt, size int64, o SalvageOptions) (*Sal
 	if err != nil {
 		return nil, fmt.Errorf("zstd: %w", err)
 	}
-	s.em = &emitter{w: dst, enc: enc, header: r.header, signer: o.Signer}
+	s.em = &emitter{w: dst, packer: packer{enc: enc}, header: r.header, signer: o.Signer}
 	if n := len(s.a.checkpoints); n > 0 {
 		s.em.note = s.a.checkpoints[n-1].note
 	}
@@ -299,7 +299,7 @@ func (s *salvager) emit(d *draft) error {
 	s.number++
 	d.head.Number, d.head.Tape = s.number, s.r.tape
 	if d.build == nil {
-		d.pack(s.em.enc)
+		s.em.pack(d)
 		d.done = make(chan struct{})
 		close(d.done)
 	}

@@ -46,9 +46,9 @@ func chunkNonce(number uint64) []byte {
 	return n[:]
 }
 
-func (k *epochKey) seal(h *chunkHead, plain []byte) ([]byte, error) {
-	dst := make([]byte, 0, len(plain)+k.aead.Overhead())
-	return k.aead.Seal(dst, chunkNonce(h.Number), plain, h.sealedAAD()), nil
+// seal appends an encrypted body to dst. h.Number is never used twice with one key.
+func (k *epochKey) seal(dst []byte, h *chunkHead, plain []byte) []byte {
+	return k.aead.Seal(dst, chunkNonce(h.Number), plain, h.sealedAAD())
 }
 
 func (k *epochKey) open(h *chunkHead, stored []byte) ([]byte, error) {
@@ -131,7 +131,7 @@ func (w *Writer) sealDraft(d *draft) {
 					e.keys = append(e.keys, *k)
 				}
 				d.plain = k.append(nil)
-				d.pack(e.enc)
+				e.pack(d)
 				return d.err
 			}})
 		}

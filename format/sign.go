@@ -97,7 +97,7 @@ func (e *emitter) buildCheckpoint(d *draft) error {
 	// break the line of keys.
 	d.head.Meta = e.note
 	e.note = d.plain
-	d.pack(e.enc)
+	e.pack(d)
 	return d.err
 }
 

@@ -19,6 +19,7 @@ type SnapshotWriter struct {
 	begin    SnapshotBegin
 	kind     StreamKind
 	parent   *snapshotAt // nil when there is none or it is not the stream's latest
+	near     int         // where in the parent's map the page before was found
 	pack     *pack
 	part     uint32
 	runs     []pageRun // all statements, in order
@@ -79,24 +80,29 @@ func (s *SnapshotWriter) Page(n uint64, data []byte) error {
 	if len(data) != PageSize {
 		return fmt.Errorf("snapshot %d: page %d of %d bytes", s.begin.ID, n, len(data))
 	}
-	if isZero(data) {
-		return s.State(Extent{n, 1}, PageZero)
-	}
+	k, zero := s.w.store.key(data)
+	s.w.mu.Lock()
+	defer s.w.mu.Unlock()
+	return s.put(n, data, k, zero)
+}
+
+// put states a page whose key is known. Called with the Writer's lock held.
+func (s *SnapshotWriter) put(n uint64, data []byte, k pageKey, zero bool) error {
 	w, st := s.w, s.w.store
-	k := st.key(data)
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if err := s.check(n, 1); err != nil {
 		return err
 	}
-	loc, ok := st.lookup(k)
-	if !ok {
-		loc = s.store(n, data)
-		st.remember(k, loc)
-	} else {
-		s.settlePack(loc.pack)
+	r := pageRun{start: n, count: 1, state: PageZero}
+	if !zero {
+		loc, ok := st.lookup(k)
+		if !ok {
+			loc = s.store(n, data)
+			st.remember(k, loc)
+		} else {
+			s.settlePack(loc.pack)
+		}
+		r.state, r.pack, r.slot = PageData, loc.pack, loc.slot
 	}
-	r := pageRun{start: n, count: 1, state: PageData, pack: loc.pack, slot: loc.slot}
 	if !s.asParent(&r) {
 		s.state(r)
 	}
@@ -112,17 +118,19 @@ func (s *SnapshotWriter) store(n uint64, data []byte) pageLoc {
 	p := s.openPack()
 	loc := pageLoc{pack: p.id, slot: uint32(len(p.bases))}
 	vk := versionKey{s.begin.Stream, n}
-	v := st.versions.get(vk)
-	if v != nil && v.loc.depth < maxDelta && differs(v.data[:], data) < PageSize/8/2 {
+	at := len(p.data)
+	if v, ok := st.versions.get(vk); ok && v.loc.depth < maxDelta && differs(v.data, data) < PageSize/8/2 {
 		loc.depth = v.loc.depth + 1
 		s.settlePack(v.loc.pack)
 		p.bases = append(p.bases, v.loc)
-		p.data = appendDifference(p.data, v.data[:], data)
-	} else {
-		p.bases = append(p.bases, pageLoc{})
-		p.data = append(p.data, data...)
+		p.data = appendDifference(p.data, v.data, data)
+		st.versions.putCopy(vk, data, loc)
+		return loc
 	}
-	st.versions.put(vk, data, loc)
+	p.bases = append(p.bases, pageLoc{})
+	p.data = append(p.data, data...)
+	p.whole = append(p.whole, vk)
+	st.versions.put(vk, p.data[at:len(p.data):len(p.data)], loc)
 	return loc
 }
 
@@ -142,7 +150,7 @@ func (s *SnapshotWriter) asParent(r *pageRun) bool {
 	if s.parent == nil || s.stated.overlaps(r.start, r.count) {
 		return false
 	}
-	p, ok := s.parent.pages.find(r.start)
+	p, ok := s.parent.pages.findFrom(&s.near, r.start)
 	if !ok || p.end() < r.end() {
 		return false
 	}
@@ -174,10 +182,14 @@ func (s *SnapshotWriter) State(e Extent, st PageState) error {
 // nothing; it exists so that a source can say everything it knows.
 func (s *SnapshotWriter) Unchanged(Extent) {}
 
+// packRoom is what a pack's buffer has beyond its contents: a last page, and the
+// statements and slot table that mostly fit.
+const packRoom = 16 * PageSize
+
 func (s *SnapshotWriter) openPack() *pack {
 	if s.pack == nil {
 		s.w.store.lastPack++
-		s.pack = &pack{id: s.w.store.lastPack, data: make([]byte, 0, s.w.opts.ChunkSize+4*PageSize)}
+		s.pack = &pack{id: s.w.store.lastPack, data: make([]byte, 0, s.w.opts.ChunkSize+packRoom)}
 	}
 	return s.pack
 }
@@ -217,6 +229,7 @@ func (s *SnapshotWriter) cut() {
 	m.Part, m.Pack, m.Slots, m.Restated, m.Again, m.Final = s.part, p.id, uint32(len(p.bases)), s.restated, s.again, s.ended
 	s.part++
 	s.restated, s.again = s.restated+s.again, 0
+	s.w.store.versions.keepPack(p.id, p.whole, int64(cap(p.data)))
 	s.w.submit(&draft{
 		head: chunkHead{Type: chunkPages}, plain: p.encode(),
 		meta: func(_ []byte, b bodyMeta) []byte { m.bodyMeta = b; return m.append(nil) },

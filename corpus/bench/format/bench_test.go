@@ -3,247 +3,177 @@ package format
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
-	"fmt"
-	"hash/crc32"
 	"io"
-	"os"
-	"path/filepath"
-	"runtime"
 	"testing"
 
 	"filippo.io/age"
-	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 
 	tape "github.com/xentape/xentape/format"
 )
 
-const imageSize = 256 << 20
-
-// image is one memory image to measure with: the Debian 12 guest of the test
-// data where XENTAPE_DATA names it, a made one elsewhere.
-func image(b testing.TB) []byte {
-	b.Helper()
-	if dir := os.Getenv("XENTAPE_DATA"); dir != "" {
-		img, err := os.ReadFile(filepath.Join(dir, "memory", "deb12-6.1.t3.elf"))
-		require.NoError(b, err, "XENTAPE_DATA is set")
-		return img[:len(img)/PageSize*PageSize]
-	}
-	return series(b, imageSize).Image
-}
-
-func series(b testing.TB, size int) *Series {
-	b.Helper()
-	s, err := NewSeries(size, "/usr/bin", "/usr/lib/x86_64-linux-gnu", "/usr/lib/gcc/x86_64-linux-gnu/12", "/usr/local/go/bin", "/usr/sbin", "/usr/local/go/pkg/tool/linux_amd64")
-	if err != nil {
-		b.Skipf("the images are made of this machine's files: %v", err)
-	}
-	return s
-}
-
-func nonZero(img []byte) int64 {
-	var n int64
-	zero := make([]byte, PageSize)
-	for o := 0; o < len(img); o += PageSize {
-		if !bytes.Equal(img[o:o+PageSize], zero) {
-			n += PageSize
-		}
-	}
-	return n
-}
-
-func writeTape(b testing.TB, w io.Writer, img []byte, o tape.WriterOptions) {
+// writeTape writes a series as a recorder does: each image against the one before.
+func writeTape(b testing.TB, w io.Writer, o tape.WriterOptions, imgs ...[]byte) {
 	t, err := tape.NewWriter(w, o)
 	require.NoError(b, err)
 	mem, err := t.DefineStream(tape.StreamDef{Kind: tape.StreamMemory, Name: "memory"})
 	require.NoError(b, err)
-	writeSnapshot(b, t, mem, 0, img)
+	var parent uint32
+	for _, img := range imgs {
+		parent = writeSnapshot(b, t, mem, parent, img)
+	}
 	require.NoError(b, t.Seal())
 }
 
 func writeSnapshot(b testing.TB, t *tape.Writer, mem tape.StreamID, parent uint32, img []byte) uint32 {
 	s, err := t.BeginSnapshot(tape.SnapshotBegin{Stamp: tape.Stamp{Stream: mem}, Parent: parent, Pages: uint64(len(img) / PageSize)})
 	require.NoError(b, err)
-	for n := range len(img) / PageSize {
-		if err := s.Page(uint64(n), img[n*PageSize:][:PageSize]); err != nil {
-			b.Fatal(err)
-		}
+	pages := make([]uint64, len(img)/PageSize)
+	for n := range pages {
+		pages[n] = uint64(n)
 	}
+	require.NoError(b, s.Pages(pages, img))
 	require.NoError(b, s.End(tape.SnapshotEnd{Conditions: tape.Conditions{Complete: true}}))
 	return s.ID()
 }
 
-// writeLog is the peer: pages that are not zero in 1 MiB chunks, compressed with
-// the same codec on as many cores, each with its length and checksum.
-func writeLog(b testing.TB, w io.Writer, img []byte, workers int) {
-	e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(workers))
-	require.NoError(b, err)
-	zero := make([]byte, PageSize)
-	queue := make(chan chan []byte, 2*workers)
-	done := make(chan error)
-	go func() {
-		var err error
-		for c := range queue {
-			out := <-c
-			var h [8]byte
-			binary.LittleEndian.PutUint32(h[:], uint32(len(out)))
-			binary.LittleEndian.PutUint32(h[4:], crc32.ChecksumIEEE(out))
-			if _, werr := w.Write(append(h[:], out...)); werr != nil {
-				err = werr
-			}
-		}
-		done <- err
-	}()
-	slots := make(chan struct{}, workers)
-	flush := func(chunk []byte) {
-		c := make(chan []byte, 1)
-		slots <- struct{}{}
-		queue <- c
-		go func() {
-			c <- e.EncodeAll(chunk, make([]byte, 0, len(chunk)/2))
-			<-slots
-		}()
-	}
-	chunk := make([]byte, 0, 1<<20)
-	for o := 0; o < len(img); o += PageSize {
-		p := img[o : o+PageSize]
-		if bytes.Equal(p, zero) {
-			continue
-		}
-		chunk = append(chunk, p...)
-		if len(chunk) == 1<<20 {
-			flush(chunk)
-			chunk = make([]byte, 0, 1<<20)
-		}
-	}
-	if len(chunk) > 0 {
-		flush(chunk)
-	}
-	close(queue)
-	require.NoError(b, <-done)
-}
-
-func readLog(b testing.TB, r io.Reader) (n int64) {
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1))
-	require.NoError(b, err)
-	var h [8]byte
-	buf := make([]byte, 2<<20)
-	for {
-		if _, err := io.ReadFull(r, h[:]); err == io.EOF {
-			return n
-		}
-		in := buf[:binary.LittleEndian.Uint32(h[:])]
-		_, err := io.ReadFull(r, in)
-		require.NoError(b, err)
-		require.Equal(b, binary.LittleEndian.Uint32(h[4:]), crc32.ChecksumIEEE(in))
-		out, err := d.DecodeAll(in, make([]byte, 0, 1<<20))
-		require.NoError(b, err)
-		n += int64(len(out))
-	}
-}
-
-// BenchmarkWrite: a tape (deduplicating, hashing, building the tree), with and
-// without sealing, beside a plain log. MB/s are of pages that are not zero.
+// BenchmarkWrite: a series as a tape (each page hashed and stored once, changes
+// as differences, every chunk in the tree) beside a plain log of the same pages.
 func BenchmarkWrite(b *testing.B) {
-	img := image(b)
-	size := nonZero(img)
 	id, err := age.GenerateX25519Identity()
 	require.NoError(b, err)
-	for _, cores := range []int{1, 2} {
-		old := runtime.GOMAXPROCS(cores)
-		for _, c := range []struct {
-			name string
-			run  func(io.Writer)
-		}{
-			{"tape", func(w io.Writer) { writeTape(b, w, img, tape.WriterOptions{Workers: cores}) }},
-			{"sealed", func(w io.Writer) {
-				writeTape(b, w, img, tape.WriterOptions{Workers: cores, Recipients: []age.Recipient{id.Recipient()}})
-			}},
-			{"log", func(w io.Writer) { writeLog(b, w, img, cores) }},
-		} {
-			b.Run(fmt.Sprintf("%s/cores=%d", c.name, cores), func(b *testing.B) {
-				var n counter
-				perCore(b, size, func() {
-					n = 0
-					c.run(&n)
-				})
-				b.ReportMetric(float64(size)/float64(n), "ratio")
-			})
-		}
-		runtime.GOMAXPROCS(old)
+	for _, g := range guests() {
+		b.Run(g.name, func(b *testing.B) {
+			imgs := g.images(b)
+			for b.Loop() {
+				writeContest(b, imgs, id.Recipient(), "tape/log")
+			}
+		})
+		// One image alone: nothing has been there before.
+		b.Run(g.name+"-first-image", func(b *testing.B) {
+			imgs := g.images(b)[:1]
+			for b.Loop() {
+				writeContest(b, imgs, id.Recipient(), "tape/log")
+			}
+		})
 	}
+}
+
+func writeContest(b *testing.B, imgs [][]byte, to age.Recipient, ratio string) {
+	size := nonZero(imgs...)
+	var n, sealed, log counter
+	plain := tape.WriterOptions{Workers: 1}
+	secret := tape.WriterOptions{Workers: 1, Recipients: []age.Recipient{to}}
+	cs := []contestant{
+		{"tape", 1, func() { n = 0; writeTape(b, &n, plain, imgs...) }},
+		{"plain zstd log", 1, func() { log = 0; writeLog(b, &log, 1, imgs...) }},
+		{"tape ", 2, func() { writeTape(b, io.Discard, tape.WriterOptions{Workers: 2}, imgs...) }},
+		{"plain zstd log ", 2, func() { writeLog(b, io.Discard, 2, imgs...) }},
+	}
+	best := contest(cs)
+	board(b, size, cs, best)
+	share := compare(func() { sealed = 0; writeTape(b, &sealed, secret, imgs...) }, func() { writeTape(b, io.Discard, plain, imgs...) })
+	b.ReportMetric(speed(size, best["tape"].cpu), "MB/cpu-s")
+	b.ReportMetric(best["plain zstd log"].cpu.Seconds()/best["tape"].cpu.Seconds(), ratio)
+	b.ReportMetric(best["tape"].wall.Seconds()/best["tape "].wall.Seconds(), "on-2-cores")
+	b.ReportMetric(100*share, "%-sealing")
+	b.ReportMetric(float64(size)/float64(n), "stored-1:")
+	b.ReportMetric(float64(size)/float64(log), "log-1:")
 }
 
 type counter int64
 
 func (c *counter) Write(p []byte) (int, error) { *c += counter(len(p)); return len(p), nil }
 
-// BenchmarkRead on one core: every page through ReadPage; Verify, which hashes
-// and decodes everything; and the plain log.
+// BenchmarkRead, on one core: what changed, as an analyzer reads a series, who
+// has seen the image before; every image whole; Verify, which hashes and decodes
+// everything; and the plain log, from which every image has to be read whole.
 func BenchmarkRead(b *testing.B) {
-	img := image(b)
-	size := nonZero(img)
-	var buf, log bytes.Buffer
-	writeTape(b, &buf, img, tape.WriterOptions{})
-	writeLog(b, &log, img, 1)
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	b.Run("tape", func(b *testing.B) {
-		page := make([]byte, PageSize)
-		perCore(b, size, func() {
-			r, err := tape.Open(bytes.NewReader(buf.Bytes()), int64(buf.Len()), tape.ReaderOptions{})
-			require.NoError(b, err)
-			s, err := r.Snapshot(1)
-			require.NoError(b, err)
-			for _, e := range s.Extents() {
-				for n := e.Start; n < e.Start+e.Count; n++ {
-					if _, err := s.ReadPage(n, page); err != nil {
-						b.Fatal(err)
-					}
-				}
+	for _, g := range guests() {
+		b.Run(g.name, func(b *testing.B) {
+			imgs := g.images(b)
+			size := nonZero(imgs...)
+			var buf, log bytes.Buffer
+			writeTape(b, &buf, tape.WriterOptions{}, imgs...)
+			writeLog(b, &log, 1, imgs...)
+			cs := []contestant{
+				{"tape, what changed", 1, func() { readTape(b, buf.Bytes(), true) }},
+				{"tape, each image whole", 1, func() { readTape(b, buf.Bytes(), false) }},
+				{"tape, verified and decoded", 1, func() { verifyTape(b, buf.Bytes()) }},
+				{"plain zstd log", 1, func() { require.Equal(b, size, readLog(b, bytes.NewReader(log.Bytes()))) }},
+			}
+			for b.Loop() {
+				best := contest(cs)
+				board(b, size, cs, best)
+				peer := best["plain zstd log"].cpu.Seconds()
+				b.ReportMetric(speed(size, best["tape, verified and decoded"].cpu), "verify-MB/cpu-s")
+				b.ReportMetric(speed(size, best["tape, each image whole"].cpu), "whole-MB/cpu-s")
+				b.ReportMetric(peer/best["tape, what changed"].cpu.Seconds(), "changed/log")
+				b.ReportMetric(peer/best["tape, each image whole"].cpu.Seconds(), "whole/log")
 			}
 		})
-	})
-	b.Run("verify", func(b *testing.B) {
-		perCore(b, size, func() {
-			v, err := tape.Verify(bytes.NewReader(buf.Bytes()), int64(buf.Len()), tape.VerifyOptions{})
-			require.NoError(b, err)
-			require.True(b, v.OK)
-		})
-	})
-	b.Run("log", func(b *testing.B) {
-		perCore(b, size, func() { readLog(b, bytes.NewReader(log.Bytes())) })
-	})
+	}
+}
+
+func verifyTape(b testing.TB, t []byte) {
+	v, err := tape.Verify(bytes.NewReader(t), int64(len(t)), tape.VerifyOptions{})
+	require.NoError(b, err)
+	require.True(b, v.OK)
+}
+
+// readTape reads every snapshot, or, after the first, only what changed.
+func readTape(b testing.TB, t []byte, changed bool) {
+	r, err := tape.Open(bytes.NewReader(t), int64(len(t)), tape.ReaderOptions{})
+	require.NoError(b, err)
+	page := make([]byte, PageSize)
+	for _, info := range r.Snapshots() {
+		s, err := r.Snapshot(info.Begin.ID)
+		require.NoError(b, err)
+		extents := s.Extents()
+		if c, known := s.Changed(); known && changed {
+			extents = c
+		}
+		for _, e := range extents {
+			for n := e.Start; n < e.Start+e.Count; n++ {
+				if _, err := s.ReadPage(n, page); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	}
 }
 
 // TestImagesComeBack guards the benchmark's own reading: what is measured is right.
 func TestImagesComeBack(t *testing.T) {
 	s := series(t, 8<<20)
-	var buf bytes.Buffer
-	w, err := tape.NewWriter(&buf, tape.WriterOptions{})
-	require.NoError(t, err)
-	mem, err := w.DefineStream(tape.StreamDef{Kind: tape.StreamMemory})
-	require.NoError(t, err)
-	var sums [][32]byte
-	var parent uint32
+	var imgs [][]byte
 	for range 4 {
-		sums = append(sums, sha256.Sum256(s.Image))
-		parent = writeSnapshot(t, w, mem, parent, s.Image)
+		imgs = append(imgs, bytes.Clone(s.Image))
 		s.Advance(0.3, 0.02)
 	}
-	require.NoError(t, w.Seal())
+	var buf, one, log bytes.Buffer
+	writeTape(t, &buf, tape.WriterOptions{Rand: zeros{}, Workers: 3}, imgs...)
+	writeTape(t, &one, tape.WriterOptions{Rand: zeros{}, Workers: 1}, imgs...)
+	require.True(t, bytes.Equal(buf.Bytes(), one.Bytes()), "the tape depends on the number of workers")
 	r, err := tape.Open(bytes.NewReader(buf.Bytes()), int64(buf.Len()), tape.ReaderOptions{})
 	require.NoError(t, err)
-	for i, want := range sums {
+	for i, img := range imgs {
 		snap, err := r.Snapshot(uint32(i + 1))
 		require.NoError(t, err)
 		h := sha256.New()
 		page := make([]byte, PageSize)
-		for n := range len(s.Image) / PageSize {
+		for n := range len(img) / PageSize {
 			_, err := snap.ReadPage(uint64(n), page)
 			require.NoError(t, err)
 			h.Write(page)
 		}
-		require.Equal(t, want[:], h.Sum(nil))
+		require.Equal(t, sha256.Sum256(img), [32]byte(h.Sum(nil)))
 	}
+	writeLog(t, &log, 2, imgs...)
+	require.Equal(t, nonZero(imgs...), readLog(t, &log))
 }
+
+// zeros is randomness for tapes that are to be alike.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

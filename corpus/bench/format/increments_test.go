@@ -12,32 +12,16 @@ import (
 	tape "github.com/xentape/xentape/format"
 )
 
-// images is a guest's memory at successive moments: the Debian 12 guest of the
-// test data where XENTAPE_DATA names it, else a made series whose shares of
-// change are those measured on one after 1, 10 and 300 seconds.
-func images(b testing.TB) [][]byte {
-	var out [][]byte
-	if dir := os.Getenv("XENTAPE_DATA"); dir != "" {
-		for _, n := range []string{"t1", "t2", "t3"} {
-			img, err := os.ReadFile(filepath.Join(dir, "memory", "deb12-6.1."+n+".elf"))
-			require.NoError(b, err, "XENTAPE_DATA is set")
-			out = append(out, img[:len(img)/PageSize*PageSize])
-		}
-		return out
-	}
-	s := series(b, 256<<20)
-	out = append(out, append([]byte(nil), s.Image...))
-	for _, step := range []struct{ heap, cache float64 }{{0.2, 0.002}, {0.5, 0.015}, {0.6, 0.02}} {
-		s.Advance(step.heap, step.cache)
-		out = append(out, append([]byte(nil), s.Image...))
-	}
-	return out
-}
-
 // BenchmarkIncrements stores a series as a tape and in a restic repository and
 // reports what the images after the first cost in each, and their ratio.
 func BenchmarkIncrements(b *testing.B) {
-	imgs := images(b)
+	for _, g := range guests() {
+		b.Run(g.name, func(b *testing.B) { increments(b, g.images(b)) })
+	}
+}
+
+func increments(b *testing.B, imgs [][]byte) {
+	b.Logf("%d images, %d of them later", len(imgs), len(imgs)-1)
 	for b.Loop() {
 		first, later, cpu := tapeCost(b, imgs)
 		rfirst, rlater := resticCost(b, imgs)
@@ -55,7 +39,7 @@ func BenchmarkIncrements(b *testing.B) {
 
 func tapeCost(b *testing.B, imgs [][]byte) (first, later int64, cpu float64) {
 	var n counter
-	start := cpuTime(b)
+	start := cpuTime()
 	w, err := tape.NewWriter(&n, tape.WriterOptions{})
 	require.NoError(b, err)
 	mem, err := w.DefineStream(tape.StreamDef{Kind: tape.StreamMemory, Name: "memory"})
@@ -69,7 +53,7 @@ func tapeCost(b *testing.B, imgs [][]byte) (first, later int64, cpu float64) {
 		}
 	}
 	require.NoError(b, w.Seal())
-	return first, int64(n) - first, (cpuTime(b) - start).Seconds()
+	return first, int64(n) - first, (cpuTime() - start).Seconds()
 }
 
 // resticCost is the growth of a repository of restic's default settings; 0 when
