@@ -13,12 +13,14 @@ import (
 // intact, that it says what can be, and that it agrees with those before it.
 // Verify reports what it finds, Salvage leaves it out.
 type auditor struct {
-	r      *Reader
-	lossy  bool // chunks are missing: references to them are no contradiction
-	leaves map[uint64][32]byte
-	packs  map[uint32]auditedPack
-	maps   map[uint32]uint64 // by snapshot: end of the pages mapped so far
-	index  int64             // offset of the last index chunk
+	r     *Reader
+	lossy bool // chunks are missing: references to them are no contradiction
+	// skipPages leaves the commitments to pages unchecked.
+	skipPages bool
+	leaves    map[uint64][32]byte
+	packs     map[uint32]auditedPack
+	maps      map[uint32]uint64 // by snapshot: end of the pages mapped so far
+	index     int64             // offset of the last index chunk
 
 	raw, plain []byte // the chunk in hand, as stored and opened
 
@@ -26,12 +28,6 @@ type auditor struct {
 	unread      uint64 // chunks whose content is sealed and was not looked at
 	unknown     uint64 // ancillary chunks of unknown type
 	dangling    uint64 // page references to packs that are lost
-}
-
-// auditedPack is what references to a pack are checked against.
-type auditedPack struct {
-	slots uint32
-	depth []uint8 // differences by slot; nil: none
 }
 
 // auditedCheckpoint is a tree head, and the one before it as it repeats it.
@@ -191,97 +187,6 @@ func (a *auditor) records(c *chunkInfo, body []byte) error {
 	return nil
 }
 
-func (a *auditor) pages(c *chunkInfo, body []byte) error {
-	p, err := parsePack(body, c.pages)
-	if err != nil {
-		return err
-	}
-	if _, ok := a.packs[c.pages.Pack]; ok {
-		return fmt.Errorf("pack %d was there already", c.pages.Pack)
-	}
-	a.packs[c.pages.Pack] = auditedPack{slots: c.pages.Slots}
-	if err = a.bases(c.pages.Pack, p.bases); err == nil {
-		err = a.refer(p.runs)
-	}
-	if err != nil {
-		delete(a.packs, c.pages.Pack)
-	}
-	return err
-}
-
-// bases checks that differences are to contents before them, and not too many
-// deep.
-func (a *auditor) bases(pack uint32, bases []pageLoc) error {
-	own := a.packs[pack]
-	for i, l := range bases {
-		if l.pack == 0 {
-			continue
-		}
-		if own.depth == nil {
-			own.depth = make([]uint8, len(bases))
-		}
-		if l.pack == pack && l.slot >= uint32(i) {
-			return fmt.Errorf("slot %d is a difference to slot %d, which does not come before it", i, l.slot)
-		}
-		if err := a.slot(l.pack, l.slot, 1); err != nil {
-			return err
-		}
-		d := a.packs[l.pack].depth
-		if l.pack == pack {
-			d = own.depth
-		}
-		own.depth[i] = 1
-		if d != nil {
-			own.depth[i] += d[l.slot]
-		}
-		if own.depth[i] > maxDelta {
-			return fmt.Errorf("slot %d is the end of %d differences, the format allows %d", i, own.depth[i], maxDelta)
-		}
-	}
-	a.packs[pack] = own
-	return nil
-}
-
-// refer checks that pages refer to contents that are on the tape, at or before
-// the chunk in hand.
-func (a *auditor) refer(runs []pageRun) error {
-	for _, r := range runs {
-		if r.state != PageData {
-			continue
-		}
-		if err := a.slot(r.pack, r.slot, r.count); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (a *auditor) slot(pack, slot uint32, count uint64) error {
-	p, ok := a.packs[pack]
-	switch {
-	case !ok && a.lossy:
-		a.dangling += count
-		return nil
-	case !ok:
-		return fmt.Errorf("pack %d: referred to and not there", pack)
-	case uint64(slot)+count > uint64(p.slots):
-		return fmt.Errorf("pack %d: %d slots, referred to %d from %d", pack, p.slots, count, slot)
-	}
-	return nil
-}
-
-func (a *auditor) pageMap(c *chunkInfo, body []byte) error {
-	m, err := parseMapBody(body, c.pages)
-	if err != nil {
-		return err
-	}
-	if at := a.maps[c.pages.Snapshot]; c.pages.Lo != at && !a.lossy {
-		return fmt.Errorf("map of snapshot %d: begins at page %d, expected %d", c.pages.Snapshot, c.pages.Lo, at)
-	}
-	a.maps[c.pages.Snapshot] = c.pages.Hi
-	return a.refer(m)
-}
-
 func (a *auditor) indexBody(c *chunkInfo, body []byte) error {
 	x, err := parseIndex(body, c.head.Tape)
 	if err != nil {
@@ -312,73 +217,4 @@ func (a *auditor) indexBody(c *chunkInfo, body []byte) error {
 		}
 	}
 	return nil
-}
-
-// log is the leaves of the Merkle log in order, with where the chunks with known
-// leaves stand in it. A run of lost chunks whose hashes nobody knows is one leaf
-// of zeros: nothing from before it can be proved beyond it.
-type treeLog struct {
-	leaves  [][32]byte
-	numbers []uint64 // chunk number by leaf; 0 for an unknown run
-	unknown int      // position of the first unknown leaf; -1 none
-}
-
-// treeLog puts the log together from the chunks there are and the hashes of
-// those that are not. ok is false when chunks are missing that no loss chunk
-// accounts for.
-func (a *auditor) treeLog(chunks []*chunkInfo) (l *treeLog, ok bool) {
-	l = &treeLog{unknown: -1}
-	lost := map[uint64]lostChunks{}
-	for _, s := range a.r.losses {
-		for _, c := range s.Chunks {
-			lost[c.First] = c
-		}
-	}
-	next := uint64(1)
-	for _, c := range chunks {
-		for next < c.head.Number {
-			g, ok := lost[next]
-			if !ok || g.Count == 0 || g.Count > c.head.Number-next {
-				return l, false
-			}
-			l.gap(g)
-			next += g.Count
-		}
-		leaf, ok := a.leaves[c.head.Number]
-		if !ok {
-			return l, false
-		}
-		l.leaves, l.numbers = append(l.leaves, leaf), append(l.numbers, c.head.Number)
-		next = c.head.Number + 1
-	}
-	return l, true
-}
-
-func (l *treeLog) gap(g lostChunks) {
-	if g.Leaves == nil {
-		if l.unknown < 0 {
-			l.unknown = len(l.leaves)
-		}
-		l.leaves, l.numbers = append(l.leaves, [32]byte{}), append(l.numbers, 0)
-		return
-	}
-	for i, h := range g.Leaves {
-		l.leaves, l.numbers = append(l.leaves, h), append(l.numbers, g.First+uint64(i))
-	}
-}
-
-// roots returns the root of the log at each of the sizes asked for.
-func (l *treeLog) roots(sizes map[uint64]bool) map[uint64][32]byte {
-	out := map[uint64][32]byte{}
-	var t tree
-	if sizes[0] {
-		out[0] = t.root()
-	}
-	for _, leaf := range l.leaves {
-		t.add(leaf)
-		if sizes[t.size] {
-			out[t.size] = t.root()
-		}
-	}
-	return out
 }

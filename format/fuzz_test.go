@@ -91,12 +91,12 @@ func fuzzBody(t *testing.T, typ chunkType, b []byte) {
 		}
 	case chunkMap, chunkPages:
 		m := &pagesMeta{Limit: 64, Hi: 64, Pack: 1}
-		if p, err := parseMapBody(b, m); err == nil {
+		if p, _, err := parseMapBody(b, m); err == nil {
 			require.True(t, bytes.HasPrefix(b, appendRuns(nil, p)))
 		}
 		m.Slots = uint32(len(b) / PageSize)
 		if p, err := parsePack(b, m); err == nil {
-			require.True(t, bytes.HasPrefix(b, (&pack{runs: p.runs, bases: p.bases, data: p.data}).encode()))
+			require.True(t, bytes.HasPrefix(b, (&pack{runs: p.runs, bases: p.bases, data: p.data}).encode(nil)))
 		}
 	}
 }
@@ -225,5 +225,29 @@ func FuzzWriter(f *testing.F) {
 		v, err := Verify(bytes.NewReader(out.Bytes()), int64(out.Len()), VerifyOptions{})
 		require.NoError(t, err)
 		require.True(t, v.Complete, "%+v", v.Damage)
+	})
+}
+
+// FuzzPageProof: no proof that is not the one made shows another content.
+func FuzzPageProof(f *testing.F) {
+	b, want := pageTape(f, WriterOptions{Signer: testSigner(f), CheckpointEvery: 5, ChunkSize: 2 * PageSize, Rand: fixedRand()})
+	p, err := ProvePage(bytes.NewReader(b), int64(len(b)), 4, 6)
+	require.NoError(f, err)
+	require.Len(f, p.Statements, 1)
+	d := p.Statements[0].Runs[0]
+	f.Add(p.Content, d.Value, p.Statements[0].Chunk.Head, p.Slot.Chunk.Head, d.Index, p.Slot.Slot.Index, uint8(p.State))
+	f.Fuzz(func(t *testing.T, content, run, head, slotHead []byte, index, slot uint64, state uint8) {
+		q := *p
+		r := d
+		r.Value, r.Index = run, index
+		k := *p.Slot
+		k.Chunk.Head, k.Slot.Index = slotHead, slot
+		s := p.Statements[0]
+		s.Chunk.Head, s.Runs = head, []Disclosed{r}
+		q.Content, q.State, q.Statements, q.Slot = content, PageState(state), []MapProof{s}, &k
+		if _, err := VerifyPageProof(&q, nil); err == nil {
+			require.Equal(t, want[3][6], content)
+			require.Equal(t, PageData, q.State)
+		}
 	})
 }

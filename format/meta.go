@@ -133,6 +133,9 @@ type pagesMeta struct {
 	Lo, Hi   uint64 // map chunks: the page numbers covered, [Lo, Hi)
 	Final    bool   // pages chunks: the snapshot's last
 	Full     bool   // map chunks: states every page, also those of the parent
+	// Commit is over the slots of a pages chunk, the runs of a map chunk; nil in
+	// tapes of version 1.0.
+	Commit *commitment
 }
 
 func (m *pagesMeta) append(b []byte) []byte {
@@ -143,7 +146,12 @@ func (m *pagesMeta) append(b []byte) []byte {
 	} {
 		b = binary.AppendUvarint(b, v)
 	}
-	return appendBool(appendBool(b, m.Final), m.Full)
+	b = appendBool(appendBool(b, m.Final), m.Full)
+	if m.Commit == nil {
+		return b
+	}
+	b = binary.AppendUvarint(b, m.Commit.leaves)
+	return append(b, m.Commit.root[:]...)
 }
 
 func parsePagesMeta(b []byte) (*pagesMeta, error) {
@@ -153,6 +161,10 @@ func parsePagesMeta(b []byte) (*pagesMeta, error) {
 		Parent: d.uint32("parent"), Limit: d.uint("pages"), Part: d.uint32("part"), Pack: d.uint32("pack"),
 		Slots: uint32(d.uintMax("slots", MaxChunk/PageSize)), Restated: d.uint("restated"), Again: d.uint("again"),
 		Lo: d.uint("low page"), Hi: d.uint("high page"), Final: d.bool("final"), Full: d.bool("full"),
+	}
+	if d.err == nil && len(d.b) > 0 {
+		m.Commit = &commitment{leaves: d.uintMax("leaves", runsPerChunk)}
+		d.fixed("root", m.Commit.root[:])
 	}
 	if d.err != nil {
 		return nil, fmt.Errorf("meta: %w", d.err)
@@ -176,7 +188,7 @@ type FileHeader struct {
 // Versions and features this package writes.
 const (
 	Major = 1
-	Minor = 0
+	Minor = 1
 
 	// FeatureSealed marks a tape whose content is encrypted to recipients.
 	FeatureSealed uint64 = 1 << 0

@@ -10,16 +10,15 @@ import (
 // goroutines, while the caller enters them into the snapshot in their order: the
 // tape does not depend on how many there are.
 const (
-	hashBatch = 2048 // pages whose keys are kept at a time
+	hashBatch = 2048 // pages whose hashes are kept at a time
 	hashBlock = 64   // pages that one goroutine takes at a time
 )
 
-// pageHashes are the keys of a batch of pages.
+// pageHashes are the hashes of a batch of pages.
 type pageHashes struct {
 	store *pageStore
 	data  []byte
-	keys  []pageKey
-	zero  []bool
+	pages []pageHash
 	taken atomic.Int64    // blocks
 	done  []chan struct{} // by block; closed when it is hashed
 }
@@ -27,7 +26,7 @@ type pageHashes struct {
 // hashPages begins to hash pages, on as many other goroutines as helpers says.
 func (s *pageStore) hashPages(data []byte, helpers int, wg *sync.WaitGroup) *pageHashes {
 	n := len(data) / PageSize
-	h := &pageHashes{store: s, data: data, keys: make([]pageKey, n), zero: make([]bool, n)}
+	h := &pageHashes{store: s, data: data, pages: make([]pageHash, n)}
 	h.done = make([]chan struct{}, (n+hashBlock-1)/hashBlock)
 	for i := range h.done {
 		h.done[i] = make(chan struct{})
@@ -47,8 +46,8 @@ func (h *pageHashes) block() bool {
 	if b >= len(h.done) {
 		return false
 	}
-	for i := b * hashBlock; i < min((b+1)*hashBlock, len(h.keys)); i++ {
-		h.keys[i], h.zero[i] = h.store.key(h.data[i*PageSize : (i+1)*PageSize])
+	for i := b * hashBlock; i < min((b+1)*hashBlock, len(h.pages)); i++ {
+		h.pages[i] = h.store.hash(h.data[i*PageSize : (i+1)*PageSize])
 	}
 	close(h.done[b])
 	return true
@@ -106,7 +105,7 @@ func (s *SnapshotWriter) putBlock(pages []uint64, h *pageHashes, at int) error {
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	for i := at; i < min(at+hashBlock, len(pages)); i++ {
-		if err := s.put(pages[i], h.data[i*PageSize:(i+1)*PageSize], h.keys[i], h.zero[i]); err != nil {
+		if err := s.put(pages[i], h.data[i*PageSize:(i+1)*PageSize], &h.pages[i]); err != nil {
 			return err
 		}
 	}

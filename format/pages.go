@@ -24,11 +24,15 @@ type pack struct {
 	bases []pageLoc // per slot; pack 0 = the slot holds the page itself
 	data  []byte
 	whole []versionKey // of the slots that hold a page itself
+	// digests are SHA-256 of the contents, by slot: also where the slot holds a
+	// difference.
+	digests [][32]byte
 }
 
-// encode lays out the body of a pages chunk: contents, statements, slot table.
-// The contents come first so that they need not be moved.
-func (p *pack) encode() []byte {
+// encode lays out the body of a pages chunk: contents, statements, slot table, and
+// the salt of its commitments. The contents come first so that they need not be
+// moved.
+func (p *pack) encode(salt []byte) []byte {
 	b := appendRuns(p.data, p.runs)
 	b = binary.AppendUvarint(b, uint64(len(p.bases)))
 	for _, l := range p.bases {
@@ -37,7 +41,7 @@ func (p *pack) encode() []byte {
 			b = binary.AppendUvarint(b, uint64(l.slot))
 		}
 	}
-	return b
+	return append(b, salt...)
 }
 
 // packBody is a pages chunk opened for reading.
@@ -45,6 +49,7 @@ type packBody struct {
 	runs  []pageRun
 	bases []pageLoc
 	data  []byte // len(bases) pages
+	salt  [saltSize]byte
 }
 
 func parsePack(b []byte, m *pagesMeta) (*packBody, error) {
@@ -73,16 +78,22 @@ func parsePack(b []byte, m *pagesMeta) (*packBody, error) {
 	if d.err == nil && m.Pack == 0 {
 		d.fail("pack", errors.New("number 0"))
 	}
+	if m.Commit != nil {
+		d.fixed("salt", p.salt[:])
+		if d.err == nil && m.Commit.leaves != n {
+			d.fail("leaves", fmt.Errorf("%d, there are %d slots", m.Commit.leaves, n))
+		}
+	}
 	if d.err != nil {
 		return nil, fmt.Errorf("pages chunk: %w", d.err)
 	}
 	return p, nil
 }
 
-// parseMapBody decodes the body of a map chunk.
-func parseMapBody(b []byte, m *pagesMeta) (pageMap, error) {
+// parseMapBody decodes the body of a map chunk; salt is that of its commitments.
+func parseMapBody(b []byte, m *pagesMeta) (runs pageMap, salt [saltSize]byte, err error) {
 	d := &decoder{b: b}
-	runs := d.runs(m.Limit)
+	runs = d.runs(m.Limit)
 	at := m.Lo
 	for _, r := range runs {
 		if d.err == nil && (r.start < at || r.end() > m.Hi) {
@@ -90,8 +101,14 @@ func parseMapBody(b []byte, m *pagesMeta) (pageMap, error) {
 		}
 		at = r.end()
 	}
-	if d.err != nil {
-		return nil, fmt.Errorf("map chunk: %w", d.err)
+	if m.Commit != nil {
+		d.fixed("salt", salt[:])
+		if d.err == nil && m.Commit.leaves != uint64(len(runs)) {
+			d.fail("leaves", fmt.Errorf("%d, there are %d runs", m.Commit.leaves, len(runs)))
+		}
 	}
-	return runs, nil
+	if d.err != nil {
+		return nil, salt, fmt.Errorf("map chunk: %w", d.err)
+	}
+	return runs, salt, nil
 }

@@ -12,6 +12,13 @@ import (
 // two pages of one key, and who finds the table in dom0 cannot test guesses.
 type pageKey [16]byte
 
+// pageHash is what is to be known of a page to store it.
+type pageHash struct {
+	key    pageKey
+	digest [sha256.Size]byte // of the content, which its chunk commits itself to
+	zero   bool              // the page is all zeros; key and digest are not set
+}
+
 // pageStore remembers what is on the tape, over all snapshots and streams.
 type pageStore struct {
 	secret   [32]byte
@@ -38,18 +45,18 @@ func newPageStore(secret [32]byte, limit int, versions int64) *pageStore {
 	}
 }
 
-// key names a page's content; a page of zeros needs no name.
-func (s *pageStore) key(page []byte) (k pageKey, zero bool) {
-	if isZero(page) {
-		return k, true
+// hash looks at a page.
+func (s *pageStore) hash(page []byte) (p pageHash) {
+	if p.zero = isZero(page); p.zero {
+		return p
 	}
 	var b [64]byte
 	copy(b[:], s.secret[:])
-	h := sha256.Sum256(page)
-	copy(b[32:], h[:])
-	h = sha256.Sum256(b[:])
-	copy(k[:], h[:])
-	return k, false
+	p.digest = sha256.Sum256(page)
+	copy(b[32:], p.digest[:])
+	h := sha256.Sum256(b[:])
+	copy(p.key[:], h[:])
+	return p
 }
 
 func (s *pageStore) lookup(k pageKey) (pageLoc, bool) {

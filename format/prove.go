@@ -2,12 +2,10 @@ package format
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"filippo.io/age"
 )
@@ -39,7 +37,7 @@ type Proof struct {
 // of sealed content. The record must be covered by a tree head, and not be an
 // attachment stored in parts.
 func Prove(src io.ReaderAt, size int64, seq uint64, ids ...age.Identity) (*Proof, error) {
-	r, err := openScanned(src, size, ids)
+	r, err := Open(src, size, ReaderOptions{Identities: ids})
 	if err != nil {
 		return nil, err
 	}
@@ -52,10 +50,33 @@ func Prove(src io.ReaderAt, size int64, seq uint64, ids ...age.Identity) (*Proof
 			return nil, err
 		}
 		if p != nil {
-			return p, r.proveChunk(c, p)
+			return r.proveChunk(c, p)
 		}
 	}
 	return nil, fmt.Errorf("record %d: not on the tape", seq)
+}
+
+// proveChunk adds the way from the record's chunk to a tree head, and makes sure
+// that it holds.
+func (r *Reader) proveChunk(c *chunkInfo, p *Proof) (*Proof, error) {
+	l, err := r.proofLog()
+	if err != nil {
+		return nil, fmt.Errorf("record %d: %w", p.Sequence, err)
+	}
+	h, err := l.headOver(c)
+	if err != nil {
+		return nil, fmt.Errorf("record %d: %w", p.Sequence, err)
+	}
+	k, err := l.prove(c, h)
+	if err != nil {
+		return nil, fmt.Errorf("record %d: %w", p.Sequence, err)
+	}
+	p.Head, p.BodyHash, p.Leaf, p.LogPath = k.Head, k.BodyHash, k.Leaf, k.LogPath
+	p.Checkpoints, p.Signer = h.notes, r.header.Signer
+	if _, err := VerifyProof(p, nil); err != nil {
+		return nil, fmt.Errorf("record %d: the tape does not prove it: %w", p.Sequence, err)
+	}
+	return p, nil
 }
 
 // proveIn makes the part of a proof that lies within a chunk; nil when the
@@ -94,56 +115,6 @@ func (r *Reader) proveIn(c *chunkInfo, seq uint64) (*Proof, error) {
 	return p, nil
 }
 
-// proveChunk adds the way from the chunk to a tree head.
-func (r *Reader) proveChunk(c *chunkInfo, p *Proof) error {
-	a := newAuditor(r)
-	a.lossy = true
-	for _, o := range r.chunks {
-		if err := a.check(o); err != nil {
-			return fmt.Errorf("record %d: %w", p.Sequence, err)
-		}
-	}
-	log, whole := a.treeLog(r.chunks)
-	at := log.position(c.head.Number)
-	if !whole || at < 0 {
-		return fmt.Errorf("record %d: the tape's Merkle log is not whole", p.Sequence)
-	}
-	sizes := map[uint64]bool{}
-	for _, k := range a.checkpoints {
-		sizes[k.cp.size] = true
-	}
-	roots := log.roots(sizes)
-	p.Signer = r.header.Signer
-	key := p.Signer
-	for _, k := range a.checkpoints {
-		next, bridged, ok := k.link(r.tape, key)
-		if key != nil && !ok {
-			return fmt.Errorf("record %d: the line of signatures is broken before a tree head covers it", p.Sequence)
-		}
-		key = next
-		if bridged {
-			p.Checkpoints = append(p.Checkpoints, string(k.chunk.head.Meta))
-		}
-		p.Checkpoints = append(p.Checkpoints, string(k.note))
-		if root, ok := roots[k.cp.size]; !ok || k.cp.size <= uint64(at) || root != k.cp.root {
-			continue
-		}
-		p.Leaf = uint64(at)
-		for _, h := range inclusionProof(log.leaves[:k.cp.size], at) {
-			p.LogPath = append(p.LogPath, h[:])
-		}
-		raw := make([]byte, c.head.length())
-		if _, err := r.src.ReadAt(raw, c.off); err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("read tape at byte %d: %w", c.off, err)
-		}
-		n := chunkHeaderSize + len(c.head.Meta)
-		h := sha256.Sum256(raw[n:])
-		p.Head, p.BodyHash = raw[:n:n], h[:]
-		return nil
-	}
-	return fmt.Errorf("record %d: no tree head covers it yet", p.Sequence)
-}
-
 // ProofReport is what a proof shows.
 type ProofReport struct {
 	Record    Record         `json:"record"`
@@ -174,34 +145,25 @@ func VerifyProof(p *Proof, trusted [][]byte) (*ProofReport, error) {
 	if err := p.checkRecord(m); err != nil {
 		return nil, err
 	}
-	cp, state, err := p.checkpoint(head.Tape, trusted)
+	cp, state, err := checkHeads(p.Checkpoints, p.Signer, head.Tape, trusted)
 	if err != nil {
 		return nil, err
 	}
-	path, err := hashes(p.LogPath)
-	if err != nil {
-		return nil, fmt.Errorf("log path: %w", err)
-	}
-	root, err := rootFromProof(leafHash(append(bytes.Clone(p.Head), p.BodyHash...)), p.Leaf, cp.size, path)
-	if err != nil {
-		return nil, fmt.Errorf("log path: %w", err)
-	}
-	if root != cp.root {
-		return nil, errors.New("log path does not lead to the root of the tree head")
+	k := ChunkProof{p.Head, p.BodyHash, p.Leaf, p.LogPath}
+	if err := k.check(cp); err != nil {
+		return nil, err
 	}
 	return &ProofReport{Record: rec, Tape: p.Tape, Chunk: head.Number, TreeSize: cp.size, Signature: state}, nil
 }
 
 func (p *Proof) head() (chunkHead, *recordsMeta, error) {
-	h, err := parseChunkHead(p.Head)
+	k := ChunkProof{Head: p.Head, BodyHash: p.BodyHash}
+	h, err := k.head(p.Tape)
 	if err != nil {
-		return h, nil, fmt.Errorf("chunk header: %w", err)
+		return h, nil, err
 	}
-	if len(p.Head) != chunkHeaderSize+len(h.Meta) || len(p.BodyHash) != sha256.Size {
-		return h, nil, errors.New("chunk header or body hash: wrong length")
-	}
-	if h.Type != chunkRecords || hex.EncodeToString(h.Tape[:]) != p.Tape {
-		return h, nil, errors.New("chunk header: not of records, or of another tape")
+	if h.Type != chunkRecords {
+		return h, nil, errors.New("chunk header: not of records")
 	}
 	m, err := parseRecordsMeta(h.Meta)
 	return h, m, err
@@ -209,65 +171,5 @@ func (p *Proof) head() (chunkHead, *recordsMeta, error) {
 
 // checkRecord leads from the record to the root in the chunk's meta.
 func (p *Proof) checkRecord(m *recordsMeta) error {
-	var salt [saltSize]byte
-	if copy(salt[:], p.Salt) != saltSize || len(p.Salt) != saltSize {
-		return errors.New("salt: wrong length")
-	}
-	path, err := hashes(p.Path)
-	if err != nil {
-		return fmt.Errorf("path: %w", err)
-	}
-	root, err := rootFromProof(recordLeaf(salt, p.Record), p.Index, p.Count, path)
-	if err != nil {
-		return fmt.Errorf("path: %w", err)
-	}
-	if root != m.Root {
-		return errors.New("path does not lead to the root of the chunk's records")
-	}
-	return nil
-}
-
-// checkpoint checks the line of tree heads and returns the last.
-func (p *Proof) checkpoint(tape [16]byte, trusted [][]byte) (*checkpoint, SignatureState, error) {
-	state, key := SignatureNone, p.Signer
-	if key != nil {
-		state = SignatureValid
-		if slices.ContainsFunc(trusted, func(k []byte) bool { return bytes.Equal(k, key) }) {
-			state = SignatureTrusted
-		}
-	}
-	if len(trusted) > 0 && state != SignatureTrusted {
-		return nil, SignatureBad, errors.New("not signed by a trusted key")
-	}
-	var cp *checkpoint
-	for i, text := range p.Checkpoints {
-		var err error
-		if cp, err = parseCheckpoint([]byte(text), tape); err != nil {
-			return nil, SignatureBad, err
-		}
-		if key != nil {
-			if err := cp.verify(tape, key); err != nil {
-				return nil, SignatureBad, fmt.Errorf("tree head %d: %w", i+1, err)
-			}
-			key = cp.next
-		}
-	}
-	if cp == nil {
-		return nil, SignatureBad, errors.New("no tree head")
-	}
-	return cp, state, nil
-}
-
-func hashes(in [][]byte) ([][32]byte, error) {
-	if len(in) > 64 {
-		return nil, fmt.Errorf("%d hashes: more than a log of 64 bits has levels", len(in))
-	}
-	out := make([][32]byte, len(in))
-	for i, h := range in {
-		if len(h) != 32 {
-			return nil, fmt.Errorf("hash %d of %d bytes", i, len(h))
-		}
-		copy(out[i][:], h)
-	}
-	return out, nil
+	return checkDisclosed(p.Record, p.Salt, p.Index, p.Count, p.Path, m.Root)
 }

@@ -138,7 +138,7 @@ func (r *Reader) mapChunk(c *chunkInfo) (pageMap, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := parseMapBody(b, c.pages)
+	m, _, err := parseMapBody(b, c.pages)
 	if err != nil {
 		return nil, r.note(c, DamageContent, err)
 	}

@@ -80,24 +80,24 @@ func (s *SnapshotWriter) Page(n uint64, data []byte) error {
 	if len(data) != PageSize {
 		return fmt.Errorf("snapshot %d: page %d of %d bytes", s.begin.ID, n, len(data))
 	}
-	k, zero := s.w.store.key(data)
+	h := s.w.store.hash(data)
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
-	return s.put(n, data, k, zero)
+	return s.put(n, data, &h)
 }
 
-// put states a page whose key is known. Called with the Writer's lock held.
-func (s *SnapshotWriter) put(n uint64, data []byte, k pageKey, zero bool) error {
+// put states a page that has been hashed. Called with the Writer's lock held.
+func (s *SnapshotWriter) put(n uint64, data []byte, h *pageHash) error {
 	w, st := s.w, s.w.store
 	if err := s.check(n, 1); err != nil {
 		return err
 	}
 	r := pageRun{start: n, count: 1, state: PageZero}
-	if !zero {
-		loc, ok := st.lookup(k)
+	if !h.zero {
+		loc, ok := st.lookup(h.key)
 		if !ok {
-			loc = s.store(n, data)
-			st.remember(k, loc)
+			loc = s.store(n, data, h)
+			st.remember(h.key, loc)
 		} else {
 			s.settlePack(loc.pack)
 		}
@@ -110,7 +110,7 @@ func (s *SnapshotWriter) put(n uint64, data []byte, k pageKey, zero bool) error 
 }
 
 // store puts new content into the open pack, as a difference where that is small.
-func (s *SnapshotWriter) store(n uint64, data []byte) pageLoc {
+func (s *SnapshotWriter) store(n uint64, data []byte, h *pageHash) pageLoc {
 	st := s.w.store
 	if s.pack != nil && len(s.pack.data) >= s.w.opts.ChunkSize {
 		s.cut()
@@ -119,6 +119,7 @@ func (s *SnapshotWriter) store(n uint64, data []byte) pageLoc {
 	loc := pageLoc{pack: p.id, slot: uint32(len(p.bases))}
 	vk := versionKey{s.begin.Stream, n}
 	at := len(p.data)
+	p.digests = append(p.digests, h.digest)
 	if v, ok := st.versions.get(vk); ok && v.loc.depth < maxDelta && differs(v.data, data) < PageSize/8/2 {
 		loc.depth = v.loc.depth + 1
 		s.settlePack(v.loc.pack)
@@ -183,7 +184,7 @@ func (s *SnapshotWriter) State(e Extent, st PageState) error {
 func (s *SnapshotWriter) Unchanged(Extent) {}
 
 // packRoom is what a pack's buffer has beyond its contents: a last page, and the
-// statements and slot table that mostly fit.
+// statements, slot table and salt, which mostly fit.
 const packRoom = 16 * PageSize
 
 func (s *SnapshotWriter) openPack() *pack {
@@ -230,9 +231,14 @@ func (s *SnapshotWriter) cut() {
 	s.part++
 	s.restated, s.again = s.restated+s.again, 0
 	s.w.store.versions.keepPack(p.id, p.whole, int64(cap(p.data)))
+	salt := chunkSalt(s.w.secret[:], s.w.number)
 	s.w.submit(&draft{
-		head: chunkHead{Type: chunkPages}, plain: p.encode(),
-		meta: func(_ []byte, b bodyMeta) []byte { m.bodyMeta = b; return m.append(nil) },
+		head: chunkHead{Type: chunkPages}, plain: p.encode(salt[:]),
+		meta: func(_ []byte, b bodyMeta) []byte {
+			root := slotsRoot(salt, p.digests)
+			m.bodyMeta, m.Commit = b, &root
+			return m.append(nil)
+		},
 	})
 }
 
@@ -287,9 +293,14 @@ func (s *SnapshotWriter) writeMap(m pageMap, full bool) {
 		if n < len(m) {
 			meta.Hi = m[n].start
 		}
+		runs, salt := m[:n], chunkSalt(s.w.secret[:], s.w.number)
 		s.w.submit(&draft{
-			head: chunkHead{Type: chunkMap}, plain: appendRuns(nil, m[:n]),
-			meta: func(_ []byte, b bodyMeta) []byte { meta.bodyMeta = b; return meta.append(nil) },
+			head: chunkHead{Type: chunkMap}, plain: append(appendRuns(nil, runs), salt[:]...),
+			meta: func(_ []byte, b bodyMeta) []byte {
+				root := runsRoot(salt, runs)
+				meta.bodyMeta, meta.Commit = b, &root
+				return meta.append(nil)
+			},
 		})
 		m, lo = m[n:], meta.Hi
 		if len(m) == 0 {

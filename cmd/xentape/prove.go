@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,43 +15,58 @@ import (
 // paths and notes around it.
 const maxProof = 64 << 20
 
+// proveFlags say what is to be proved.
+type proveFlags struct {
+	seq      uint64
+	snapshot uint32
+	page     uint64
+	out      string
+}
+
 func newProveCommand(t *terminal) *cobra.Command {
 	var keys keyFlags
 	var trust trustFlags
-	var seq uint64
-	var out, check string
+	var what proveFlags
+	var check string
 	c := &cobra.Command{
-		Use:     "prove TAPE --record N -o PROOF | prove --check PROOF",
+		Use:     "prove TAPE --record N -o PROOF | prove TAPE --snapshot S --page N -o PROOF | prove --check PROOF",
 		GroupID: "tape",
-		Short:   "One record with proof that it is on the tape, without the rest",
-		Long: `prove discloses one packet, one disk request or any other record, with the path
-that leads from it to the tape's signed tree head. Whoever gets the proof checks it
-without the tape and without its keys, and learns nothing of the other records.` + "\n" + exitStatusHelp,
-		Example: "  xentape prove incident.xtape --record 4711 -o packet.proof\n  xentape prove --check packet.proof --signer 7d5a…",
-		Args:    nargs(0, 1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		Short:   "One record, or one page, with proof that it is on the tape, without the rest",
+		Long: `prove discloses one packet, one disk request or any other record; or one page of a
+memory snapshot, one 4096-byte block of a disk's base; with the path that leads from
+it to the tape's signed tree head. Whoever gets the proof checks it without the tape
+and without its keys, and learns nothing of the other records and pages.
+
+The proof is JSON; its form is in format/SPEC.md, sections 7.4 and 7.5.` + "\n" + exitStatusHelp,
+		Example: "  xentape prove incident.xtape --record 4711 -o packet.proof\n" +
+			"  xentape prove incident.xtape --snapshot 2 --page 0x1c3f -o page.proof\n" +
+			"  xentape prove --check packet.proof --signer 7d5a…",
+		Args: nargs(0, 1),
+		RunE: func(c *cobra.Command, args []string) error {
 			if check != "" {
 				if len(args) > 0 {
 					return usagef("prove --check takes the proof alone: the tape is not needed")
 				}
 				return checkProof(t, check, &trust)
 			}
-			if len(args) != 1 || seq == 0 {
-				return usagef("usage: xentape prove TAPE --record N [-o PROOF]")
+			if page := c.Flags().Changed("page"); len(args) != 1 || (what.seq == 0) == (what.snapshot == 0) || page != (what.snapshot != 0) {
+				return usagef("usage: xentape prove TAPE --record N [-o PROOF], or xentape prove TAPE --snapshot S --page N [-o PROOF]")
 			}
-			return prove(t, &keys, args[0], seq, out)
+			return prove(t, &keys, args[0], &what)
 		},
 	}
 	f := c.Flags()
-	f.Uint64Var(&seq, "record", 0, "sequence `number` of the record, as evidence names it")
-	f.StringVarP(&out, "output", "o", "", "the `file` to write; stdout when not given")
+	f.Uint64Var(&what.seq, "record", 0, "sequence `number` of the record, as evidence names it")
+	f.Uint32Var(&what.snapshot, "snapshot", 0, "`number` of the snapshot, with --page")
+	f.Uint64Var(&what.page, "page", 0, "`number` of the page of memory (its gfn), or of the 4096-byte block of the disk")
+	f.StringVarP(&what.out, "output", "o", "", "the `file` to write; stdout when not given")
 	f.StringVar(&check, "check", "", "check this proof `file`")
 	trust.register(c)
 	keys.register(c)
 	return c
 }
 
-func prove(t *terminal, keys *keyFlags, path string, seq uint64, out string) error {
+func prove(t *terminal, keys *keyFlags, path string, what *proveFlags) error {
 	ids, err := keys.load()
 	if err != nil {
 		return err
@@ -62,20 +76,25 @@ func prove(t *terminal, keys *keyFlags, path string, seq uint64, out string) err
 		return err
 	}
 	defer f.Close()
-	p, err := format.Prove(f, size, seq, ids...)
+	var p any
+	if what.snapshot != 0 {
+		p, err = format.ProvePage(f, size, what.snapshot, what.page, ids...)
+	} else {
+		p, err = format.Prove(f, size, what.seq, ids...)
+	}
 	if err != nil {
-		return fmt.Errorf("%s: record %d: %w", path, seq, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	b, err := json.MarshalIndent(p, "", "  ")
 	if err != nil {
 		return err
 	}
 	b = append(b, '\n')
-	if out == "" {
+	if what.out == "" {
 		_, err = t.out.Write(b)
 		return err
 	}
-	return writeFile(t, out, func(f *os.File) ([]string, error) {
+	return writeFile(t, what.out, func(f *os.File) ([]string, error) {
 		_, err := f.Write(b)
 		return nil, err
 	})
@@ -98,20 +117,46 @@ func checkProof(t *terminal, path string, trust *trustFlags) error {
 	if err != nil {
 		return err
 	}
-	var p format.Proof
-	if err := json.Unmarshal(b, &p); err != nil {
+	var kind struct {
+		Record, Statements json.RawMessage
+	}
+	if err := json.Unmarshal(b, &kind); err != nil {
 		return fmt.Errorf("%s: not a proof: %w", path, err)
 	}
-	rep, err := format.VerifyProof(&p, trusted)
+	var shown any
+	switch {
+	case kind.Statements != nil:
+		shown, err = checkPageProof(b, trusted)
+	case kind.Record != nil:
+		shown, err = checkRecordProof(b, trusted)
+	default:
+		return fmt.Errorf("%s: not a proof: neither of a record nor of a page", path)
+	}
 	if err != nil {
 		return &exitError{code: exitVerification, err: fmt.Errorf("%s: the proof does not hold: %w", path, err)}
 	}
-	r, err := format.ParseRecord(p.Record)
-	if err != nil {
-		return errors.Join(fmt.Errorf("%s: the proof holds, but its record cannot be read: %w", path, err))
+	return t.line(shown)
+}
+
+func checkRecordProof(b []byte, trusted [][]byte) (any, error) {
+	var p format.Proof
+	if err := json.Unmarshal(b, &p); err != nil {
+		return nil, err
 	}
-	return t.line(struct {
-		*format.ProofReport
-		Record format.Record `json:"record"`
-	}{rep, r})
+	return format.VerifyProof(&p, trusted)
+}
+
+func checkPageProof(b []byte, trusted [][]byte) (any, error) {
+	var p format.PageProof
+	if err := json.Unmarshal(b, &p); err != nil {
+		return nil, err
+	}
+	rep, err := format.VerifyPageProof(&p, trusted)
+	if err != nil {
+		return nil, err
+	}
+	return struct {
+		*format.PageProofReport
+		Content []byte `json:"content,omitempty"`
+	}{rep, p.Content}, nil
 }

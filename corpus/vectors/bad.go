@@ -12,6 +12,7 @@ func bad() []Vector {
 		bomb(), sizeLie(), notShortest(), boolTwo(), recordTooLong(), metaCount(), metaTypes(), metaRoot(),
 		sequenceHole(), sequenceTwice(), settledLie(), slotLoop(), packMissing(), packTwice(), runsOutside(),
 		indexLoop(), indexLie(), rootWrong(), headWrong(), signatureWrong(), keyNotDue(), attachmentHole(), mapLost(), pagesLost(),
+		slotRoot(), runRoot(),
 	}
 }
 
@@ -343,4 +344,14 @@ func pagesLost() Vector {
 	v := damaged("pages-damaged", "a snapshot's pages are damaged: its map still tells zero from lost", t, b, "body")
 	v.Pages = []Page{state(1, 0, -1), state(1, 3, -1), state(1, 5, 2), state(1, 6, 3), state(1, 7, 0)}
 	return v
+}
+
+func slotRoot() Vector {
+	t := commitTape([][]byte{fill(8), fill(7)}, nil)
+	return damaged("slot-root", "a pages chunk commits itself to another page than it holds", t, t.end(), "content")
+}
+
+func runRoot() Vector {
+	t := commitTape([][]byte{fill(8), fill(9)}, []run{{1, 2, 1, 2, 0}, {9, 1, 5, 0, 0}})
+	return damaged("run-root", "a map chunk commits itself to another statement than it makes", t, t.end(), "content")
 }

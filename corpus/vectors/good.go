@@ -18,7 +18,7 @@ var (
 func good() []Vector {
 	return []Vector{
 		empty(), onePacket(), everyType(), lanes(), zstdBody(), parts(), signed(), unfinished(), noCheckpoint(),
-		pageStates(), pageDelta(), pageXOR(), pageRestated(), pagesWithoutMap(), sealed(),
+		pageStates(), pageDelta(), pageXOR(), pageCommitments(), pageRestated(), pagesWithoutMap(), sealed(),
 		unknownChunk(), unknownRecord(), appendedFields(), saved(),
 	}
 }
@@ -146,6 +146,29 @@ func pageXOR() Vector {
 	t.pageMap(2, 1, false, runs...)
 	t.write(batch{lane: 1, recs: []rec{snapshotEnd(2)}})
 	return complete("page-xor", "pages stored as differences, one of them to a difference", t, data(2, 1, changed), data(2, 2, again), data(1, 1, fill(2)))
+}
+
+// commitTape has a snapshot whose chunks commit themselves to contents and
+// statements.
+func commitTape(contents [][]byte, statements []run) *tape {
+	t := snapshotTape()
+	t.write(batch{lane: 1, recs: []rec{snapshotBegin(2, 1)}})
+	runs := []run{{1, 2, 1, 2, 0}, {9, 1, 4, 0, 0}}
+	if statements == nil {
+		statements = runs
+	}
+	t.pages(pagesChunk{
+		snapshot: 2, parent: 1, pack: 2, final: true, runs: runs, bases: []base{{1, 1}}, codec: 1,
+		pages: [][]byte{xor(fill(8), fill(2)), fill(9)}, contents: contents,
+	})
+	t.committedMap(2, 1, runs, statements)
+	t.write(batch{lane: 1, recs: []rec{snapshotEnd(2)}})
+	return t
+}
+
+func pageCommitments() Vector {
+	t := commitTape([][]byte{fill(8), fill(9)}, nil)
+	return complete("page-commitments", "pages and statements are committed to, a difference by what it leads to", t, data(2, 1, fill(8)), data(2, 2, fill(9)), state(2, 9, 4), data(2, 0, fill(1)))
 }
 
 func pageRestated() Vector {

@@ -3,7 +3,9 @@ package vectors
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
+	"slices"
 )
 
 // run states pages; pack and slot are for state 1.
@@ -38,6 +40,18 @@ type pagesChunk struct {
 	bases                        []base
 	pages                        [][]byte
 	codec                        uint8
+	contents                     [][]byte // to commit to; nil: none, as in tapes of 1.0
+}
+
+// commit adds the salt to a body and makes the end of the meta, SPEC.md §7.1.
+func commit(body []byte, values [][]byte) (salted, meta []byte) {
+	salt := sha256.Sum256(body)
+	var leaves [][32]byte
+	for i, v := range values {
+		s := sha256.Sum256(binary.LittleEndian.AppendUint32(slices.Clone(salt[:16]), uint32(i)))
+		leaves = append(leaves, hash(0, s[:16], v))
+	}
+	return append(body, salt[:16]...), vals(len(values), mth(leaves))
 }
 
 const limit = 16 // pages of every image here
@@ -54,8 +68,34 @@ func (t *tape) pages(p pagesChunk) *chunk {
 			b = vals(b, l.slot)
 		}
 	}
+	var tail []byte
+	if p.contents != nil {
+		var sums [][]byte
+		for _, c := range p.contents {
+			s := sha256.Sum256(c)
+			sums = append(sums, s[:])
+		}
+		b, tail = commit(b, sums)
+	}
 	return t.content(tPages, p.codec, b, func(codec uint8, epoch int) []byte {
-		return vals(codec, epoch, 1, p.snapshot, p.parent, limit, p.part, p.pack, len(p.pages), p.restated, p.again, 0, 0, p.final, false)
+		return vals(codec, epoch, 1, p.snapshot, p.parent, limit, p.part, p.pack, len(p.pages), p.restated, p.again, 0, 0, p.final, false, tail)
+	})
+}
+
+// committedMap is pageMap with commitments to statements, which need not be to
+// its runs.
+func (t *tape) committedMap(snapshot, parent int, runs, statements []run) *chunk {
+	var values [][]byte
+	for _, r := range statements {
+		v := vals(r.start, r.count, r.state)
+		if r.state == 1 {
+			v = vals(v, r.pack, r.slot)
+		}
+		values = append(values, v)
+	}
+	b, tail := commit(encodeRuns(runs), values)
+	return t.content(tMap, 0, b, func(codec uint8, epoch int) []byte {
+		return vals(codec, epoch, 1, snapshot, parent, limit, 0, 0, 0, 0, 0, 0, limit, false, false, tail)
 	})
 }
 

@@ -14,7 +14,7 @@ import sys
 import zstandard
 
 import seal
-from wire import MAGIC, TABLE, Bad, Cursor, Refuse, crc32c, leaf, root, sha
+from wire import MAGIC, TABLE, Bad, Cursor, Refuse, crc32c, encode_statement, encode_uint, leaf, root, salted, sha
 
 MAX_BODY = 16 << 20
 SYNC = bytes.fromhex("f09f93bc")
@@ -163,7 +163,7 @@ class Tape:
         streams, types, leaves = {}, 0, []
         last = 0
         for i, (stored, raw, typ, stamp, fields) in enumerate(found):
-            leaves.append(leaf(sha(body[:16], i.to_bytes(4, "little"))[:16], stored))
+            leaves.append(salted(body[:16], i, stored))
             begins = not (typ == 9 and fields["offset"])
             n = streams.setdefault(stamp["stream"], [0, 0])
             n[0] += begins
@@ -221,6 +221,7 @@ class Tape:
         bases = d.value("[]base", {})
         if len(bases) != m["slots"]:
             raise Bad("slots")
+        salt = d.take(16) if "root" in m else None
         if m["pack"] in self.packs or not m["pack"]:
             raise Bad("pack %d" % m["pack"])
         self.packs[m["pack"]] = bases, contents
@@ -229,6 +230,8 @@ class Tape:
                 if b["pack"] == m["pack"] and b["slot"] >= i:
                     raise Bad("difference to a later slot")
             self.refer(runs)
+            if salt:
+                self.commitments(m, salt, [self.slot(m["pack"], i) for i in range(m["slots"])])
         except Bad:
             del self.packs[m["pack"]]
             raise
@@ -236,9 +239,23 @@ class Tape:
 
     def read_map(self, c, body):
         m = c["info"]
-        runs = self.runs(Cursor(body), m["limit"])
+        d = Cursor(body)
+        runs = self.runs(d, m["limit"])
+        if "root" in m:
+            salt = d.take(16)
+            leaves = [salted(salt, i, encode_statement(r)) for i, r in enumerate(runs)]
+            if len(runs) != m["leaves"] or root(leaves) != m["root"]:
+                raise Bad("commitments to runs")
         self.snapshot(m)["maps"].append((m["lo"], m["hi"], runs, m))
         self.refer(runs)
+
+    def commitments(self, m, salt, slots):
+        """Commitments to pages, where all are there (SPEC 7.1)."""
+        if m["leaves"] != m["slots"]:
+            raise Bad("leaves")
+        if all(state == 1 for state, _ in slots):
+            if root([salted(salt, i, sha(page)) for i, (_, page) in enumerate(slots)]) != m["root"]:
+                raise Bad("commitments to pages")
 
     def snapshot(self, m):
         return self.snapshots.setdefault(m["snapshot"], {"parent": m["parent"], "limit": m["limit"], "pages": {}, "maps": []})
@@ -420,11 +437,7 @@ class Tape:
 
 
 def encode_bytes(b):
-    n, out = len(b), b""
-    while n >= 0x80:
-        out += bytes([n & 0x7F | 0x80])
-        n >>= 7
-    return out + bytes([n]) + b
+    return encode_uint(len(b)) + b
 
 
 def plain(v):

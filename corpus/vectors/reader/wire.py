@@ -105,7 +105,7 @@ class Cursor:
     def struct(self, name):
         out = {}
         for field in TABLE["structs"][name]:
-            if len(field) == 3 and not holds(field[2], out):
+            if len(field) == 3 and not (self.left() if field[2] == "more" else holds(field[2], out)):
                 continue
             out[field[0]] = self.value(field[1], out)
         return out
@@ -119,12 +119,54 @@ def holds(condition, seen):
     return seen[name] == int(v)
 
 
+def encode_uint(n):
+    out = b""
+    while n >= 0x80:
+        out += bytes([n & 0x7F | 0x80])
+        n >>= 7
+    return out + bytes([n])
+
+
+def encode_statement(r):
+    """A run by itself, as a map chunk commits itself to it (SPEC 7.1)."""
+    b = encode_uint(r["start"]) + encode_uint(r["count"]) + bytes([r["state"]])
+    return b + encode_uint(r["pack"]) + encode_uint(r["slot"]) if r["state"] == 1 else b
+
+
 def sha(*parts):
     return hashlib.sha256(b"".join(parts)).digest()
 
 
 def leaf(*parts):
     return sha(b"\0", *parts)
+
+
+def salted(salt, i, value):
+    """The leaf of a commitment (SPEC 7.1)."""
+    return leaf(sha(salt, i.to_bytes(4, "little"))[:16], value)
+
+
+def lead(at, index, size, path):
+    """The root that a leaf and its audit path (RFC 6962 section 2.1.1) lead to."""
+    if not 0 <= index < size:
+        raise Bad("leaf %d of %d" % (index, size))
+    path = list(path)
+
+    def up(index, size):
+        if size == 1:
+            return at
+        k = 1 << (size - 1).bit_length() - 1
+        if not path:
+            raise Bad("path too short")
+        other = path.pop()
+        if index < k:
+            return sha(b"\1", up(index, k), other)
+        return sha(b"\1", other, up(index - k, size - k))
+
+    found = up(index, size)
+    if path:
+        raise Bad("path too long")
+    return found
 
 
 def root(leaves):
