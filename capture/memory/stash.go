@@ -22,11 +22,7 @@ func (s *stash) put(page uint64, data []byte) error {
 
 // drain writes everything kept.
 func (s *stash) drain() error {
-	for i, n := range s.pages {
-		if err := s.to.Page(n, s.data[i*format.PageSize:(i+1)*format.PageSize]); err != nil {
-			return err
-		}
-	}
+	err := s.to.Pages(s.pages, s.data)
 	s.pages, s.data = nil, nil
-	return nil
+	return err
 }

@@ -291,6 +291,24 @@ func TestProve(t *testing.T) {
 	require.Equal(t, exitVerification, xentape(t, "prove", "--check", proof).code)
 }
 
+func TestProvePage(t *testing.T) {
+	path, dir := tape(t)
+	proof := filepath.Join(dir, "p.json")
+	ok(t, "prove", path, "--snapshot", "1", "--page", "0x1", "-o", proof)
+	require.NoError(t, os.Remove(path), "the proof stands without the tape")
+	shown := lines(t, ok(t, "prove", "--check", proof))[0]
+	require.Equal(t, float64(1), shown["snapshot"])
+	require.Equal(t, float64(1), shown["page"])
+	require.Contains(t, shown, "state")
+	b, err := os.ReadFile(proof)
+	require.NoError(t, err)
+	b = bytes.Replace(b, []byte(`"page": 1`), []byte(`"page": 99999999`), 1)
+	require.NoError(t, os.WriteFile(proof, b, 0o644))
+	require.Equal(t, exitVerification, xentape(t, "prove", "--check", proof).code)
+	require.Equal(t, exitUsage, xentape(t, "prove", path, "--snapshot", "1").code)
+	require.Equal(t, exitUsage, xentape(t, "prove", path, "--snapshot", "1", "--page", "1", "--record", "1").code)
+}
+
 func TestAnalyzeIsDeterministic(t *testing.T) {
 	path, dir := tape(t)
 	local := time.Local
