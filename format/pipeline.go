@@ -94,6 +94,9 @@ var outBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // pack compresses, seals and lays out the chunk.
 func (k *packer) pack(d *draft) {
+	if d.key != nil {
+		defer d.key.done()
+	}
 	var bm bodyMeta
 	stored := d.plain
 	if d.meta != nil {

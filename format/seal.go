@@ -9,6 +9,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"reflect"
+	"sync"
 
 	"filippo.io/age"
 )
@@ -17,7 +19,12 @@ import (
 // nonce, its header and meta as additional data (SPEC.md §8).
 type epochKey struct {
 	epoch uint32
+	block cipher.Block
 	aead  cipher.AEAD
+
+	mu    sync.Mutex
+	users int // chunks that are still to be sealed with it
+	ended bool
 }
 
 const epochKeySize = 32
@@ -37,7 +44,43 @@ func newEpochKey(epoch uint32, secret []byte, tape [16]byte) (*epochKey, error) 
 	if err != nil {
 		return nil, fmt.Errorf("derive chunk key: %w", err)
 	}
-	return &epochKey{epoch: epoch, aead: a}, nil
+	return &epochKey{epoch: epoch, block: b, aead: a}, nil
+}
+
+// use tells that a chunk will be sealed with the key; done must follow.
+func (k *epochKey) use() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.users++
+}
+
+func (k *epochKey) done() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.users--
+	k.eraseUnused()
+}
+
+// end tells that no other chunk will use the key: with the last that does, it is
+// erased.
+func (k *epochKey) end() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ended = true
+	k.eraseUnused()
+}
+
+// eraseUnused overwrites the expanded keys, which the packages of the standard
+// library keep in structs of their own and give no method to clear.
+func (k *epochKey) eraseUnused() {
+	if !k.ended || k.users > 0 {
+		return
+	}
+	for _, v := range []any{k.block, k.aead} {
+		if p := reflect.ValueOf(v); p.Kind() == reflect.Pointer {
+			p.Elem().SetZero()
+		}
+	}
 }
 
 func chunkNonce(number uint64) []byte {
@@ -55,8 +98,8 @@ func (k *epochKey) open(h *chunkHead, stored []byte) ([]byte, error) {
 	return k.aead.Open(nil, chunkNonce(h.Number), stored, h.sealedAAD())
 }
 
-// sealer makes epochs. The key of an epoch is forgotten when the next begins:
-// the recording host cannot read its own past.
+// sealer makes epochs. The key of an epoch is erased when the epoch ends and its
+// last chunk is sealed: the recording host cannot read its own past.
 type sealer struct {
 	recipients []age.Recipient
 	rand       io.Reader
@@ -66,7 +109,12 @@ type sealer struct {
 }
 
 // rotate ends the epoch; the next chunk begins another.
-func (s *sealer) rotate() { s.current = nil }
+func (s *sealer) rotate() {
+	if s.current != nil {
+		s.current.end()
+		s.current = nil
+	}
+}
 
 // begin draws the next epoch's key and wraps it.
 func (s *sealer) begin() (*wrappedKey, error) {
@@ -137,4 +185,5 @@ func (w *Writer) sealDraft(d *draft) {
 		}
 	}
 	d.key = w.sealer.current
+	d.key.use()
 }

@@ -3,6 +3,7 @@ package format
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"testing"
 
 	"filippo.io/age"
@@ -87,7 +88,36 @@ func TestSealedTapeVerifiesWithoutKey(t *testing.T) {
 	}
 }
 
-// TestChunkMovedToAnotherPlace: sealed content is bound to its chunk.
+// TestEpochKeyIsErased: when an epoch has ended, and its last chunk is sealed,
+// nothing of its key is left in what the Writer keeps.
+func TestEpochKeyIsErased(t *testing.T) {
+	id, err := age.GenerateX25519Identity()
+	require.NoError(t, err)
+	var out bytes.Buffer
+	w, err := NewWriter(&out, WriterOptions{Recipients: []age.Recipient{id.Recipient()}, Workers: 2, CheckpointEvery: 1000})
+	require.NoError(t, err)
+	var past []*epochKey
+	for range 4 {
+		require.NoError(t, w.Write(&Mark{Text: "secret"}))
+		require.NoError(t, w.Flush())
+		k := w.sealer.current
+		require.False(t, reflect.ValueOf(k.aead).Elem().IsZero())
+		past = append(past, k)
+		require.NoError(t, w.Checkpoint())
+		require.NotSame(t, k, w.sealer.current)
+	}
+	require.NoError(t, w.Seal())
+	for i, k := range past {
+		require.Zero(t, k.users)
+		require.True(t, reflect.ValueOf(k.aead).Elem().IsZero(), "epoch %d", i+1)
+		require.True(t, reflect.ValueOf(k.block).Elem().IsZero(), "epoch %d", i+1)
+		require.Nil(t, w.sealer.current)
+	}
+	r := openBytes(t, out.Bytes(), ReaderOptions{Identities: []age.Identity{id}})
+	require.Len(t, collect(t, r, Query{}), 4, "what was sealed before can still be opened by who has the identity")
+}
+
+// TestSealedBodyIsBoundToItsHeader: sealed content is bound to its chunk.
 func TestSealedBodyIsBoundToItsHeader(t *testing.T) {
 	k, err := newEpochKey(1, bytes.Repeat([]byte{1}, epochKeySize), [16]byte{2})
 	require.NoError(t, err)
