@@ -29,13 +29,26 @@ func (r *Reader) load() error {
 		r.reset()
 		if string(magic[:]) != Magic {
 			r.damage = append(r.damage, &Damage{Kind: DamageMagic, Length: min(start, r.size), Detail: "the file does not begin as a tape does"})
-			start = 0
+			start = r.firstChunk()
 		}
 		if err := r.loadByScan(start); err != nil {
 			return err
 		}
 	}
 	return r.arrange()
+}
+
+// firstChunk is where the first chunk of a file with a damaged magic is looked for:
+// where it should be, or from the first byte on.
+func (r *Reader) firstChunk() int64 {
+	at := int64(len(Magic))
+	if r.size <= at {
+		return 0
+	}
+	if _, err := newScanner(r.src, r.size).readHead(at); err != nil {
+		return 0
+	}
+	return at
 }
 
 func (r *Reader) reset() {

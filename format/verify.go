@@ -180,11 +180,10 @@ func (v *VerifyReport) count(r *Reader) {
 
 // tree checks tree heads, signatures and the footer against the chunks.
 func (v *VerifyReport) tree(r *Reader, a *auditor, trusted [][]byte) {
-	chunks := r.chunks
-	if r.sealed && len(chunks) > 0 {
-		chunks = chunks[:len(chunks)-1]
+	log, whole := a.treeLog(r.chunks)
+	if n := len(log.leaves); r.sealed && whole && n > 0 {
+		log.leaves, log.numbers = log.leaves[:n-1], log.numbers[:n-1] // the footer itself
 	}
-	log, whole := a.treeLog(chunks)
 	sizes := map[uint64]bool{uint64(len(log.leaves)): true}
 	for _, c := range a.checkpoints {
 		sizes[c.cp.size] = true
