@@ -50,3 +50,33 @@ func TestLineCount(t *testing.T) {
 		}
 	}
 }
+
+// FuzzMultipart: how a body is cut into segments changes nothing of what is found
+// in it, and no part is longer than the body.
+func FuzzMultipart(f *testing.F) {
+	f.Add(multipartBody)
+	f.Add("--b\r\n\r\n")
+	f.Add("--b\n\nx\r\n--b--")
+	f.Add("--b\r\ncontent-type: multipart/x; boundary=b\r\n\r\n--b\r\n\r\n" + strings.Repeat("y", maxPartLine+10) + "\r\n--b--\r\n")
+	f.Fuzz(func(t *testing.T, body string) {
+		if len(body) > 16<<10 {
+			return
+		}
+		found := func(mss int) (all []string) {
+			got := map[*File]string{}
+			a := New(Options{Content: true, FileContent: func(f *File, _ uint64, b []byte) { got[f] += string(b) }})
+			request := fmt.Sprintf("POST / HTTP/1.1\r\nContent-Type: multipart/x; boundary=b\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+			feed(t, a, exchange(mss, []byte(request), []byte("HTTP/1.1 204 No Content\r\n\r\n")), nil)
+			require.NoError(t, a.Finish())
+			for f := range a.Files() {
+				require.LessOrEqual(t, len(got[f]), len(body))
+				all = append(all, fmt.Sprintf("%q %q %v %s", f.Filename, got[f], f.Complete, f.SHA256))
+			}
+			for h := range a.HTTP() {
+				all = append(all, fmt.Sprint(h.RequestBodyLen, len(h.OrigFUIDs), h.OrigMIMETypes))
+			}
+			return all
+		}
+		require.Equal(t, found(1460), found(7))
+	})
+}
