@@ -141,7 +141,10 @@ func (a *app) identify(c *conn, isOrig bool, b []byte) {
 	default:
 		d.prefix = append(d.prefix, b[:kept]...)
 	}
-	found := identify(c, a.dir[0].prefix, a.dir[1].prefix)
+	var found parser
+	if kept > 0 { // else there is nothing new to tell by
+		found = identify(c, a.dir[0].prefix, a.dir[1].prefix)
+	}
 	if found == nil {
 		a.tries++
 		if len(a.dir[0].prefix) >= prefixBytes && len(a.dir[1].prefix) >= prefixBytes ||
