@@ -70,13 +70,16 @@ func everyThread(call, a, b, c uintptr) error {
 	return nil
 }
 
-// dropCapabilities empties all sets, and the bounding set, so that no program that is
-// executed gets any.
+// dropCapabilities empties all sets, and the bounding set where that is allowed, so that
+// no program that is executed gets any.
 func dropCapabilities() error {
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
 		err := everyThread(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0)
 		if errors.Is(err, unix.EINVAL) {
 			break // this kernel has fewer
+		}
+		if errors.Is(err, unix.EPERM) {
+			break // without CAP_SETPCAP; no_new_privs keeps what is executed from gaining any
 		}
 		if err != nil {
 			return fmt.Errorf("bounding set: %w", err)
