@@ -25,7 +25,9 @@ func requireHost(t *testing.T, want *truth, h process.Host) {
 	require.Equal(t, moduleLines(want.Global["/proc/modules"]), mods)
 	paths := map[string]string{}
 	for _, m := range h.Mounts {
-		paths[m.Path] = m.FileSystem
+		if inode("mnt", m.NS) == text(want.Processes[0].NS.Mnt) { // those of init
+			paths[m.Path] = m.FileSystem
+		}
 	}
 	for path, fs := range map[string]string{"/": "rootfs", "/proc": "proc", "/sys": "sysfs", "/data": "tmpfs", "/tmp": "tmpfs"} {
 		require.Equal(t, fs, paths[path], path)

@@ -128,7 +128,7 @@ func TestHiddenModule(t *testing.T) {
 	const entry = 8 // of struct kobject: after its name
 	const kobj = 80 // of struct module: mkobj.kobj
 	images, _ := fixture(t, "deb12-6.1")
-	for _, all := range []bool{false, true} {
+	for i, all := range []bool{false, true, true} {
 		a := process.New(process.Options{})
 		require.NoError(t, a.Feed(images[0]))
 		h, ok := a.Host(1)
@@ -142,6 +142,10 @@ func TestHiddenModule(t *testing.T) {
 			hide.unlink(uint64(h.Modules[0].Address) + kobj + entry)
 			missing = append(missing, process.ModuleKset)
 		}
+		if i == 2 { // and the tree's node no longer says whose it is
+			hide.put(hide.k.At(uint64(h.Modules[0].Address), "module").Member("core_layout.mtn.mod"), 0)
+			missing = append(missing, process.ModuleTree)
+		}
 		a = process.New(process.Options{})
 		require.NoError(t, a.Feed(c))
 		require.Len(t, a.Findings(), 1)
@@ -151,6 +155,48 @@ func TestHiddenModule(t *testing.T) {
 		require.Equal(t, missing, f.Missing)
 		h, _ = a.Host(1)
 		require.Equal(t, process.Hidden, h.Modules[0].Grade)
+	}
+}
+
+// Found by nothing that lists tasks or searches for them, a process still has an
+// address space, and the kernel a list of these.
+func TestOwnerOfAddressSpace(t *testing.T) {
+	images, truths := fixture(t, "deb12-6.1")
+	c := hide(t, images[1], process.TaskList, process.PIDIndex, process.Children)
+	a := process.New(process.Options{})
+	require.NoError(t, a.Feed(c.Clone()))
+	h := newHider(t, c)
+	task := h.k.At(uint64(processNamed(t, a.At(2), "dropper").TaskAddress), "task_struct")
+	h.put(task.Member("sched_class"), 0)
+	require.NoError(t, task.Err())
+	a = process.New(process.Options{})
+	require.NoError(t, a.Feed(c))
+	requireEqual(t, truths[1], a.At(2))
+	p := processNamed(t, a.At(2), "dropper")
+	require.Equal(t, process.Hidden, p.Grade)
+	require.Equal(t, []process.View{process.AddrSpace}, p.Views)
+	require.Len(t, a.Findings(), 1)
+	require.Equal(t, []process.View{process.TaskList, process.PIDIndex, process.Children, process.Scan}, a.Findings()[0].Missing)
+}
+
+// The kernel puts a process on its lists one after the other, and takes it off
+// so: a machine that was stopped meanwhile has nothing to hide.
+func TestMakingAndLeaving(t *testing.T) {
+	images, _ := fixture(t, "deb12-6.1")
+	for member, value := range map[string]uint64{"exit_state": 0x10, "__state": 0x800} {
+		t.Run(member, func(t *testing.T) {
+			a := process.New(process.Options{})
+			require.NoError(t, a.Feed(images[1].Clone()))
+			p := processNamed(t, a.At(2), "dropper")
+			c := hide(t, images[1], process.TaskList, process.Children)
+			h := newHider(t, c)
+			at := h.k.At(uint64(p.TaskAddress), "task_struct").Member(member)
+			h.put(at, h.get(at)&^0xffffffff|value)
+			a = process.New(process.Options{})
+			require.NoError(t, a.Feed(c))
+			require.Empty(t, a.Findings())
+			require.Equal(t, process.Seen, processNamed(t, a.At(2), "dropper").Grade)
+		})
 	}
 }
 
