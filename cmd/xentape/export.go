@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/xentape/xentape/analyze/files"
+	"github.com/xentape/xentape/analyze/process"
 	"github.com/xentape/xentape/format"
 	"github.com/xentape/xentape/replay"
 	"github.com/xentape/xentape/replay/export"
@@ -74,7 +75,7 @@ func newExportMemory(t *terminal) *cobra.Command {
 				case "xen-core":
 					return export.XenCore(f, m)
 				case "elf":
-					return export.ELF(f, m, nil)
+					return export.ELF(f, m, kernelNote(m))
 				case "lime":
 					return export.LiME(f, m)
 				case "raw":
@@ -89,6 +90,20 @@ func newExportMemory(t *terminal) *cobra.Command {
 	c.Flags().StringVarP(&out, "output", "o", "", "the `file` to write")
 	keys.register(c)
 	return c
+}
+
+// kernelNote is the note by which drgn and crash know a Linux core for one, taken
+// from the guest's memory when the image did not come with it.
+func kernelNote(m replay.Memory) []export.Note {
+	const name = "VMCOREINFO"
+	if _, ok := m.Attachment("elf/note/" + name); ok {
+		return nil
+	}
+	text, ok := process.KernelNote(m)
+	if !ok {
+		return nil
+	}
+	return []export.Note{{Name: name, Desc: text}}
 }
 
 // memoryOf opens one snapshot of a tape, or an image another tool made.
