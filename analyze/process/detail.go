@@ -24,6 +24,7 @@ func (l *lister) process(e *entry) *Process {
 	p.empty()
 	p.evidence("task_struct", t.Addr, t.Phys)
 	l.credentials(p, t)
+	l.numbers(p, t)
 	l.threads(p, t)
 	t = l.living(p, t)
 	l.surroundings(p, t)
@@ -93,6 +94,9 @@ func (l *lister) threads(p *Process, t *objects.Task) {
 			p.incomplete("thread", err)
 			return
 		}
+		if a == t.Addr {
+			th.PID = p.PID
+		}
 		p.ThreadList = append(p.ThreadList, Thread{TID: th.PID, Comm: th.Comm, State: th.State, StartTime: th.Start, TaskAddress: Address(a)})
 	})
 	p.torn = err != nil
@@ -100,13 +104,21 @@ func (l *lister) threads(p *Process, t *objects.Task) {
 	slices.SortFunc(p.ThreadList, func(a, b Thread) int { return cmp.Compare(a.TID, b.TID) })
 }
 
-func (l *lister) surroundings(p *Process, t *objects.Task) {
+// numbers reads what each pid namespace calls the process. The first of them is
+// what /proc and kill go by, whatever the task structure says.
+func (l *lister) numbers(p *Process, t *objects.Task) {
 	nrs, err := l.v.Numbers(t)
 	p.incomplete("pid namespaces", err)
 	for _, n := range nrs {
 		p.NSPID = append(p.NSPID, n.NR)
 		p.Namespaces.PID = n.NS
 	}
+	if len(p.NSPID) > 0 {
+		p.PID = p.NSPID[0]
+	}
+}
+
+func (l *lister) surroundings(p *Process, t *objects.Task) {
 	n, err := l.v.Namespaces(t)
 	p.incomplete("namespaces", err)
 	p.Namespaces.Net, p.Namespaces.Mount, p.Namespaces.UTS = n.Net, n.Mount, n.UTS

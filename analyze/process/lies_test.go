@@ -179,6 +179,35 @@ func TestOwnerOfAddressSpace(t *testing.T) {
 	require.Equal(t, []process.View{process.TaskList, process.PIDIndex, process.Children, process.Scan}, a.Findings()[0].Missing)
 }
 
+// A process that was given the number of no process, in its own structure only,
+// keeps the number the kernel gave it.
+func TestAlteredPID(t *testing.T) {
+	images, truths := fixture(t, "deb12-6.1")
+	for _, fuzzy := range []bool{false, true} {
+		a := process.New(process.Options{})
+		require.NoError(t, a.Feed(images[1].Clone()))
+		p := processNamed(t, a.At(2), "dropper")
+		c := images[1].Clone()
+		c.Header.Info.Conditions.Paused, c.Header.Info.Conditions.Fuzzy = !fuzzy, fuzzy
+		h := newHider(t, c)
+		at := h.k.At(uint64(p.TaskAddress), "task_struct").Member("pid") // tgid follows
+		h.put(at, 0)
+		a = process.New(process.Options{})
+		require.NoError(t, a.Feed(c))
+		requireEqual(t, truths[1], a.At(2))
+		require.Len(t, a.Findings(), 1)
+		f := a.Findings()[0]
+		require.Equal(t, p.PID, f.PID)
+		kind, grade := "altered-pid", process.Hidden
+		if fuzzy {
+			kind, grade = "pid-mismatch", process.Inconsistent
+		}
+		require.Equal(t, kind, f.Kind)
+		require.Equal(t, grade, f.Grade)
+		require.Equal(t, grade, processNamed(t, a.At(2), "dropper").Grade)
+	}
+}
+
 // The kernel puts a process on its lists one after the other, and takes it off
 // so: a machine that was stopped meanwhile has nothing to hide.
 func TestMakingAndLeaving(t *testing.T) {

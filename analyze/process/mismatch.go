@@ -47,7 +47,7 @@ func (l *lister) links(p *Process) []Evidence {
 
 // Finding is something that should not be.
 type Finding struct {
-	Kind        string      `json:"kind"` // hidden-process, hidden-thread, hidden-module; view-mismatch, thread-mismatch, module-mismatch, task-count
+	Kind        string      `json:"kind"` // hidden-process, hidden-thread, hidden-module, altered-pid; view-mismatch, thread-mismatch, module-mismatch, pid-mismatch, task-count
 	Grade       Grade       `json:"grade"`
 	Summary     string      `json:"summary"`
 	PID         int         `json:"pid,omitempty"`
@@ -97,6 +97,7 @@ func (m *model) judge(s, prev *snapshot) {
 			}
 		}
 	}
+	m.judgeNumbers(s, prev)
 	m.judgeThreads(s, prev)
 	m.judgeModules(s, prev)
 	m.count(s)

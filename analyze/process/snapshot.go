@@ -24,6 +24,7 @@ type snapshot struct {
 	mismatch []mismatch
 	modules  []moduleMismatch
 	threads  []threadMismatch
+	altered  []alteredPID
 	host     *Host
 	problems []Problem
 }
@@ -146,7 +147,7 @@ func (l *lister) describe() {
 			case e.task.Leaving() && !e.views[TaskList] && !e.views[PIDIndex]:
 				// Taken off the lists, and still on its CPU for the last time.
 				l.residue = append(l.residue, e.task)
-			case e.task.Plausible() && e.task.PID != 0:
+			case e.task.Plausible():
 				done[e] = l.process(e)
 			}
 		}
@@ -164,6 +165,7 @@ func (l *lister) describe() {
 		}
 		l.s.procs = append(l.s.procs, p)
 		l.compare(p, e)
+		l.compareNumber(p, e)
 	}
 	l.s.problem("processes", unread(l.s.procs))
 }
