@@ -230,16 +230,17 @@ func (s *SnapshotWriter) cut() {
 	m.Part, m.Pack, m.Slots, m.Restated, m.Again, m.Final = s.part, p.id, uint32(len(p.bases)), s.restated, s.again, s.ended
 	s.part++
 	s.restated, s.again = s.restated+s.again, 0
-	s.w.store.versions.keepPack(p.id, p.whole, int64(cap(p.data)))
 	salt := chunkSalt(s.w.secret[:], s.w.number)
-	s.w.submit(&draft{
+	d := &draft{
 		head: chunkHead{Type: chunkPages}, plain: p.encode(salt[:]),
 		meta: func(_ []byte, b bodyMeta) []byte {
 			root := slotsRoot(salt, p.digests)
 			m.bodyMeta, m.Commit = b, &root
 			return m.append(nil)
 		},
-	})
+	}
+	s.w.submit(d)
+	s.w.store.versions.keepPack(p.id, p.whole, int64(cap(p.data)), d.done)
 }
 
 // End closes the image: its map is written, then the record that says under

@@ -4,14 +4,13 @@ import "container/list"
 
 // versionCache keeps the last content of pages, by stream and number, so that a
 // changed page can be stored as its difference. It is bounded; when it is full
-// what was stored first goes. Contents that a pack holds as they are stay in the
-// pack's buffer, which is then kept as one; contents that a pack holds as a
-// difference are kept one by one.
+// what was longest without a change goes. A content stays in the buffer of the
+// pack that it was first stored in, which is kept as one.
 type versionCache struct {
 	limit int64 // bytes
 	used  int64
 	last  map[versionKey]version
-	order list.List // of *versions, first stored first
+	order list.List // of *versions, longest without a change first
 }
 
 type versionKey struct {
@@ -22,14 +21,14 @@ type versionKey struct {
 type version struct {
 	loc  pageLoc
 	data []byte        // PageSize
-	at   *list.Element // of a content kept by itself
+	in   *list.Element // what it is forgotten with; nil: it lies in an open pack
 }
 
 // versions are contents that are forgotten together.
 type versions struct {
-	pack uint32 // whose buffer holds them; 0: one that is kept by itself
-	keys []versionKey
-	size int64
+	keys   []versionKey
+	size   int64
+	packed <-chan struct{} // closed when the buffer may be written to; nil: it may
 }
 
 func newVersionCache(size int64) *versionCache {
@@ -44,41 +43,47 @@ func (c *versionCache) get(k versionKey) (version, bool) {
 // put keeps a content that lies in an open pack's buffer at data; keepPack must
 // follow when the pack is cut.
 func (c *versionCache) put(k versionKey, data []byte, loc pageLoc) {
-	if c.limit <= 0 {
-		return
+	if c.limit > 0 {
+		c.last[k] = version{loc: loc, data: data}
 	}
-	if v := c.last[k]; v.at != nil {
-		c.used -= PageSize
-		c.order.Remove(v.at)
-	}
-	c.last[k] = version{loc: loc, data: data}
 }
 
-// putCopy keeps a copy of a content.
+// putCopy keeps a copy of a content: in the place of the one before, once that
+// has been compressed. Whether it waits for that or not must not show in the tape.
 func (c *versionCache) putCopy(k versionKey, data []byte, loc pageLoc) {
 	if c.limit <= 0 {
 		return
 	}
 	v := c.last[k]
-	if v.at != nil {
+	if v.in != nil {
+		if p := v.in.Value.(*versions).packed; p != nil {
+			<-p
+		}
 		copy(v.data, data)
-		c.order.MoveToBack(v.at)
-		c.last[k] = version{loc: loc, data: v.data, at: v.at}
+		c.order.MoveToBack(v.in)
+		v.loc = loc
+		c.last[k] = v
 		return
 	}
-	at := c.order.PushBack(&versions{keys: []versionKey{k}, size: PageSize})
-	c.last[k] = version{loc: loc, data: append([]byte(nil), data...), at: at}
+	in := c.order.PushBack(&versions{keys: []versionKey{k}, size: PageSize})
+	c.last[k] = version{loc: loc, data: append([]byte(nil), data...), in: in}
 	c.used += PageSize
 	c.shrink()
 }
 
 // keepPack takes over a cut pack's buffer: size bytes, with the contents put
 // under keys.
-func (c *versionCache) keepPack(pack uint32, keys []versionKey, size int64) {
+func (c *versionCache) keepPack(pack uint32, keys []versionKey, size int64, packed <-chan struct{}) {
 	if c.limit <= 0 || len(keys) == 0 {
 		return
 	}
-	c.order.PushBack(&versions{pack: pack, keys: keys, size: size})
+	in := c.order.PushBack(&versions{keys: keys, size: size, packed: packed})
+	for _, k := range keys {
+		if v := c.last[k]; v.in == nil && v.loc.pack == pack {
+			v.in = in
+			c.last[k] = v
+		}
+	}
 	c.used += size
 	c.shrink()
 }
@@ -89,7 +94,7 @@ func (c *versionCache) shrink() {
 		o := c.order.Remove(e).(*versions)
 		c.used -= o.size
 		for _, k := range o.keys {
-			if v := c.last[k]; v.at == e || (v.at == nil && v.loc.pack == o.pack) {
+			if c.last[k].in == e {
 				delete(c.last, k)
 			}
 		}
