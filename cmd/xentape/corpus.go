@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/xentape/xentape/corpus"
+	"github.com/xentape/xentape/corpus/synth"
 	"github.com/xentape/xentape/replay"
 )
 
@@ -171,6 +173,14 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 				return usagef("corpus add needs --from, --name, --origin and --licence: a case without them is of no use to others")
 			}
 			k.Dir = args[0]
+			if ext := filepath.Ext(from); ext == ".yaml" || ext == ".yml" {
+				made, err := makeTape(from)
+				if err != nil {
+					return err
+				}
+				defer os.RemoveAll(filepath.Dir(made))
+				from = made
+			}
 			if minimize {
 				return addMinimized(c.Context(), t, &keys, &k, from, findings)
 			}
@@ -185,7 +195,7 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&from, "from", "", "the `tape`; it is copied into the case")
+	f.StringVar(&from, "from", "", "the `tape`, which is copied into the case, or a scenario (.yaml) to make one of")
 	f.StringSliceVar(&outputs, "output", corpus.Outputs, "which outputs the case expects")
 	f.BoolVar(&minimize, "minimize", false, "keep of the tape only what the findings of --finding need")
 	f.StringArrayVar(&findings, "finding", nil, "with --minimize: `OUTPUT[:TEXT]`, the lines of an output with a text in them (default: every finding of the story)")
@@ -247,4 +257,25 @@ func tracePages(keys *keyFlags) corpus.Trace {
 		_, err = engine.Run(nil)
 		return err
 	}
+}
+
+// makeTape makes the tape of a scenario in a folder of its own.
+func makeTape(scenario string) (string, error) {
+	s, err := synth.Load(scenario)
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp("", "xentape-corpus")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "tape.xtape")
+	f, err := os.Create(path)
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
+	}
+	if err := errors.Join(s.Write(f), f.Close()); err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
+	}
+	return path, nil
 }

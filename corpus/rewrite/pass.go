@@ -16,8 +16,11 @@ type pass struct {
 	keep Keep
 	open map[uint32]*format.SnapshotWriter // by their old ids
 	ids  map[uint32]uint32                 // old id → new; 0 = left out
-	gaps map[format.StreamID]*format.Gap
-	last int64 // the latest time seen
+	// stays holds, by their old ids, the pages of images that are on the new tape
+	// where not all are.
+	stays map[uint32]map[uint64]bool
+	gaps  map[format.StreamID]*format.Gap
+	last  int64 // the latest time seen
 }
 
 // put writes one record, and what belongs to it.
@@ -148,15 +151,25 @@ func (p *pass) end(rec *format.SnapshotEnd) error {
 // pages writes what a snapshot holds, and returns how many of its pages were left
 // out. Where all are kept, of a snapshot with a parent only those that may differ are
 // looked at; the writer stores nothing for a page that is as in the parent.
+//
+// A page that is kept in the parent and has not changed since costs nothing and
+// stays: an analyzer that follows what changed does not read it twice.
 func (p *pass) pages(id uint32) (left uint64, err error) {
 	s, err := p.r.Snapshot(id)
 	if err != nil {
 		return 0, err
 	}
-	todo := []format.Extent{{Start: 0, Count: s.Info().Begin.Pages}}
-	if changed, known := s.Changed(); known && p.keep.Page == nil && p.ids[s.Info().Begin.Parent] != 0 {
-		todo = changed
+	begin := s.Info().Begin
+	todo := []format.Extent{{Start: 0, Count: begin.Pages}}
+	before := p.stays[begin.Parent] // nil where the parent was left out
+	if changed, known := s.Changed(); known && before != nil {
+		if p.keep.Page == nil {
+			todo = changed
+		}
+		before = without(before, changed)
 	}
+	stays := map[uint64]bool{}
+	p.stays[id] = stays
 	w := p.open[id]
 	page := make([]byte, format.PageSize)
 	for _, e := range todo {
@@ -166,10 +179,11 @@ func (p *pass) pages(id uint32) (left uint64, err error) {
 				return left, err
 			}
 			switch {
-			case st == format.PageData && p.keep.Page != nil && !p.keep.Page(id, n):
+			case st == format.PageData && p.keep.Page != nil && !before[n] && !p.keep.Page(id, n):
 				left++
 				err = w.State(format.Extent{Start: n, Count: 1}, format.PageMissing)
 			case st == format.PageData || st == format.PageZero:
+				stays[n] = st == format.PageData && p.keep.Page != nil
 				err = w.Page(n, page)
 			default:
 				err = w.State(format.Extent{Start: n, Count: 1}, st)
@@ -180,4 +194,15 @@ func (p *pass) pages(id uint32) (left uint64, err error) {
 		}
 	}
 	return left, nil
+}
+
+// without returns the pages of a set that are not in some extents.
+func without(pages map[uint64]bool, es []format.Extent) map[uint64]bool {
+	out := maps.Clone(pages)
+	for _, e := range es {
+		for n := e.Start; n < e.Start+e.Count; n++ {
+			delete(out, n)
+		}
+	}
+	return out
 }

@@ -40,7 +40,7 @@ func Tape(r *format.Reader, w io.Writer, o Options) error {
 	if err != nil {
 		return err
 	}
-	p := &pass{r: r, w: out, keep: o.Keep, open: map[uint32]*format.SnapshotWriter{}, ids: map[uint32]uint32{}, gaps: map[format.StreamID]*format.Gap{}}
+	p := &pass{r: r, w: out, keep: o.Keep, open: map[uint32]*format.SnapshotWriter{}, ids: map[uint32]uint32{}, stays: map[uint32]map[uint64]bool{}, gaps: map[format.StreamID]*format.Gap{}}
 	for rec, err := range r.Records(format.Query{}) {
 		if err != nil {
 			return err
