@@ -38,7 +38,7 @@ type Minimizer struct {
 	Analyze  Analyze
 	Trace    Trace
 	Wanted   []Wanted
-	Tries    int                          // analyses it may take; 0 = 60
+	Tries    int                          // analyses it may take; 0 = 150
 	Progress func(tries int, what string) // may be nil
 }
 
@@ -59,7 +59,7 @@ func (m *Minimizer) Run(ctx context.Context, from, to string) (*Minimized, error
 	defer os.RemoveAll(dir)
 	s := &search{m: m, ctx: ctx, from: from, work: filepath.Join(dir, "tape.xtape"), tries: m.Tries}
 	if s.tries == 0 {
-		s.tries = 60
+		s.tries = 150
 	}
 	if err := s.look(); err != nil {
 		return nil, err

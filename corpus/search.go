@@ -1,6 +1,7 @@
 package corpus
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -43,6 +44,9 @@ func (k kept) keep() rewrite.Keep {
 	}
 }
 
+// often is a number of reads at which a page is left alone.
+const often = 5
+
 // search is one run of a Minimizer.
 type search struct {
 	m          *Minimizer
@@ -57,7 +61,7 @@ type search struct {
 	streams map[format.StreamID][]uint64 // records that can go, by stream
 	packets map[uint64]bool
 	images  []format.SnapshotInfo
-	once    []pageID // pages read a single time: looked through, rather than followed to
+	reads   map[int][]pageID // the pages by how often they are read, up to often
 }
 
 // look learns what the tape holds, which findings are wanted, and what is read.
@@ -83,21 +87,18 @@ func (s *search) look() (err error) {
 	if err != nil {
 		return err
 	}
+	s.reads = map[int][]pageID{}
 	for id, n := range reads {
 		s.kept.pages[id] = true
-		if n == 1 {
-			s.once = append(s.once, id)
+		if n = min(n, often); n < often {
+			s.reads[n] = append(s.reads[n], id)
 		}
 	}
-	slices.SortFunc(s.once, func(a, b pageID) int {
-		if a.snapshot != b.snapshot {
-			return int(a.snapshot) - int(b.snapshot)
-		}
-		if a.page < b.page {
-			return -1
-		}
-		return 1
-	})
+	for _, pages := range s.reads {
+		slices.SortFunc(pages, func(a, b pageID) int {
+			return cmp.Or(cmp.Compare(a.snapshot, b.snapshot), cmp.Compare(a.page, b.page))
+		})
+	}
 	return nil
 }
 
@@ -167,8 +168,15 @@ func (s *search) reduce() error {
 			return err
 		}
 	}
-	once := slices.DeleteFunc(slices.Clone(s.once), func(p pageID) bool { return !s.kept.snapshots[p.snapshot] })
-	return pieces(s, "pages", once, 1+len(once)/64, func(k kept, p pageID) { delete(k.pages, p) })
+	// What is read often was followed to, what is read once or twice only looked
+	// through: the rarer first.
+	for _, c := range slices.Sorted(maps.Keys(s.reads)) {
+		pages := slices.DeleteFunc(slices.Clone(s.reads[c]), func(p pageID) bool { return !s.kept.snapshots[p.snapshot] })
+		if err := pieces(s, fmt.Sprintf("pages read %d times", c), pages, 1+len(pages)/32, func(k kept, p pageID) { delete(k.pages, p) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pieces tries to do without all units, then without each half of them, and so on

@@ -14,7 +14,6 @@ type source struct {
 	r      *format.Reader
 	stream format.StreamID // in the new tape; 0 until its first snapshot
 	last   uint32          // the snapshot written before, in the new tape
-	from   format.StreamID // in the recorded tape
 }
 
 // memory puts a snapshot of a recorded tape on this one: its frames, its
