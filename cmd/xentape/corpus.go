@@ -165,6 +165,7 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 	var from string
 	var outputs, findings []string
 	var minimize bool
+	var tries int
 	c := &cobra.Command{
 		Use: "add DIR", Short: "Make a case of a tape and of what the analyzers say of it now", Args: nargs(1, 1),
 		Example: "  xentape corpus add --name web-intrusion --from incident.xtape --origin 'lab, scenario web' --licence CC0-1.0 corpus/web-intrusion",
@@ -182,7 +183,7 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 				from = made
 			}
 			if minimize {
-				return addMinimized(c.Context(), t, &keys, &k, from, findings)
+				return addMinimized(c.Context(), t, &keys, &k, from, findings, tries)
 			}
 			if len(findings) > 0 {
 				return usagef("--finding goes with --minimize")
@@ -199,6 +200,7 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 	f.StringSliceVar(&outputs, "output", corpus.Outputs, "which outputs the case expects")
 	f.BoolVar(&minimize, "minimize", false, "keep of the tape only what the findings of --finding need")
 	f.StringArrayVar(&findings, "finding", nil, "with --minimize: `OUTPUT[:TEXT]`, the lines of an output with a text in them (default: every finding of the story)")
+	f.IntVar(&tries, "tries", 150, "with --minimize: how often it may analyze the tape")
 	f.StringVar(&k.Name, "name", "", "name of the case")
 	f.StringVar(&k.Summary, "summary", "", "one line on what happens in it")
 	f.StringVar(&k.Origin, "origin", "", "where the recording comes from")
@@ -213,11 +215,11 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 }
 
 // addMinimized makes a case of what some findings need of a tape.
-func addMinimized(ctx context.Context, t *terminal, keys *keyFlags, k *corpus.Case, from string, findings []string) error {
+func addMinimized(ctx context.Context, t *terminal, keys *keyFlags, k *corpus.Case, from string, findings []string, tries int) error {
 	if len(findings) == 0 {
 		findings = []string{"story"}
 	}
-	m := &corpus.Minimizer{Analyze: analyzeOutputs(keys), Trace: tracePages(keys), Progress: func(n int, what string) {
+	m := &corpus.Minimizer{Analyze: analyzeOutputs(keys), Trace: tracePages(keys), Tries: tries, Progress: func(n int, what string) {
 		t.progress("try %d: without %s", n, what)
 	}}
 	for _, s := range findings {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/xentape/xentape/capture/foreign"
 	"github.com/xentape/xentape/format"
 )
 
@@ -50,4 +51,77 @@ func TestMemoryRoundTrip(t *testing.T) {
 		}
 		require.Contains(t, r.err, "tells holes from zeros nowhere", "the loss is said")
 	}
+}
+
+// TestWritesRoundTrip: a log a kernel wrote becomes a tape and comes out as a log that
+// replays to the same disk and, read again, has the same requests at the same times.
+func TestWritesRoundTrip(t *testing.T) {
+	path, dir := tape(t)
+	log := filepath.Join(dir, "out.log")
+	ok(t, "export", "writes", path, "xvda", "-o", log)
+	base, err := os.ReadFile(filepath.Join(dir, "base.img"))
+	require.NoError(t, err)
+	want := bytes.Clone(base)
+	replayLog(t, filepath.Join(dir, "log"), want)
+	replayLog(t, log, base)
+	require.True(t, bytes.Equal(want, base), "both logs make the same disk")
+
+	one, two := requests(t, filepath.Join(dir, "log")), requests(t, log)
+	require.NotEmpty(t, one)
+	require.Equal(t, len(one), len(two))
+	for i := range one {
+		require.Equal(t, one[i], two[i], "entry %d", i+1)
+	}
+}
+
+// requests reads a log.
+func requests(t *testing.T, path string) (all []format.Record) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	l, err := foreign.OpenLogWrites(bytes.NewReader(b), int64(len(b)), path)
+	require.NoError(t, err)
+	for r, err := range l.Records() {
+		require.NoError(t, err)
+		all = append(all, r)
+	}
+	return all
+}
+
+// TestCapturesRoundTrip: packets of a pcap and of a pcapng come out as they went in:
+// bytes, times, lengths, link type.
+func TestCapturesRoundTrip(t *testing.T) {
+	_, dir := tape(t)
+	first := filepath.Join(dir, "first.pcapng")
+	again := filepath.Join(dir, "again.pcapng")
+	in := filepath.Join(dir, "dns.pcap")
+	var took [][]format.Packet
+	for _, step := range [][2]string{{in, first}, {first, again}} {
+		tape := step[1] + ".xtape"
+		ok(t, "import", "--packets", "vif0="+step[0], "-o", tape)
+		ok(t, "export", "packets", tape, "-o", step[1])
+		took = append(took, packets(t, step[0]), packets(t, step[1]))
+	}
+	require.NotEmpty(t, took[0])
+	for _, other := range took[1:] {
+		require.Equal(t, took[0], other)
+	}
+}
+
+// packets reads a capture; what a pcap cannot say, the direction, is left out.
+func packets(t *testing.T, path string) (all []format.Packet) {
+	t.Helper()
+	f, err := os.Open(path)
+	require.NoError(t, err)
+	defer f.Close()
+	p, err := foreign.OpenPackets(f, path)
+	require.NoError(t, err)
+	for q, err := range p.All() {
+		require.NoError(t, err)
+		k := *q
+		k.Direction, k.Comment, k.Stamp = 0, "", format.Stamp{Time: q.Time}
+		k.Data = bytes.Clone(q.Data)
+		all = append(all, k)
+	}
+	return all
 }

@@ -28,10 +28,10 @@ exit status 3.` + "\n" + exitStatusHelp,
   xentape export packets incident.xtape -o incident.pcapng`,
 		Args: nargs(1, -1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return usagef("export has no view %q: want memory, disk or packets", args[0])
+			return usagef("export has no view %q: want memory, disk, writes or packets", args[0])
 		},
 	}
-	c.AddCommand(newExportMemory(t), newExportDisk(t), newExportPackets(t))
+	c.AddCommand(newExportMemory(t), newExportDisk(t), newExportWrites(t), newExportPackets(t))
 	return c
 }
 
