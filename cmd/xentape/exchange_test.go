@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -122,6 +123,54 @@ func packets(t *testing.T, path string) (all []format.Packet) {
 		k.Direction, k.Comment, k.Stamp = 0, "", format.Stamp{Time: q.Time}
 		k.Data = bytes.Clone(q.Data)
 		all = append(all, k)
+	}
+	return all
+}
+
+// TestRealGuestsMemoryRoundTrips: a snapshot of the shipped recording, of a PV guest,
+// goes out as a Xen core, becomes a tape again, and holds the same processes. LiME has
+// no place for what translates a PV guest's addresses: its frames are the same, and
+// the loss is said.
+func TestRealGuestsMemoryRoundTrips(t *testing.T) {
+	dir := t.TempDir()
+	recorded := shipped + "/web-intrusion/tape.xtape"
+	core, again, lime := filepath.Join(dir, "guest.core"), filepath.Join(dir, "again.xtape"), filepath.Join(dir, "guest.lime")
+	ok(t, "export", "memory", recorded, "--at", "#2", "--format", "xen-core", "-o", core)
+	ok(t, "import", "--paused", "--memory", core+"@2026-11-22T23:19:50Z", "-o", again)
+	want, got := processes(t, "--at", "#2", recorded), processes(t, again)
+	require.NotEmpty(t, want)
+	require.Equal(t, want, got)
+
+	r := xentape(t, "export", "memory", recorded, "--at", "#2", "--format", "lime", "-o", lime)
+	require.Equal(t, exitDone, r.code, r.err)
+	require.Contains(t, r.err, "xen/p2m")
+	a, done, err := memoryOf(&keyFlags{}, recorded, "#2")
+	require.NoError(t, err)
+	defer done()
+	b, closer, err := openMemory(lime, false)
+	require.NoError(t, err)
+	defer closer.Close()
+	x, y := make([]byte, format.PageSize), make([]byte, format.PageSize)
+	for _, e := range a.Extents() {
+		for n := e.Start; n < e.Start+e.Count; n++ {
+			_, err := a.ReadPage(n, x)
+			require.NoError(t, err)
+			_, err = b.ReadPage(n, y)
+			require.NoError(t, err)
+			if !bytes.Equal(x, y) {
+				t.Fatalf("frame %d differs", n)
+			}
+		}
+	}
+}
+
+// processes lists what ps says of each process, but for when it was seen.
+func processes(t *testing.T, args ...string) (all []string) {
+	t.Helper()
+	for _, p := range lines(t, ok(t, append([]string{"ps", "--json"}, args...)...)) {
+		if p["summary"] == nil {
+			all = append(all, fmt.Sprint(p["pid"], p["ppid"], p["comm"], p["args"], p["exe"], p["cwd"], p["uid"], p["task_address"], p["grade"]))
+		}
 	}
 	return all
 }
