@@ -26,9 +26,9 @@ func Add(ctx context.Context, c *Case, from string, outputs []string, analyze An
 }
 
 // AddMinimized makes a case as Add does, of the tape that m makes of the one at from.
-// It expects the outputs that hold the findings kept; c names those.
-func AddMinimized(ctx context.Context, c *Case, from string, m *Minimizer) (r *Minimized, err error) {
-	var outputs []string
+// It expects these outputs, and those that hold the findings kept; c names those.
+func AddMinimized(ctx context.Context, c *Case, from string, outputs []string, m *Minimizer) (r *Minimized, err error) {
+	outputs = slices.Clone(outputs)
 	for _, w := range m.Wanted {
 		if !slices.Contains(outputs, w.Output) {
 			outputs = append(outputs, w.Output)

@@ -116,7 +116,7 @@ func TestMinimizeKeepsWhatTheFindingNeeds(t *testing.T) {
 	from := filepath.Join(dir, "whole.xtape")
 	writeRecording(t, from)
 	c := &Case{Name: "small", Dir: filepath.Join(dir, "small")}
-	r, err := AddMinimized(context.Background(), c, from, minimizer(Wanted{"story", "secret"}, Wanted{"story", "hidden"}))
+	r, err := AddMinimized(context.Background(), c, from, nil, minimizer(Wanted{"story", "secret"}, Wanted{"story", "hidden"}))
 	require.NoError(t, err)
 	require.Equal(t, 2, r.Findings)
 	require.LessOrEqual(t, r.PacketsKept, 5, "of 100")

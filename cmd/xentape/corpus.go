@@ -183,7 +183,11 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 				from = made
 			}
 			if minimize {
-				return addMinimized(c.Context(), t, &keys, &k, from, findings, tries)
+				more := outputs
+				if !c.Flags().Changed("output") {
+					more = nil
+				}
+				return addMinimized(c.Context(), t, &keys, &k, from, more, findings, tries)
 			}
 			if len(findings) > 0 {
 				return usagef("--finding goes with --minimize")
@@ -197,7 +201,7 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&from, "from", "", "the `tape`, which is copied into the case, or a scenario (.yaml) to make one of")
-	f.StringSliceVar(&outputs, "output", corpus.Outputs, "which outputs the case expects")
+	f.StringSliceVar(&outputs, "output", corpus.Outputs, "which outputs the case expects; with --minimize, those of its findings and these")
 	f.BoolVar(&minimize, "minimize", false, "keep of the tape only what the findings of --finding need")
 	f.StringArrayVar(&findings, "finding", nil, "with --minimize: `OUTPUT[:TEXT]`, the lines of an output with a text in them (default: every finding of the story)")
 	f.IntVar(&tries, "tries", 150, "with --minimize: how often it may analyze the tape")
@@ -215,7 +219,7 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 }
 
 // addMinimized makes a case of what some findings need of a tape.
-func addMinimized(ctx context.Context, t *terminal, keys *keyFlags, k *corpus.Case, from string, findings []string, tries int) error {
+func addMinimized(ctx context.Context, t *terminal, keys *keyFlags, k *corpus.Case, from string, outputs, findings []string, tries int) error {
 	if len(findings) == 0 {
 		findings = []string{"story"}
 	}
@@ -229,7 +233,7 @@ func addMinimized(ctx context.Context, t *terminal, keys *keyFlags, k *corpus.Ca
 		}
 		m.Wanted = append(m.Wanted, w)
 	}
-	r, err := corpus.AddMinimized(ctx, k, from, m)
+	r, err := corpus.AddMinimized(ctx, k, from, outputs, m)
 	t.clearProgress()
 	if err != nil {
 		return err
