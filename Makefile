@@ -3,6 +3,7 @@ GO      ?= go
 BIN     := bin
 LDFLAGS := -s -w
 FUZZTIME ?= 400x
+CORPUS   ?= $(HOME)/.cache/xentape/corpus-full
 
 .PHONY: help all build demo test deps check race unit fuzz fuzz-smoke cross bench lab lab-test corpus-full generate install clean
 
@@ -54,6 +55,9 @@ lab: build ## boot a real Xen host under emulation, with guests
 
 lab-test: build ## record a real guest's incident and compare with its own record
 	@corpus/lab/test
+
+corpus-full: build ## record the lab's whole matrix into CORPUS (resumes what was interrupted; hours)
+	@corpus/lab/matrix $(CORPUS)
 
 generate: ## regenerate what is generated and committed (BPF object, vectors)
 	$(GO) generate ./...
