@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
@@ -32,7 +33,8 @@ type Trace func(ctx context.Context, tape string, onPage func(snapshot uint32, p
 
 // Minimizer reduces a tape to what some findings need. It removes what no analyzer
 // reads, then, piece by piece, what can go without a wanted finding going with it; it
-// does not claim that nothing smaller exists. The same tape and findings give the
+// does not claim that nothing smaller exists. Nor may a finding appear that the whole
+// tape does not give: what is missing must not look like evidence. The same tape and findings give the
 // same bytes.
 type Minimizer struct {
 	Analyze  Analyze
@@ -84,38 +86,48 @@ func (m *Minimizer) Run(ctx context.Context, from, to string) (*Minimized, error
 	return r, nil
 }
 
-// findings counts, by what names them to a reader, those of a tape that are wanted.
-// Their evidence is not compared: record numbers change when records go.
-func (m *Minimizer) findings(ctx context.Context, tape string) (map[string]int, error) {
+// findings counts, by what names them to a reader, those of a tape that are wanted,
+// and, in others, the story's findings that are not. Their evidence is not compared:
+// record numbers change when records go.
+func (m *Minimizer) findings(ctx context.Context, tape string) (wanted, others map[string]int, err error) {
 	var outputs []string
-	seen := map[string]bool{}
 	for _, w := range m.Wanted {
-		if !seen[w.Output] {
-			outputs, seen[w.Output] = append(outputs, w.Output), true
+		if !slices.Contains(outputs, w.Output) {
+			outputs = append(outputs, w.Output)
 		}
 	}
 	got, err := m.Analyze(ctx, tape, outputs)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	keys := map[string]int{}
-	for _, w := range m.Wanted {
-		n := 0
-		lines, err := parse(w.Output, got[w.Output])
+	wanted, others = map[string]int{}, map[string]int{}
+	found := map[Wanted]bool{}
+	for _, output := range outputs {
+		lines, err := parse(output, got[output])
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, f := range lines {
-			if f.is(w) {
-				keys[w.Output+" "+name(w.Output, f)]++
-				n++
+			key, is := output+" "+name(output, f), false
+			for _, w := range m.Wanted {
+				if w.Output == output && f.is(w) {
+					is, found[w] = true, true
+				}
+			}
+			switch {
+			case is:
+				wanted[key]++
+			case output == "story" && f.is(Wanted{Output: "story"}):
+				others[key]++
 			}
 		}
-		if n == 0 {
-			keys[fmt.Sprintf("nothing of %s:%s", w.Output, w.Text)]++
+	}
+	for _, w := range m.Wanted {
+		if !found[w] {
+			wanted[fmt.Sprintf("nothing of %s:%s", w.Output, w.Text)]++
 		}
 	}
-	return keys, nil
+	return wanted, others, nil
 }
 
 func (f finding) is(w Wanted) bool {

@@ -178,3 +178,23 @@ func TestMinimizeRefusesWhatIsNotThere(t *testing.T) {
 	_, err = ParseWanted("processes")
 	require.Error(t, err)
 }
+
+// TestMinimizeInventsNothing: an analyzer that takes a missing page for evidence makes
+// that page stay.
+func TestMinimizeInventsNothing(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "whole.xtape"), filepath.Join(dir, "small.xtape")
+	writeRecording(t, from)
+	m := minimizer(Wanted{"story", "secret"})
+	sound := m.Analyze
+	m.Analyze = func(ctx context.Context, tape string, outputs []string) (map[string][]byte, error) {
+		got, err := sound(ctx, tape, outputs)
+		if err == nil && !bytes.Contains(got["story"], []byte("hidden")) {
+			got["story"] = append(got["story"], []byte(`{"kind":"finding","time":"t","summary":"a page is gone","rule":"gone"}`+"\n")...)
+		}
+		return got, err
+	}
+	r, err := m.Run(context.Background(), from, to)
+	require.NoError(t, err)
+	require.NotZero(t, r.PagesKept)
+}

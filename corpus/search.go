@@ -55,6 +55,7 @@ type search struct {
 	tries      int // left
 	taken      int
 	keys       map[string]int // the wanted findings
+	others     map[string]int // the rest of the story's
 	kept       kept
 	all        Minimized // what the tape has
 
@@ -66,7 +67,7 @@ type search struct {
 
 // look learns what the tape holds, which findings are wanted, and what is read.
 func (s *search) look() (err error) {
-	if s.keys, err = s.m.findings(s.ctx, s.from); err != nil {
+	if s.keys, s.others, err = s.m.findings(s.ctx, s.from); err != nil {
 		return err
 	}
 	for k := range s.keys {
@@ -226,19 +227,20 @@ func (s *search) without(what string, drop func(kept)) (bool, error) {
 	return ok, err
 }
 
-// holds reports whether a tape shows every wanted finding. A tape that cannot be
-// analyzed does not; only the context's end is an error.
+// holds reports whether a tape shows every wanted finding, and none that the whole
+// tape does not give. A tape that cannot be analyzed does not; only the context's end
+// is an error.
 func (s *search) holds(tape string) (bool, error) {
-	got, err := s.m.findings(s.ctx, tape)
+	got, others, err := s.m.findings(s.ctx, tape)
 	if err != nil {
 		return false, s.ctx.Err()
 	}
-	for k, n := range s.keys {
-		if got[k] != n {
+	for k, n := range others {
+		if n > s.others[k] {
 			return false, nil
 		}
 	}
-	return true, nil
+	return maps.Equal(got, s.keys), nil
 }
 
 // count says what is kept of what there was.
