@@ -2,6 +2,7 @@ package files
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 )
 
@@ -12,10 +13,26 @@ type histogram struct {
 }
 
 func (h *histogram) add(b []byte) {
-	for _, c := range b {
-		h.count[c]++
-	}
 	h.total += uint64(len(b))
+	// Four tables, so that equal neighbours need not wait for each other's sum.
+	var t [4][256]uint32
+	for ; len(b) >= 8; b = b[8:] {
+		v := binary.LittleEndian.Uint64(b)
+		t[0][byte(v)]++
+		t[1][byte(v>>8)]++
+		t[2][byte(v>>16)]++
+		t[3][byte(v>>24)]++
+		t[0][byte(v>>32)]++
+		t[1][byte(v>>40)]++
+		t[2][byte(v>>48)]++
+		t[3][byte(v>>56)]++
+	}
+	for _, c := range b {
+		t[0][c]++
+	}
+	for i := range h.count {
+		h.count[i] += uint64(t[0][i]) + uint64(t[1][i]) + uint64(t[2][i]) + uint64(t[3][i])
+	}
 }
 
 // entropy is Shannon's, in bits per byte: 0 for one value, 8 for noise. It is

@@ -69,6 +69,7 @@ type followed struct {
 	a        *files.Analyzer
 	complete bool
 	history  *files.History
+	written  scratch
 }
 
 // feed hands a record on.
@@ -111,7 +112,7 @@ func (s *diskSource) follow(ctx context.Context, t *terminal, tape *replay.Tape,
 		if err != nil {
 			return err
 		}
-		if err := done(f); err != nil {
+		if err := errors.Join(done(f), f.written.Close()); err != nil {
 			return err
 		}
 	}
@@ -126,12 +127,13 @@ func (s *diskSource) followDisk(ctx context.Context, t *terminal, tape *replay.T
 	if d.Base == nil {
 		t.warnf("%s: no base image of %s is on the tape: paths and old content are unknown where the disk was not written", tape.Name, d.Def.Name)
 	}
-	o.Disk = d.Def.Name
+	f := &followed{name: d.Def.Name, complete: d.Base != nil}
+	o.Disk, o.Scratch = d.Def.Name, &f.written
 	a, err := files.New(d.Def.Size, base, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", tape.Name, err)
 	}
-	f := &followed{name: d.Def.Name, a: a, complete: d.Base != nil}
+	f.a = a
 	if d.Info != nil && d.Info.End == nil {
 		t.warnf("%s: the base image of %s was never finished: paths and old content are unknown where it ends", tape.Name, d.Def.Name)
 		f.complete = false
@@ -257,12 +259,13 @@ func (s *diskSource) followLog(ctx context.Context, t *terminal, at string, o fi
 	if size == 0 {
 		return nil, usagef("--base is needed with --writes: a log does not say how large its disk is")
 	}
-	o.Disk = disk
+	f := &followed{name: disk, complete: true}
+	o.Disk, o.Scratch = disk, &f.written
 	a, err := files.New(size, base, o)
 	if err != nil {
 		return nil, err
 	}
-	f := &followed{name: o.Disk, a: a, complete: true}
+	f.a = a
 	if err := s.drain(f); err != nil {
 		return nil, err
 	}

@@ -194,7 +194,7 @@ func settle(ctx context.Context, t *terminal, f *os.File, tape *replay.Tape, d *
 			_, err = f.WriteAt(data, int64(off))
 		}
 	})
-	return err
+	return errors.Join(err, followed.written.Close())
 }
 
 func newExportPackets(t *terminal) *cobra.Command {
