@@ -132,12 +132,20 @@ func (c *classifier) times(change *fs.InodeChange) {
 		c.add(e)
 		return
 	}
-	if n.Type == fs.TypeFile && n.MTime != o.MTime && c.data[change.ID] == nil && !change.Content {
+	if n.Type == fs.TypeFile && n.MTime != o.MTime && c.data[change.ID] == nil && !change.Content && !c.v.arrived(n) {
 		c.v.awaited[change.ID] = awaited{attr: n, stamp: c.tx.Last, tx: c.tx.Number}
 	}
 	if n.Type == fs.TypeDir && n.MTime != o.MTime && !c.named[change.ID] {
 		c.v.a.findings.transient(c.v, change, c.tx)
 	}
+}
+
+// arrived reports whether the content that moved a file's mtime is there already:
+// on xfs it can be, before the log says that the inode changed. It was then
+// recorded after the guest dated it.
+func (v *volumeState) arrived(a fs.Attr) bool {
+	at, ok := v.wrote[a.ID]
+	return ok && at.Known() && at >= Time(a.MTime-tick)
 }
 
 // stamped: a file whose modification time lies before its birth in the very
@@ -158,4 +166,5 @@ func (v *volumeState) forget(id fs.ID) {
 	delete(v.hashes, id)
 	delete(v.nameless, id)
 	delete(v.held, id)
+	delete(v.wrote, id)
 }

@@ -126,7 +126,9 @@ func (c *classifier) contents() {
 		}
 	}
 	for i := range c.tx.Data {
-		delete(c.v.awaited, c.tx.Data[i].ID)
+		d := &c.tx.Data[i]
+		delete(c.v.awaited, d.ID)
+		c.v.wrote[d.ID] = c.v.a.clock.wall(d.Last.Time)
 	}
 }
 

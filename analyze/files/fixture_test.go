@@ -109,7 +109,7 @@ func caused(e Event, ops []sysop) bool {
 // TestEveryEventHasACause: precision. Each event of the fixtures is explained by
 // a system call that began before the interval ends.
 func TestEveryEventHasACause(t *testing.T) {
-	for _, name := range []string{"ext4", "ext3", "nojournal", "fc"} {
+	for _, name := range []string{"ext4", "ext3", "nojournal", "fc", "xfs", "btrfs"} {
 		t.Run(name, func(t *testing.T) {
 			dir := unpack(t, name)
 			_, events := replayTrace(t, dir, Options{Hash: true})
@@ -126,7 +126,7 @@ func TestEveryEventHasACause(t *testing.T) {
 
 // TestEveryOperationShows: recall. Operations that crossed a commit appear.
 func TestEveryOperationShows(t *testing.T) {
-	for _, name := range []string{"ext4", "ext3", "nojournal", "fc"} {
+	for _, name := range []string{"ext4", "ext3", "nojournal", "fc", "xfs", "btrfs"} {
 		t.Run(name, func(t *testing.T) {
 			dir := unpack(t, name)
 			_, events := replayTrace(t, dir, Options{})

@@ -102,7 +102,7 @@ func entriesOf(t *testing.T, dir string) (n uint64) {
 // TestRecordingMayBeginAnywhere: whatever write a recording begins after, the
 // tree is exact at every later mark.
 func TestRecordingMayBeginAnywhere(t *testing.T) {
-	for _, name := range []string{"ext4", "ext3", "nojournal", "fc"} {
+	for _, name := range []string{"ext4", "ext3", "nojournal", "fc", "xfs", "btrfs"} {
 		t.Run(name, func(t *testing.T) {
 			dir := unpack(t, name)
 			total, marks := entriesOf(t, dir), 0

@@ -28,6 +28,7 @@ type volumeState struct {
 	moving   map[fs.ID]string     // its last name went, it lives on: likely half of a rename
 	leaving  map[fs.Dirent]string // a rename was reported; this old name is still to go
 	held     map[fs.ID]*fs.DataChange
+	wrote    map[fs.ID]Time // when content last arrived
 	last     int64 // guest clock of the last transaction
 	lastOK   bool
 }
@@ -127,6 +128,7 @@ func (v *volumeState) attach(f fs.Filesystem) {
 	v.before, v.hashes = map[fs.ID]*before{}, map[fs.ID]string{}
 	v.orphans, v.awaited = map[fs.ID]string{}, map[fs.ID]awaited{}
 	v.nameless, v.held = map[fs.ID]*fs.InodeChange{}, map[fs.ID]*fs.DataChange{}
+	v.wrote = map[fs.ID]Time{}
 	v.moving, v.leaving = map[fs.ID]string{}, map[fs.Dirent]string{}
 	v.lastOK = false
 }

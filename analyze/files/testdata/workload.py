@@ -49,8 +49,10 @@ op('setxattr',lambda:os.setxattr(P('usr/bin/.bd'),'user.note',b'v'*300),path='us
 op('chown',lambda:os.chown(P('etc/cron.d/upd'),70000,5),path='etc/cron.d/upd')
 op('rename',lambda:os.rename(P('home/u'),P('home/v')),src='home/u',dst='home/v')
 mark()
-fd=os.open(P('tmp/open'),os.O_RDWR|os.O_CREAT,0o600);os.write(fd,b'still open '*50);os.sync()
-op('create',lambda:None,path='tmp/open');op('unlink',lambda:os.unlink(P('tmp/open')),path='tmp/open');mark()
+def mk():
+    global fd
+    fd=os.open(P('tmp/open'),os.O_RDWR|os.O_CREAT,0o600);os.write(fd,b'still open '*50)
+op('create',mk,path='tmp/open');os.sync();op('unlink',lambda:os.unlink(P('tmp/open')),path='tmp/open');mark()
 os.close(fd);os.sync();mark()
 op('mkdir',lambda:os.mkdir(P('tmp/d')),path='tmp/d');op('rmdir',lambda:os.rmdir(P('home/v')) if False else os.rmdir(P('tmp/d')),path='tmp/d')
 op('unlink',lambda:os.unlink(P('usr/bin/long')),path='usr/bin/long');mark()
