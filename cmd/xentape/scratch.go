@@ -7,23 +7,34 @@ import (
 )
 
 // inMemory is how much of what a guest wrote is kept on the heap; the rest goes to
-// a temporary file.
-const inMemory = 256 << 20
+// a temporary file. The collector may hold twice as much.
+const inMemory = 64 << 20
+
+const chunkBytes = 1 << 20
 
 // scratch keeps the blocks a guest wrote, for as long as a disk is followed. The
-// zero value is empty and ready.
+// zero value is empty and ready. Reads and writes are of pages.
 type scratch struct {
-	heap []byte
+	heap [inMemory / chunkBytes]*[chunkBytes]byte
 	file *os.File
+}
+
+// within finds the heap's place for a page at off; nil where it is not the heap's.
+func (s *scratch) within(off int64, n int) (c **[chunkBytes]byte, at int) {
+	at = int(off % chunkBytes)
+	if off < 0 || off >= inMemory || at+n > chunkBytes {
+		return nil, 0
+	}
+	return &s.heap[off/chunkBytes], at
 }
 
 // WriteAt implements io.WriterAt.
 func (s *scratch) WriteAt(p []byte, off int64) (int, error) {
-	if end := off + int64(len(p)); end <= inMemory {
-		if int(end) > len(s.heap) {
-			s.grow(int(end))
+	if c, at := s.within(off, len(p)); c != nil {
+		if *c == nil {
+			*c = new([chunkBytes]byte)
 		}
-		return copy(s.heap[off:], p), nil
+		return copy((*c)[at:], p), nil
 	}
 	if s.file == nil {
 		f, err := os.CreateTemp("", "xentape-*.blocks")
@@ -35,25 +46,13 @@ func (s *scratch) WriteAt(p []byte, off int64) (int, error) {
 	return s.file.WriteAt(p, off)
 }
 
-// grow doubles the heap part, up to its limit.
-func (s *scratch) grow(need int) {
-	n := max(need, min(2*len(s.heap), inMemory), 1<<20)
-	next := make([]byte, n)
-	copy(next, s.heap)
-	s.heap = next
-}
-
 // ReadAt implements io.ReaderAt.
 func (s *scratch) ReadAt(p []byte, off int64) (int, error) {
-	if off+int64(len(p)) <= inMemory {
-		if off > int64(len(s.heap)) {
+	if c, at := s.within(off, len(p)); c != nil {
+		if *c == nil {
 			return 0, io.EOF
 		}
-		n := copy(p, s.heap[off:])
-		if n < len(p) {
-			return n, io.EOF
-		}
-		return n, nil
+		return copy(p, (*c)[at:]), nil
 	}
 	if s.file == nil {
 		return 0, io.EOF
@@ -63,7 +62,7 @@ func (s *scratch) ReadAt(p []byte, off int64) (int, error) {
 
 // Close gives everything back.
 func (s *scratch) Close() error {
-	s.heap = nil
+	clear(s.heap[:])
 	if s.file == nil {
 		return nil
 	}
