@@ -141,7 +141,7 @@ func (c *Clock) ParseMoment(s string, snapshotTime func(n int) (int64, bool)) (M
 	}
 	w, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
-		return Moment{}, fmt.Errorf("time %q: want RFC 3339 (2026-01-02T15:04:05Z), an offset (+12.5s) or a snapshot (#2)", s)
+		return Moment{}, fmt.Errorf("time %q: want RFC 3339 (2026-01-02T15:04:05Z), an offset (+12.5s), a snapshot (#2) or a mark (@TEXT)", s)
 	}
 	t, ok := c.Tape(w.UnixNano())
 	if !ok {
