@@ -88,8 +88,8 @@ func WriteSSLLog(w io.Writer, records iter.Seq[*TLS]) error {
 	l := newZeekLog(w, "ssl", append(idColumns[:6:6],
 		"version:string", "cipher:string", "curve:string", "server_name:string", "resumed:bool",
 		"last_alert:string", "next_protocol:string", "established:bool", "ssl_history:string",
-		"cert_chain_fps:vector[string]", "client_cert_chain_fps:vector[string]", "subject:string",
-		"issuer:string", "sni_matches_cert:bool", "ja3:string", "ja3s:string", "ja4:string"))
+		"cert_chain_fps:vector[string]", "client_cert_chain_fps:vector[string]", "sni_matches_cert:bool",
+		"subject:string", "issuer:string", "client_subject:string", "client_issuer:string", "ja3:string", "ja3s:string", "ja4:string"))
 	for r := range records {
 		l.id(r.TS, r.UID, &r.ID)
 		l.str(r.Version)
@@ -103,9 +103,11 @@ func WriteSSLLog(w io.Writer, records iter.Seq[*TLS]) error {
 		l.strSet(&r.History)
 		l.set(r.CertChainFPs)
 		l.set(r.ClientCertChainFPs)
+		l.optBool(r.SNIMatchesCert)
 		l.str(r.Subject)
 		l.str(r.Issuer)
-		l.optBool(r.SNIMatchesCert)
+		l.str(r.ClientSubject)
+		l.str(r.ClientIssuer)
 		l.str(r.JA3)
 		l.str(r.JA3S)
 		l.str(r.JA4)
@@ -185,7 +187,8 @@ func WriteFilesLog(w io.Writer, records iter.Seq[*File]) error {
 		"ts:time", "fuid:string", "uid:string", "id.orig_h:addr", "id.orig_p:port", "id.resp_h:addr", "id.resp_p:port",
 		"source:string", "depth:count", "analyzers:set[string]", "mime_type:string", "filename:string",
 		"duration:interval", "local_orig:bool", "is_orig:bool", "seen_bytes:count", "total_bytes:count",
-		"missing_bytes:count", "overflow_bytes:count", "timedout:bool", "parent_fuid:string", "sha256:string"})
+		"missing_bytes:count", "overflow_bytes:count", "timedout:bool", "parent_fuid:string", "md5:string", "sha1:string", "sha256:string",
+		"extracted:string", "extracted_cutoff:bool", "extracted_size:count"})
 	for f := range records {
 		l.time(f.TS)
 		l.str(f.FUID)
@@ -208,7 +211,12 @@ func WriteFilesLog(w io.Writer, records iter.Seq[*File]) error {
 		l.count(0) // bytes sent again with other content are not kept
 		l.bool(false)
 		l.unset()
+		l.unset() // md5
+		l.unset() // sha1
 		l.str(f.SHA256)
+		l.unset() // nothing is extracted to disk
+		l.unset()
+		l.unset()
 		l.end()
 	}
 	return l.w.Flush()
