@@ -2,6 +2,7 @@ package network
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	"github.com/xentape/xentape/analyze/internal/dns"
@@ -102,7 +103,7 @@ func (c *conn) addDNS(d *DNS) {
 func (p *dnsParser) message(c *conn, isOrig bool, b []byte) {
 	m := &c.shard.content.message
 	err := m.Parse(b)
-	netbios := c.respPort == 137
+	netbios := c.respPort == 137 || c.origPort == 137
 	if len(b) < 12 {
 		return
 	}
@@ -122,8 +123,11 @@ func (p *dnsParser) message(c *conn, isOrig bool, b []byte) {
 	if netbios && m.Opcode != dns.OpQuery && m.Opcode != dns.OpUpdate {
 		return // parsed, but not logged
 	}
-	if err == nil || len(m.Records) > 0 {
+	switch {
+	case m.Core:
 		c.addService("dns")
+	case errors.Is(err, dns.ErrCount): // much that is no DNS runs on its port
+		c.violation("dns")
 	}
 	d := p.match(c, m, multicast)
 	d.number[3] = uint16(m.Opcode)

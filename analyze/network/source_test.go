@@ -111,3 +111,56 @@ func TestSameFromEverySource(t *testing.T) {
 	require.Greater(t, compared, 50)
 	t.Logf("%d captures, %d lines of logs", compared, rows)
 }
+
+// TestGapOnTape: a tape whose recorder lost packets in the middle of a download
+// tells so in the connection, the request and the file, and of nothing else.
+func TestGapOnTape(t *testing.T) {
+	request, response := downloadOf(bytes.Repeat([]byte("content "), 2000))
+	frames := exchange(1000, request, response)
+	const lost = 4
+	middle := len(frames) / 2
+	var tape bytes.Buffer
+	w, err := format.NewWriter(&tape, format.WriterOptions{Producer: "test", Rand: bytes.NewReader(make([]byte, 1<<16))})
+	require.NoError(t, err)
+	stream, err := w.DefineStream(format.StreamDef{Kind: format.StreamNetwork, Name: "vif0"})
+	require.NoError(t, err)
+	write := func(from, to int, at int64) {
+		for i := from; i < to; i++ {
+			require.NoError(t, w.Write(&format.Packet{Stamp: format.Stamp{Stream: stream, Time: at + int64(i)*1e6}, LinkType: 1,
+				OrigLen: uint32(len(frames[i])), Data: frames[i]}))
+		}
+	}
+	write(0, middle, 1e9)
+	require.NoError(t, w.Write(&format.Gap{Stamp: format.Stamp{Stream: stream, Time: 1e9 + int64(middle+lost)*1e6},
+		From: 1e9 + int64(middle)*1e6, To: 1e9 + int64(middle+lost)*1e6, Reason: format.GapOverflow, Count: lost}))
+	write(middle+lost, len(frames), 1e9)
+	write(0, len(frames), 5000e9) // the same again, much later, whole
+	require.NoError(t, w.Seal())
+	r, err := format.Open(bytes.NewReader(tape.Bytes()), int64(tape.Len()), format.ReaderOptions{})
+	require.NoError(t, err)
+	for _, workers := range []int{1, 2} {
+		a := New(Options{Content: true, Workers: workers})
+		for rec, err := range r.Records(format.Query{}) {
+			require.NoError(t, err)
+			require.NoError(t, a.Feed(rec))
+		}
+		require.NoError(t, a.Finish())
+		var conns, files, requests []bool
+		for c := range a.Conns() {
+			conns = append(conns, c.Uncertain)
+			require.Equal(t, c.Uncertain, c.MissedBytes > 0)
+		}
+		for f := range a.Files() {
+			files = append(files, f.Uncertain)
+			require.Equal(t, f.Uncertain, f.MissingBytes > 0)
+			require.Equal(t, f.Uncertain, f.SHA256 == "")
+		}
+		for h := range a.HTTP() {
+			requests = append(requests, h.Uncertain)
+		}
+		require.Equal(t, []bool{true, false}, conns)
+		require.Equal(t, []bool{true, false}, files)
+		require.Equal(t, []bool{true, false}, requests)
+		require.Equal(t, []string{"1 gaps in the recording of packets, 4 packets lost"}, a.Doubts())
+	}
+}

@@ -60,6 +60,7 @@ type Message struct {
 	Counts         [4]uint16 // questions, answers, authority, additional, as the header states them
 	Questions      []Question
 	Records        []Record
+	Core           bool // questions and answers (of an update: the changes) were read whole
 }
 
 // Errors of Parse.
@@ -116,6 +117,7 @@ func (m *Message) Parse(b []byte) (err error) {
 	for s := Answer; s <= Additional; s++ {
 		for range m.Counts[1+s] {
 			if len(m.Records) == maxRecords {
+				m.Core = true
 				return nil
 			}
 			r, err := p.record(s)
@@ -124,6 +126,7 @@ func (m *Message) Parse(b []byte) (err error) {
 			}
 			m.Records = append(m.Records, r)
 		}
+		m.Core = m.Core || s == Authority || s == Answer && m.Opcode != OpUpdate
 	}
 	return nil
 }
