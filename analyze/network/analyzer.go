@@ -60,8 +60,8 @@ type Analyzer struct {
 	gaps     []format.Gap
 	anchored bool
 	finished bool
-	last     int64             // time of the latest packet, ns of the tape
-	ifaces   []format.StreamID // in order of their first packets
+	last     int64                      // time of the latest packet, ns of the tape
+	ifaces   map[format.StreamID]uint32 // numbers of streams, in order of their first packets
 	stats    Stats
 	results  *results
 	relays   map[relay]struct{}
@@ -164,13 +164,15 @@ type meta struct {
 
 // iface numbers the streams in order of their first packets.
 func (a *Analyzer) iface(id format.StreamID) uint32 {
-	for i, known := range a.ifaces {
-		if known == id {
-			return uint32(i)
+	n, known := a.ifaces[id]
+	if !known {
+		if a.ifaces == nil {
+			a.ifaces = make(map[format.StreamID]uint32)
 		}
+		n = uint32(len(a.ifaces))
+		a.ifaces[id] = n
 	}
-	a.ifaces = append(a.ifaces, id)
-	return uint32(len(a.ifaces) - 1)
+	return n
 }
 
 func (a *Analyzer) packet(p *format.Packet) {
@@ -178,7 +180,7 @@ func (a *Analyzer) packet(p *format.Packet) {
 	a.last = p.Time
 	a.stats.Bytes += uint64(len(p.Data))
 	m := &a.meta
-	*m = meta{now: p.Time, rec: p.Seq, stream: p.Stream, direction: p.Direction, trust: a.opt.IgnoreChecksums}
+	*m = meta{now: p.Time, rec: p.Seq, stream: p.Stream, iface: a.iface(p.Stream), direction: p.Direction, trust: a.opt.IgnoreChecksums}
 	if n := int64(p.OrigLen) - int64(len(p.Data)); n > 0 {
 		m.missing = int(n)
 	}
