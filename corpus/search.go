@@ -157,15 +157,15 @@ func (s *search) reduce() error {
 	} else if !ok {
 		return fmt.Errorf("%s: without the pages that no analyzer reads the findings are others: its analysis is not deterministic", s.from)
 	}
-	for _, id := range slices.Sorted(maps.Keys(s.streams)) {
-		if err := pieces(s, fmt.Sprintf("stream %d", id), s.streams[id], 1+len(s.streams[id])/24, func(k kept, seq uint64) { delete(k.records, seq) }); err != nil {
-			return err
-		}
-	}
 	// From the last: what an image is stated against comes before it.
 	for _, i := range slices.Backward(s.images) {
 		id := i.Begin.ID
 		if _, err := s.without(fmt.Sprintf("snapshot %d", id), func(k kept) { delete(k.snapshots, id) }); err != nil {
+			return err
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.streams)) {
+		if err := pieces(s, fmt.Sprintf("stream %d", id), s.streams[id], 1+len(s.streams[id])/24, func(k kept, seq uint64) { delete(k.records, seq) }); err != nil {
 			return err
 		}
 	}

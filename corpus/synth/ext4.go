@@ -135,7 +135,7 @@ func (e *ext4) change(t time.Time, f *FileEvent) ([]format.DiskRequest, error) {
 	case "mkdir":
 		err = e.do(t, "mkdir "+q)
 	case "delete":
-		err = e.do(t, "rm "+q)
+		err = e.do(t, touched(q, "ctime"), "rm "+q)
 	case "rename":
 		err = e.do(t, "link "+q+" "+quote(f.To), "unlink "+q, touched(quote(f.To), "ctime"))
 	case "link":
@@ -153,10 +153,37 @@ func (e *ext4) change(t time.Time, f *FileEvent) ([]format.DiskRequest, error) {
 	default:
 		err = fmt.Errorf("file %s: no step %q", f.Path, f.Do)
 	}
+	if err == nil {
+		err = e.touchFolders(t, f)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return e.differences()
+}
+
+// touchFolders sets the times of the folders in which names came or went, as a kernel
+// does and debugfs does not.
+func (e *ext4) touchFolders(t time.Time, f *FileEvent) error {
+	var folders []string
+	switch f.Do {
+	case "create", "mkdir", "delete":
+		folders = []string{path.Dir(f.Path)}
+	case "rename":
+		folders = []string{path.Dir(f.Path), path.Dir(f.To)}
+	case "link", "symlink":
+		folders = []string{path.Dir(f.To)}
+	}
+	var commands []string
+	for _, d := range folders {
+		for _, field := range []string{"mtime", "ctime"} {
+			commands = append(commands, fmt.Sprintf("set_inode_field %s %s @%d", quote(d), field, t.Unix()))
+		}
+	}
+	if len(commands) == 0 {
+		return nil
+	}
+	return e.do(t, commands...)
 }
 
 // overwrite puts a text over a file's first bytes; the file keeps its length.
