@@ -65,6 +65,11 @@ func (c *versionCache) putCopy(k versionKey, data []byte, loc pageLoc) {
 		c.last[k] = v
 		return
 	}
+	c.single(k, data, loc)
+}
+
+// single keeps a copy of a content by itself.
+func (c *versionCache) single(k versionKey, data []byte, loc pageLoc) {
 	in := c.order.PushBack(&versions{keys: []versionKey{k}, size: PageSize})
 	c.last[k] = version{loc: loc, data: append([]byte(nil), data...), in: in}
 	c.used += PageSize
@@ -72,14 +77,22 @@ func (c *versionCache) putCopy(k versionKey, data []byte, loc pageLoc) {
 }
 
 // keepPack takes over a cut pack's buffer: size bytes, with the contents put
-// under keys.
+// under keys. Where these are a small part of it they are copied.
 func (c *versionCache) keepPack(pack uint32, keys []versionKey, size int64, packed <-chan struct{}) {
 	if c.limit <= 0 || len(keys) == 0 {
 		return
 	}
+	if int64(len(keys))*PageSize*4 < size*3 {
+		for _, k := range keys {
+			if v, ok := c.last[k]; ok && v.in == nil && v.loc.pack == pack {
+				c.single(k, v.data, v.loc)
+			}
+		}
+		return
+	}
 	in := c.order.PushBack(&versions{keys: keys, size: size, packed: packed})
 	for _, k := range keys {
-		if v := c.last[k]; v.in == nil && v.loc.pack == pack {
+		if v, ok := c.last[k]; ok && v.in == nil && v.loc.pack == pack {
 			v.in = in
 			c.last[k] = v
 		}
