@@ -20,10 +20,14 @@ type (
 	field    struct {
 		name   string
 		tests  []test
-		all    bool  // every test must hold, not one
-		exists *bool // |exists
+		all    bool     // every test must hold, not one
+		exists *bool    // |exists
+		refs   []string // |fieldref: names of the fields to be equal to
 	}
+	not struct{ x matcher } // |neq
 )
+
+func (m not) match(e Event) bool { return !m.x.match(e) }
 
 func (m anyOf) match(e Event) bool {
 	for _, x := range m {
@@ -59,6 +63,9 @@ func (m *field) match(e Event) bool {
 	if m.exists != nil {
 		return ok == *m.exists
 	}
+	if m.refs != nil {
+		return m.equals(e, values)
+	}
 	hit := func(t test) bool {
 		if !ok {
 			return t(nil)
@@ -72,6 +79,24 @@ func (m *field) match(e Event) bool {
 	}
 	for _, t := range m.tests {
 		if hit(t) != m.all {
+			return !m.all
+		}
+	}
+	return m.all
+}
+
+// equals reports whether a value is that of one of the fields referred to, or,
+// with |all, of each.
+func (m *field) equals(e Event, values []any) bool {
+	for _, name := range m.refs {
+		others, _ := e.Field(name)
+		hit := false
+		for _, v := range values {
+			for _, o := range others {
+				hit = hit || strings.EqualFold(text(v), text(o))
+			}
+		}
+		if hit != m.all {
 			return !m.all
 		}
 	}
@@ -131,58 +156,88 @@ func compileKeywords(n *yaml.Node) (matcher, error) {
 	return ks, nil
 }
 
-func compileField(key string, n *yaml.Node) (*field, error) {
+// modifiers are those of the specification's appendix that single events need.
+var modifiers = map[string]bool{
+	"contains": true, "startswith": true, "endswith": true, "all": true, "exists": true, "cased": true, "neq": true,
+	"re": true, "i": true, "m": true, "s": true, "cidr": true, "lt": true, "lte": true, "gt": true, "gte": true, "fieldref": true,
+	"base64": true, "base64offset": true, "wide": true, "utf16": true, "utf16le": true, "utf16be": true, "windash": true,
+}
+
+func compileField(key string, n *yaml.Node) (matcher, error) {
 	parts := strings.Split(key, "|")
 	f := &field{name: parts[0]}
 	mods := map[string]bool{}
 	for _, m := range parts[1:] {
-		switch m {
-		case "contains", "startswith", "endswith", "re", "cidr", "all", "exists", "cased", "lt", "lte", "gt", "gte":
-			mods[m] = true
-		default:
-			return nil, fmt.Errorf("%s: modifier %q is not supported", f.name, m)
+		if !modifiers[m] {
+			return nil, &FieldError{f.name, fmt.Errorf("modifier %q is not supported", m)}
 		}
+		mods[m] = true
 	}
+	if err := f.compile(n, parts[1:], mods); err != nil {
+		return nil, &FieldError{key, err}
+	}
+	if mods["neq"] {
+		return not{f}, nil
+	}
+	return f, nil
+}
+
+func (f *field) compile(n *yaml.Node, order []string, mods map[string]bool) error {
 	f.all = mods["all"]
 	values := []*yaml.Node{n}
 	if n.Kind == yaml.SequenceNode {
 		values = n.Content
 	}
 	if len(values) == 0 {
-		return nil, fmt.Errorf("%s: an empty list matches nothing", f.name)
+		return errors.New("an empty list matches nothing")
 	}
 	for _, v := range values {
 		if v.Kind != yaml.ScalarNode {
-			return nil, fmt.Errorf("%s: want a value or a list of values", f.name)
+			return errors.New("want a value or a list of values")
 		}
-		if mods["exists"] {
+		switch {
+		case mods["exists"]:
 			b, err := strconv.ParseBool(v.Value)
 			if err != nil {
-				return nil, fmt.Errorf("%s|exists: want true or false", f.name)
+				return errors.New("want true or false")
 			}
 			f.exists = &b
 			continue
+		case mods["fieldref"]:
+			f.refs = append(f.refs, v.Value)
+			continue
 		}
-		t, err := compileValue(v, mods)
+		t, err := compileValue(v, order, mods)
 		if err != nil {
-			return nil, fmt.Errorf("%s: value %q: %w", key, v.Value, err)
+			return fmt.Errorf("value %q: %w", v.Value, err)
 		}
 		f.tests = append(f.tests, t)
 	}
-	return f, nil
+	return nil
 }
 
-func compileValue(v *yaml.Node, mods map[string]bool) (test, error) {
+func compileValue(v *yaml.Node, order []string, mods map[string]bool) (test, error) {
 	if v.Tag == "!!null" {
 		return func(x any) bool { return x == nil || x == "" }, nil
 	}
 	switch {
 	case mods["re"]:
-		re, err := regexp.Compile(v.Value)
+		flags := ""
+		for _, m := range []string{"i", "m", "s"} {
+			if mods[m] {
+				flags += m
+			}
+		}
+		if flags != "" {
+			flags = "(?" + flags + ")"
+		}
+		re, err := regexp.Compile(flags + v.Value)
 		if err != nil {
 			return nil, err
 		}
 		return stringTest(re), nil
+	case mods["i"] || mods["m"] || mods["s"]:
+		return nil, errors.New("the modifiers i, m and s belong to re")
 	case mods["cidr"]:
 		p, err := netip.ParsePrefix(v.Value)
 		if err != nil {
@@ -195,18 +250,36 @@ func compileValue(v *yaml.Node, mods map[string]bool) (test, error) {
 	case mods["lt"], mods["lte"], mods["gt"], mods["gte"]:
 		return compare(v.Value, mods)
 	}
-	s := v.Value
-	if mods["contains"] || mods["endswith"] {
-		s = "*" + s
-	}
-	if mods["contains"] || mods["startswith"] {
-		s += "*"
-	}
-	re, err := wildcard(s, mods["cased"])
+	values, literal, err := encode(v.Value, order)
 	if err != nil {
 		return nil, err
 	}
-	return stringTest(re), nil
+	var tests []test
+	for _, s := range values {
+		if literal {
+			tests = append(tests, bytesTest(s, mods))
+			continue
+		}
+		if mods["contains"] || mods["endswith"] {
+			s = "*" + s
+		}
+		if mods["contains"] || mods["startswith"] {
+			s += "*"
+		}
+		re, err := wildcard(s, mods["cased"])
+		if err != nil {
+			return nil, err
+		}
+		tests = append(tests, stringTest(re))
+	}
+	return func(x any) bool {
+		for _, t := range tests {
+			if t(x) {
+				return true
+			}
+		}
+		return false
+	}, nil
 }
 
 func compare(want string, mods map[string]bool) (test, error) {
@@ -221,6 +294,20 @@ func compare(want string, mods map[string]bool) (test, error) {
 		}
 		return mods["lt"] && v < w || mods["lte"] && v <= w || mods["gt"] && v > w || mods["gte"] && v >= w
 	}, nil
+}
+
+// bytesTest compares bytes, not a pattern, and not without case.
+func bytesTest(s string, mods map[string]bool) test {
+	compare := func(a, b string) bool { return a == b }
+	switch {
+	case mods["contains"]:
+		compare = strings.Contains
+	case mods["startswith"]:
+		compare = strings.HasPrefix
+	case mods["endswith"]:
+		compare = strings.HasSuffix
+	}
+	return func(x any) bool { return x != nil && compare(text(x), s) }
 }
 
 func stringTest(re *regexp.Regexp) test {

@@ -3,10 +3,11 @@
 // values.
 //
 // It implements what single-event rules use: maps, lists of maps and keyword
-// lists as selections; the modifiers contains, startswith, endswith, re, cidr,
-// all, exists, cased, lt, lte, gt, gte; wildcards; and the whole grammar of
-// conditions. A rule that needs more (correlation, aggregation, encodings) is
-// refused when it is loaded, not ignored when it is run.
+// lists as selections; the modifiers contains, startswith, endswith, re (i, m, s),
+// cidr, all, exists, cased, neq, fieldref, lt, lte, gt, gte, base64, base64offset,
+// wide and utf16, windash; wildcards; and the whole grammar of conditions. A rule
+// that needs more (correlation, aggregation, placeholders) is refused when it is
+// loaded, not ignored when it is run.
 package sigma
 
 import (
@@ -14,7 +15,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -29,6 +32,9 @@ type Rule struct {
 	Product        string // logsource.product; "" = any
 	Tags           []string
 	FalsePositives []string
+
+	// Fields are the names that the selections look at, sorted.
+	Fields []string
 
 	condition  expr
 	selections map[string]matcher
@@ -59,9 +65,30 @@ type document struct {
 	Action      string                             `yaml:"action"`
 }
 
-// Parse compiles every rule of a YAML stream. name is for messages.
+// RuleError is why one rule of a file cannot be used; the others can.
+type RuleError struct {
+	File, Title string
+	Err         error
+}
+
+func (e *RuleError) Error() string { return fmt.Sprintf("%s: rule %q: %v", e.File, e.Title, e.Err) }
+func (e *RuleError) Unwrap() error { return e.Err }
+
+// FieldError names the field of a selection that is the reason.
+type FieldError struct {
+	Field string
+	Err   error
+}
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// Parse compiles every rule of a YAML stream. name is for messages. When some
+// rules cannot be used, it returns the others and an error that joins a
+// *RuleError of each; another error means that it is no stream of rules.
 func Parse(name string, b []byte) ([]*Rule, error) {
 	var rules []*Rule
+	var refused []error
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	for {
 		var d document
@@ -74,9 +101,13 @@ func Parse(name string, b []byte) ([]*Rule, error) {
 		}
 		r, err := compile(&d)
 		if err != nil {
-			return nil, fmt.Errorf("%s: rule %q: %w", name, d.Title, err)
+			refused = append(refused, &RuleError{File: name, Title: d.Title, Err: err})
+			continue
 		}
 		rules = append(rules, r)
+	}
+	if refused != nil {
+		return rules, errors.Join(refused...)
 	}
 	if len(rules) == 0 {
 		return nil, fmt.Errorf("%s: no rule in it", name)
@@ -117,8 +148,10 @@ func compile(d *document) (*Rule, error) {
 				return nil, fmt.Errorf("detection.%s: %w", name, err)
 			}
 			r.selections[name] = m
+			r.collect(&node)
 		}
 	}
+	sort.Strings(r.Fields)
 	if len(r.selections) == 0 {
 		return nil, errors.New("detection has no selection")
 	}
@@ -128,6 +161,25 @@ func compile(d *document) (*Rule, error) {
 		return nil, fmt.Errorf("detection.condition %q: %w", condition, err)
 	}
 	return r, nil
+}
+
+// collect notes the fields of a selection.
+func (r *Rule) collect(n *yaml.Node) {
+	if n.Kind == yaml.SequenceNode {
+		for _, c := range n.Content {
+			r.collect(c)
+		}
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		return
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		name, _, _ := strings.Cut(n.Content[i].Value, "|")
+		if !slices.Contains(r.Fields, name) {
+			r.Fields = append(r.Fields, name)
+		}
+	}
 }
 
 var sortedLevels = func() []string {

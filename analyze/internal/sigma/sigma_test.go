@@ -1,6 +1,7 @@
 package sigma
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -74,7 +75,7 @@ func TestRefused(t *testing.T) {
 		"  s: {a: b}\n  condition: (s":                 "not closed",
 		"  s: {a: b}\n  condition: s s":                "unexpected",
 		"  s: {a: b}\n  condition: s | count() > 3":    "not supported",
-		"  s: {a|base64: b}\n  condition: s":           "not supported",
+		"  s: {a|expand: b}\n  condition: s":           "not supported",
 		"  s: {a|re: '('}\n  condition: s":             "missing closing",
 		"  s: {a: []}\n  condition: s":                 "empty list",
 		"  s: {a: b}\n  timeframe: 5m\n  condition: s": "timeframe",
@@ -102,4 +103,50 @@ func FuzzParse(f *testing.F) {
 			require.Equal(t, r.Match(shell), r.Match(shell))
 		}
 	})
+}
+
+// TestEncodings: what a rule author writes as text is found in its encoded forms.
+// The encoded forms here were made with base64(1) and iconv(1).
+func TestEncodings(t *testing.T) {
+	e := event{"cmd": {"echo L2Jpbi9iYXNoIC1p | base64 -d"}, "wide": {"a\x00b\x00"}, "wide64": {"cABvAHcAZQByAHMAaABlAGwAbAA="}, "dash": {"x /enc y"}, "Image": {"/bin/x"}, "Other": {"/BIN/x", "z"}}
+	for detection, want := range map[string]bool{
+		"{cmd|base64|contains: '/bin/bash -i'}":             true,
+		"{cmd|base64|contains: '/bin/bas'}":                false,
+		"{cmd|base64offset|contains: '/bin/bash'}":          true,
+		"{cmd|base64offset|contains: 'n/bash -'}":           true,
+		"{cmd|base64offset|contains: 'in/bash -i'}":         true,
+		"{cmd|base64offset|contains: '/bin/dash'}":          false,
+		"{wide|wide: ab}":                                   true,
+		"{wide|utf16be: ab}":                                false,
+		"{wide64|wide|base64: powershell}":                  true,
+		"{wide64|base64: powershell}":                       false,
+		"{dash|windash|contains: ' -enc '}":                 true,
+		"{dash|contains: ' -enc '}":                         false,
+		"{Image|fieldref: Other}":                           true,
+		"{Image|fieldref|all: [Other, cmd]}":                false,
+		"{Image|fieldref: nothere}":                         false,
+		"{Image|neq: /bin/y}":                               true,
+		"{Image|neq: /bin/x}":                               false,
+		"{Image|re|i: '^/BIN/'}":                            true,
+		"{Image|re: '^/BIN/'}":                              false,
+		"{cmd|base64|contains: ['/bin/*', '/bin/bash -i']}": true,
+	} {
+		require.Equal(t, want, rule(t, "  s: "+detection+"\n  condition: s").Match(e), detection)
+	}
+}
+
+// TestErrorsNameFileRuleAndField: whoever wrote the rule must find the place.
+func TestErrorsNameFileRuleAndField(t *testing.T) {
+	rs, err := Parse("rules/ours.yml", []byte("title: bad\nlogsource: {category: process}\ndetection: {s: {Image|expand: '%x%'}, condition: s}\n---\ntitle: good\nlogsource: {category: process}\ndetection: {s: {Image: x}, condition: s}\n"))
+	require.Len(t, rs, 1, "the other rule of the file is not lost")
+	require.Equal(t, []string{"Image"}, rs[0].Fields)
+	require.ErrorContains(t, err, `rules/ours.yml: rule "bad": detection.s: Image: modifier "expand" is not supported`)
+	var re *RuleError
+	require.ErrorAs(t, err, &re)
+	var fe *FieldError
+	require.ErrorAs(t, err, &fe)
+	require.Equal(t, "Image", fe.Field)
+	_, err = Parse("rules/ours.yml", []byte("title: [\n"))
+	require.ErrorContains(t, err, "rules/ours.yml: yaml: line 1")
+	require.False(t, errors.As(err, &re))
 }
