@@ -2,6 +2,7 @@ package story
 
 import (
 	"path"
+	"regexp"
 	"sort"
 	"strings"
 
@@ -180,6 +181,9 @@ func (j *joiner) fileEvent(i int) *event {
 	e.set("rewritten_in_place", f.Op == "write" && f.SHA256Old != "" && f.SizeOld == nil)
 	e.set("shortened", f.SizeOld != nil && f.Size < *f.SizeOld)
 	e.set("sha256_old", f.SHA256Old)
+	if f.Op == "delete" || f.Op == "truncate" {
+		e.set("rotated_beside", j.rotated(f))
+	}
 	if o := j.writers[i]; o != nil {
 		e.set("Image", o.Exe)
 		e.set("comm", o.Comm)
@@ -233,3 +237,20 @@ func (j *joiner) connEvent(i int) *event {
 	}
 	return e
 }
+
+// rotated: an older generation of the log was written beside it at about the same
+// time, as log rotation does: "auth.log.2.gz", "auth.log-20261122".
+func (j *joiner) rotated(f *FileEvent) bool {
+	const about = int64(120e9)
+	for _, k := range j.inFolder[path.Dir(f.Path)] {
+		g := &j.in.Files[k]
+		if rest, ok := strings.CutPrefix(g.Path, f.Path); ok && (g.Op == "create" || g.Op == "rename" || g.Op == "write") &&
+			generation.MatchString(rest) && g.Lower >= f.Lower-about && g.Lower <= f.Upper+about {
+			return true
+		}
+	}
+	return false
+}
+
+// generation is what log rotation adds to the name of a log.
+var generation = regexp.MustCompile(`^[.-][0-9]+(\.(gz|xz|bz2|zst))?$`)

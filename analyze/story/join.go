@@ -1,6 +1,7 @@
 package story
 
 import (
+	"path"
 	"slices"
 
 	"github.com/xentape/xentape/analyze/network"
@@ -27,6 +28,7 @@ type joiner struct {
 	programs map[identity]*Recovered // process → its deleted program, saved from memory
 	fetched  map[identity][]carried  // process → what brought the program it runs
 	started  map[identity]*request   // process → the connection it was started for
+	inFolder map[string][]int        // folder → its file events
 	told     map[string]bool         // files that a rule found something about
 	oddities []Oddity                // of the analyzers, and of the join itself
 	missing  map[int]*Snapshot       // connection → the snapshot that should show its socket, and does not
@@ -38,7 +40,7 @@ func join(in *Input) *joiner {
 		cameFrom: map[int][]carried{}, wentOut: map[int][]carried{}, sent: map[int][]int{},
 		connsOf: map[identity][]*network.Conn{}, ranFrom: map[identity][]*FileEvent{},
 		byPID: map[int][]*process.Process{}, connByID: map[string]int{}, procs: map[identity]*process.Process{},
-		programs: map[identity]*Recovered{}, fetched: map[identity][]carried{}, started: map[identity]*request{}, missing: map[int]*Snapshot{}, told: map[string]bool{}}
+		programs: map[identity]*Recovered{}, fetched: map[identity][]carried{}, started: map[identity]*request{}, missing: map[int]*Snapshot{}, told: map[string]bool{}, inFolder: map[string][]int{}}
 	for i := range in.Processes {
 		p := &in.Processes[i]
 		j.byPID[p.PID] = append(j.byPID[p.PID], p)
@@ -53,6 +55,8 @@ func join(in *Input) *joiner {
 	}
 	for i := range in.Files {
 		j.writers[i] = j.uses.writer(&in.Files[i])
+		dir := path.Dir(in.Files[i].Path)
+		j.inFolder[dir] = append(j.inFolder[dir], i)
 	}
 	j.oddities = slices.Clone(in.Oddities)
 	j.joinContents()

@@ -165,6 +165,7 @@ var ruleCases = map[string]ruleCase{
 	"systemd-persistence":     {file(FileEvent{Op: "write", Path: "/root/.config/systemd/user/x.service"}), file(FileEvent{Op: "write", Path: "/var/lib/systemd/system/x"})},
 	"ssh-authorized-keys":     {file(FileEvent{Op: "write", Path: "/root/.ssh/authorized_keys"}), file(FileEvent{Op: "write", Path: "/root/.ssh/known_hosts"})},
 	"log-wiping":              {file(FileEvent{Op: "write", Path: "/var/log/auth.log", Removed: []string{"sshd: accepted"}}), file(FileEvent{Op: "write", Path: "/var/log/auth.log", Added: []string{"sshd: accepted"}})},
+	"log-rotation":            {all(file(FileEvent{Op: "delete", Path: "/var/log/x"}), file(FileEvent{Op: "create", Path: "/var/log/x.2.gz"})), all(file(FileEvent{Op: "delete", Path: "/var/log/x"}), file(FileEvent{Op: "create", Path: "/var/log/xy.2.gz"}))},
 	"history-wiping":          {file(FileEvent{Op: "symlink", Path: "/root/.bash_history"}), file(FileEvent{Op: "write", Path: "/root/.bash_history"})},
 	"login-records-rewritten": {file(FileEvent{Op: "write", Path: "/var/log/wtmp", SHA256Old: "aa"}), file(FileEvent{Op: "write", Path: "/var/log/wtmp", SHA256Old: "aa", SizeOld: bytesOf(3)})},
 	"setuid-root":             {file(FileEvent{Op: "chmod", Path: "/x", Mode: 0o4755}), file(FileEvent{Op: "chmod", Path: "/x", Mode: 0o4755, UID: 5})},
@@ -179,28 +180,29 @@ var ruleCases = map[string]ruleCase{
 	"packets-without-socket": {all(known, conn(func(*network.Conn) {})), all(known, conn(func(c *network.Conn) { c.Closing = 29 * second }))},
 	"file-sent-plainly":      {all(conn(func(*network.Conn) {}), sends("ee"), file(FileEvent{Op: "write", Path: "/srv/db", SHA256New: "ee"})), all(conn(func(c *network.Conn) { c.Service = "http" }), sends("ee"), file(FileEvent{Op: "write", Path: "/srv/db", SHA256New: "ee"}))},
 	// analyzer.yml
-	"hidden-process":          {oddity("hidden-process", nil), oddity("view-mismatch", nil)},
-	"hidden-thread":           {oddity("hidden-thread", nil), oddity("thread-mismatch", nil)},
-	"hidden-module":           {oddity("hidden-module", nil), oddity("module-mismatch", nil)},
-	"lists-disagree":          {oddity("view-mismatch", nil), oddity("hidden-process", nil)},
-	"task-count":              {oddity("task-count", nil), oddity("view-mismatch", nil)},
-	"socket-without-packets":  {silentSocket(20), silentSocket(0)},
-	"silent-socket":           {silentSocket(0), silentSocket(20)},
-	"mass-encryption":         {oddity("mass-encryption", nil), oddity("transient-entries", nil)},
-	"tamper-below-filesystem": {oddity("tamper-below-filesystem", nil), oddity("transient-entries", nil)},
-	"time-stomp":              {oddity("time-stomp", map[string]any{"path": "/etc/x"}), oddity("time-stomp", map[string]any{"path": "/usr/bin/x.dpkg-new"})},
-	"unpacked-times":          {oddity("time-stomp", map[string]any{"path": "/usr/bin/x.dpkg-new"}), oddity("time-stomp", map[string]any{"path": "/etc/x"})},
-	"overwrite-before-delete": {oddity("overwrite-before-delete", nil), oddity("transient-entries", nil)},
-	"system-binary-changed":   {oddity("system-binary-changed", map[string]any{"path": "/bin/ls"}), oddity("system-binary-changed", map[string]any{"path": "/bin/ls.dpkg-new"})},
-	"short-lived-executable":  {oddity("short-lived-executable", nil), oddity("transient-entries", nil)},
-	"executable-in-odd-place": {oddity("executable-in-odd-place", nil), oddity("transient-entries", nil)},
-	"transient-entries":       {oddity("transient-entries", nil), oddity("setuid", nil)},
-	"persistence":             {oddity("persistence", nil), oddity("setuid", nil)},
-	"setuid":                  {oddity("setuid", nil), oddity("persistence", nil)},
-	"account-change":          {oddity("account-change", nil), oddity("persistence", nil)},
-	"program-unpacked":        {oddity("system-binary-changed", map[string]any{"path": "/bin/ls.dpkg-new"}), oddity("system-binary-changed", map[string]any{"path": "/bin/ls"})},
-	"rotated-log-changed":     {oddity("log-tampering", map[string]any{"path": "/var/log/x.1"}), oddity("log-tampering", map[string]any{"path": "/var/log/x"})},
-	"log-tampering":           {oddity("log-tampering", map[string]any{"path": "/var/log/x"}), oddity("log-tampering", map[string]any{"path": "/var/log/x.1"})},
+	"hidden-process":           {oddity("hidden-process", nil), oddity("view-mismatch", nil)},
+	"hidden-thread":            {oddity("hidden-thread", nil), oddity("thread-mismatch", nil)},
+	"hidden-module":            {oddity("hidden-module", nil), oddity("module-mismatch", nil)},
+	"lists-disagree":           {oddity("view-mismatch", nil), oddity("hidden-process", nil)},
+	"task-count":               {oddity("task-count", nil), oddity("view-mismatch", nil)},
+	"socket-without-packets":   {silentSocket(20), silentSocket(0)},
+	"silent-socket":            {silentSocket(0), silentSocket(20)},
+	"mass-encryption":          {oddity("mass-encryption", nil), oddity("transient-entries", nil)},
+	"tamper-below-filesystem":  {oddity("tamper-below-filesystem", nil), oddity("transient-entries", nil)},
+	"time-stomp":               {oddity("time-stomp", map[string]any{"path": "/etc/x"}), oddity("time-stomp", map[string]any{"path": "/usr/bin/x.dpkg-new"})},
+	"unpacked-times":           {oddity("time-stomp", map[string]any{"path": "/usr/bin/x.dpkg-new"}), oddity("time-stomp", map[string]any{"path": "/etc/x"})},
+	"overwrite-before-delete":  {oddity("overwrite-before-delete", nil), oddity("transient-entries", nil)},
+	"system-binary-changed":    {oddity("system-binary-changed", map[string]any{"path": "/bin/ls"}), oddity("system-binary-changed", map[string]any{"path": "/bin/ls.dpkg-new"})},
+	"short-lived-executable":   {oddity("short-lived-executable", map[string]any{"path": "/tmp/x"}), oddity("short-lived-executable", map[string]any{"path": "/usr/bin/x"})},
+	"executable-replaced-soon": {oddity("short-lived-executable", map[string]any{"path": "/usr/bin/x"}), oddity("short-lived-executable", map[string]any{"path": "/usr/bin/.x"})},
+	"executable-in-odd-place":  {oddity("executable-in-odd-place", nil), oddity("transient-entries", nil)},
+	"transient-entries":        {oddity("transient-entries", nil), oddity("setuid", nil)},
+	"persistence":              {oddity("persistence", nil), oddity("setuid", nil)},
+	"setuid":                   {oddity("setuid", nil), oddity("persistence", nil)},
+	"account-change":           {oddity("account-change", nil), oddity("persistence", nil)},
+	"program-unpacked":         {oddity("system-binary-changed", map[string]any{"path": "/bin/ls.dpkg-new"}), oddity("system-binary-changed", map[string]any{"path": "/bin/ls"})},
+	"rotated-log-changed":      {oddity("log-tampering", map[string]any{"path": "/var/log/x.1"}), oddity("log-tampering", map[string]any{"path": "/var/log/x"})},
+	"log-tampering":            {oddity("log-tampering", map[string]any{"path": "/var/log/x"}), oddity("log-tampering", map[string]any{"path": "/var/log/x.1"})},
 }
 
 // sends is the content that connection Cnew took away.
@@ -293,4 +295,79 @@ func TestSocketsThatCannotBeMissed(t *testing.T) {
 		change(in)
 		require.NotContains(t, findings(tell(t, in)), "packets-without-socket", name)
 	}
+}
+
+// TestInodesAreUsedAgain: a process that had another file of the same number open
+// did not write this one, and who writes a file need not be who renames it.
+func TestInodesAreUsedAgain(t *testing.T) {
+	in := incident()
+	in.Snapshots[1].Processes[3].Files[0].Path = "/tmp/scratch (deleted)"
+	require.Nil(t, tell(t, in).Writers[2])
+	in = incident()
+	in.Files[2].Op = "delete"
+	require.Nil(t, tell(t, in).Writers[2])
+}
+
+// TestOneOfSeveralIsNotExact: three workers have the log open.
+func TestOneOfSeveralIsNotExact(t *testing.T) {
+	in := incident()
+	p := in.Snapshots[1].Processes[3]
+	p.PID, p.TaskAddress = 72, 0x5000
+	in.Snapshots[1].Processes = append(in.Snapshots[1].Processes, p)
+	w := tell(t, in).Writers[2]
+	require.Equal(t, Inferred, w.Grade)
+	require.Equal(t, 72, w.PID)
+	require.Equal(t, []int{71}, w.SharedWith)
+}
+
+// TestContentGoesBothWays: what the guest served did not come to it.
+func TestContentGoesBothWays(t *testing.T) {
+	in := incident()
+	in.Transfers[0].IsOrig = true
+	for _, it := range tell(t, in).Items {
+		if it.Kind == KindFile && it.File.Op == "create" {
+			require.Empty(t, it.File.FromConn)
+			require.Equal(t, "Cdown", it.File.ToConn)
+		}
+	}
+	in = incident()
+	in.Transfers[0].First, in.Transfers[0].Last = 90, 95
+	for _, it := range tell(t, in).Items {
+		if it.File != nil {
+			require.Empty(t, it.File.FromConn, "the file was on the disk before its content came")
+		}
+	}
+}
+
+// TestContentInPart: a received file stored in part, shifted, and overwritten in
+// part since.
+func TestContentInPart(t *testing.T) {
+	in := incident()
+	in.Transfers[0].Blocks = [][32]byte{{1}, {2}, {3}, {4}}
+	f := &in.Files[0]
+	f.SHA256New, f.Blocks = "other", []files.Block{{Off: 0, Sum: [32]byte{9}}, {Off: 4096, Sum: [32]byte{3}}, {Off: 8192, Sum: [32]byte{4}}, {Off: 12288, Sum: [32]byte{1}}}
+	for _, it := range tell(t, in).Items {
+		if it.Kind == KindFile && it.File.Op == "create" {
+			require.Equal(t, "Cdown", it.File.FromConn)
+			require.Equal(t, []int{2, 4}, []int{it.File.FromBlocks, it.File.Blocks}, "blocks in their place with respect to each other")
+			require.Contains(t, it.Summary, "2 of 4 blocks came over Cdown")
+		}
+	}
+	f.Blocks[1].Sum, f.Blocks[2].Sum, f.Blocks[3].Sum = [32]byte{7}, [32]byte{8}, [32]byte{6}
+	for _, it := range tell(t, in).Items {
+		if it.Kind == KindFile {
+			require.Empty(t, it.File.FromConn)
+		}
+	}
+}
+
+// TestRecoveredInPartIsTiedByBlocks: pages of the deleted program are missing.
+func TestRecoveredInPartIsTiedByBlocks(t *testing.T) {
+	in := incident()
+	in.Files = nil
+	in.Transfers[0].Blocks = [][32]byte{{1}, {2}, {3}}
+	in.Recovered = []Recovered{{PID: 70, Start: 20 * uint64(second), Task: 0x2000, Snapshot: 2, Size: 12288, Missing: 4096, Blocks: blocks(1, 2)}}
+	require.Equal(t, "high", findings(tell(t, in))["downloaded-program-running"], "most blocks are equal")
+	in.Recovered[0].Blocks = blocks(5, 6, 3)
+	require.NotContains(t, findings(tell(t, in)), "downloaded-program-running")
 }

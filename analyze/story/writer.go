@@ -2,6 +2,7 @@ package story
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"sort"
 	"strings"
@@ -21,6 +22,7 @@ type use struct {
 	snap *Snapshot
 	proc *process.Process
 	how  string
+	path string // as the process has it; "" of a mapping without a name
 	// writes: the process could change the file through this.
 	writes bool
 }
@@ -45,27 +47,27 @@ func indexFiles(snaps []Snapshot) uses {
 }
 
 func (x uses) add(s *Snapshot, p *process.Process) {
-	put := func(id *process.FileID, how string, writes bool) {
+	put := func(id *process.FileID, path, how string, writes bool) {
 		if id == nil || id.Inode == 0 || id.Device == "" {
 			return
 		}
 		k := fileKey{id.Device, id.Inode}
-		x[k] = append(x[k], use{s, p, how, writes})
+		x[k] = append(x[k], use{s, p, how, strings.TrimSuffix(path, " (deleted)"), writes})
 	}
 	for i := range p.Files {
 		f := &p.Files[i]
 		m := f.Flags & accessMode
 		if m == writeOnly || m == readWrite {
-			put(&f.FileID, fmt.Sprintf("has it open for writing, fd %d, at offset %d", f.FD, f.Pos), true)
+			put(&f.FileID, f.Path, fmt.Sprintf("has it open for writing, fd %d, at offset %d", f.FD, f.Pos), true)
 		} else {
-			put(&f.FileID, fmt.Sprintf("has it open for reading, fd %d", f.FD), false)
+			put(&f.FileID, f.Path, fmt.Sprintf("has it open for reading, fd %d", f.FD), false)
 		}
 	}
-	put(p.ExeFile, "runs it", false)
+	put(p.ExeFile, p.Exe, "runs it", false)
 	for i := range p.Maps {
 		m := &p.Maps[i]
 		if m.FileID != nil && strings.HasPrefix(m.Perms, "rw") && strings.HasSuffix(m.Perms, "s") {
-			put(m.FileID, fmt.Sprintf("maps it shared and writable at %#x", uint64(m.Start)), true)
+			put(m.FileID, m.Path, fmt.Sprintf("maps it shared and writable at %#x", uint64(m.Start)), true)
 		}
 	}
 }
@@ -83,14 +85,28 @@ func (x uses) on(e *FileEvent) []use {
 	return all
 }
 
+// stored are the operations that go through an open file. Whoever has a file open
+// need not be who renames or removes it.
+var stored = map[string]bool{"create": true, "write": true, "truncate": true}
+
+// names reports whether a path of a process may be that of the event's file. Inode
+// numbers are used again, and a file system may be mounted anywhere: the last name
+// of the path must be the same.
+func (e *FileEvent) names(p string) bool {
+	return path.Base(p) == path.Base(e.Path) || e.OldPath != "" && path.Base(p) == path.Base(e.OldPath)
+}
+
 // writer finds the process that made a change. exact: the one process that has
 // the file open for writing in a snapshot inside the change's interval, or in
 // those before and after it. Otherwise a process that had it open for writing in
 // the snapshot nearest to the change is an inference, as is one of several.
 func (x uses) writer(e *FileEvent) *Owner {
+	if !stored[e.Op] {
+		return nil
+	}
 	var before, after, inside []use
 	for _, u := range x.on(e) {
-		if !u.writes || u.snap.Realtime == 0 || e.Lower == 0 {
+		if !u.writes || !e.names(u.path) || u.snap.Realtime == 0 || e.Lower == 0 {
 			continue
 		}
 		switch t := u.snap.Realtime; {
