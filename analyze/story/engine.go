@@ -35,6 +35,7 @@ type Engine struct {
 	snaps     []Snapshot
 	fed       int // memory snapshots fed
 	next      uint64
+	upTo      uint64 // no record after this is looked at yet; 0: all that are settled
 	problems  []Problem
 	clock     *GuestClock
 	boot      int64
@@ -108,6 +109,9 @@ func (e *Engine) newNetwork() *network.Analyzer {
 // advance feeds the records that have not been fed.
 func (e *Engine) advance(progress func(seq uint64)) error {
 	q := format.Query{FromSeq: e.next, ToSeq: e.tape.Reader().Settled()}
+	if e.upTo != 0 {
+		q.ToSeq = min(q.ToSeq, e.upTo)
+	}
 	if q.ToSeq < q.FromSeq {
 		return nil
 	}

@@ -371,3 +371,23 @@ func TestRecoveredInPartIsTiedByBlocks(t *testing.T) {
 	in.Recovered[0].Blocks = blocks(5, 6, 3)
 	require.NotContains(t, findings(tell(t, in)), "downloaded-program-running")
 }
+
+// TestFieldsAreThoseOfEvents: every field that an event can have may be asked for,
+// and no rule asks for another.
+func TestFieldsAreThoseOfEvents(t *testing.T) {
+	for id, c := range ruleCases {
+		in := quiet()
+		c.fires(in)
+		j := join(in)
+		for i := range in.Processes {
+			p := &in.Processes[i]
+			require.Subset(t, fields["process_creation"], j.processEvent(p, j.parent(p)).names(), id)
+		}
+		for i := range in.Files {
+			require.Subset(t, fields["file_event"], j.fileEvent(i).names(), id)
+		}
+		for i := range in.Conns {
+			require.Subset(t, fields["network_connection"], j.connEvent(i).names(), id)
+		}
+	}
+}

@@ -136,7 +136,7 @@ func analyzeTape(ctx context.Context, t *terminal, o *analyzeOptions, path, dir 
 			return false, err
 		}
 	}
-	t.sayOnce(problemText(path+": ", a.engine.Problems()))
+	t.sayOnce(append(problemText(path+": ", a.engine.Problems()), o.refused...))
 	t.printf("%s: %d files in %s\n", path, len(a.manifest.Outputs)+2, dir)
 	return a.manifest.Complete, a.finish()
 }
@@ -162,6 +162,9 @@ func (a *analysis) describe(path string) error {
 			Root: rep.Root, Signer: hex.EncodeToString(head.Signer), Sealed: rep.Sealed}}
 	for _, p := range a.engine.Problems() {
 		a.manifest.Problems = append(a.manifest.Problems, p.Stream+": "+p.Reason)
+	}
+	for _, r := range a.o.refused {
+		a.manifest.Problems = append(a.manifest.Problems, "rules: "+r)
 	}
 	if !rep.OK {
 		a.manifest.Problems = append(a.manifest.Problems, "the tape does not verify")

@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,12 +22,13 @@ type storyOptions struct {
 	noChecksums bool
 	findings    bool
 	json        bool
+	refused     []string // rules of a folder that cannot be used
 }
 
 func (o *storyOptions) register(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&o.symbols, "symbols", "", "BTF or ISF `file` for kernels that carry no types")
-	f.StringArrayVar(&o.rules, "rules", nil, "more Sigma rules: a `file` (repeatable)")
+	f.StringArrayVar(&o.rules, "rules", nil, "more Sigma rules: a `file or folder` (repeatable)")
 	f.BoolVar(&o.noChecksums, "no-checksums", false, "take packets whose checksum is wrong (Zeek's -C)")
 	o.keyFlags.register(c)
 }
@@ -35,12 +39,9 @@ func (o *storyOptions) engine(tape *replay.Tape) (*story.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.refused = nil
 	for _, path := range o.rules {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		more, err := story.ParseRules(path, b)
+		more, err := o.load(path)
 		if err != nil {
 			return nil, err
 		}
@@ -53,6 +54,51 @@ func (o *storyOptions) engine(tape *replay.Tape) (*story.Engine, error) {
 		}
 	}
 	return story.NewEngine(tape, so), nil
+}
+
+// load reads rules from a file, or from all of a folder. A rule of a folder that
+// cannot be used is noted and left out: public collections have rules for events
+// that a tape has none of.
+func (o *storyOptions) load(path string) ([]*story.Rule, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !st.IsDir() {
+		return readRules(path)
+	}
+	var all []*story.Rule
+	found := false
+	err = filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if ext := filepath.Ext(p); err != nil || d.IsDir() || ext != ".yml" && ext != ".yaml" {
+			return err
+		}
+		found = true
+		rules, err := readRules(p)
+		if err != nil {
+			each, ok := story.RuleErrors(err)
+			if !ok {
+				return err
+			}
+			for _, e := range each {
+				o.refused = append(o.refused, e.Error())
+			}
+		}
+		all = append(all, rules...)
+		return nil
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("%s: no .yml or .yaml file in it", path)
+	}
+	return all, err
+}
+
+func readRules(path string) ([]*story.Rule, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return story.ParseRules(path, b)
 }
 
 func newStoryCommand(t *terminal) *cobra.Command {
@@ -105,11 +151,11 @@ func runStory(ctx context.Context, t *terminal, o *storyOptions, path string) er
 		}
 		printItem(t, it)
 	}
-	t.sayOnce(problemText("", e.Problems()))
+	t.sayOnce(append(problemText("", e.Problems()), o.refused...))
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if len(e.Problems()) > 0 {
+	if len(e.Problems())+len(o.refused) > 0 {
 		return incomplete
 	}
 	return nil
@@ -134,7 +180,7 @@ func printItem(t *terminal, it *story.Item) {
 		label, style = strings.ToUpper(it.Severity), severityStyle[it.Severity]
 	}
 	const indent = 24
-	lines := wrap(printable(it.Summary), t.width-indent)
+	lines := wrap(printable(it.Summary+interval(it)), t.width-indent)
 	if it.Kind == story.KindFinding && it.Why != "" {
 		lines = append(lines, wrap(printable(it.Why), t.width-indent)...)
 	}
@@ -145,6 +191,17 @@ func printItem(t *terminal, it *story.Item) {
 		}
 		t.printf("%s%s\n", strings.Repeat(" ", indent), t.style(styleDim, l))
 	}
+}
+
+// interval says how long after the time shown an event may have been, where that is
+// more than a clock's tick: a time that is an interval stays one.
+func interval(it *story.Item) string {
+	const tick = 20 * time.Millisecond
+	d := time.Duration(it.Upper() - it.At())
+	if it.At() == 0 || d <= tick || it.Kind == story.KindConnection || it.Kind == story.KindGap || it.Kind == story.KindFinding {
+		return ""
+	}
+	return fmt.Sprintf(" (or up to %s later)", d.Round(time.Millisecond))
 }
 
 // wrap breaks s at spaces into lines of at most n runes; longer words stand alone.

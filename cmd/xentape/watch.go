@@ -6,14 +6,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/xentape/xentape/analyze/story"
+	"github.com/xentape/xentape/format"
 	"github.com/xentape/xentape/replay"
 )
 
@@ -36,7 +39,9 @@ new. It is for an analysis machine that sees the tape (over a network file syste
 say), never for dom0. It ends when the tape is sealed.
 
 With --json, a line with the id of an earlier one replaces it: the last line of each
-id, taken together, is what xentape story --json says of the finished tape.` + "\n" + exitStatusHelp,
+id, taken together, is what xentape story --json says of the finished tape. Should
+something turn out otherwise as more becomes known, its id is said again with
+"withdrawn": true.` + "\n" + exitStatusHelp,
 		Example: "  xentape watch /evidence/web01.xtape\n  xentape watch --json /evidence/ring | jq 'select(.severity == \"critical\")'",
 		Args:    nargs(1, 1),
 		RunE:    func(c *cobra.Command, args []string) error { return runWatch(c.Context(), t, &o, args[0]) },
@@ -57,6 +62,8 @@ type watched struct {
 	said   map[string][]byte // id → the line as last told
 	seen   uint64
 	done   bool
+	// Of a finished tape only this is kept: a ring has many.
+	problems []story.Problem
 }
 
 func runWatch(ctx context.Context, t *terminal, o *watchOptions, path string) error {
@@ -67,21 +74,26 @@ func runWatch(ctx context.Context, t *terminal, o *watchOptions, path string) er
 	tapes := map[string]*watched{}
 	defer func() {
 		for _, w := range tapes {
-			w.tape.Close()
+			if w.tape != nil {
+				w.tape.Close()
+			}
 		}
 	}()
 	last := time.Now()
 	for {
+		began := time.Now()
 		paths := []string{path}
 		if st.IsDir() {
-			if paths, err = filepath.Glob(filepath.Join(path, "*.xtape")); err != nil {
+			if paths, err = tapesIn(path); err != nil {
 				return err
 			}
-			sort.Strings(paths)
 		}
 		open := st.IsDir()
 		for _, p := range paths {
-			news, err := o.look(t, tapes, p, len(paths) > 1)
+			news, err := o.look(t, tapes, p, st.IsDir())
+			if st.IsDir() && (errors.Is(err, format.ErrNotTape) || errors.Is(err, fs.ErrNotExist)) {
+				continue // not begun yet, or pruned meanwhile
+			}
 			if err != nil {
 				return err
 			}
@@ -94,22 +106,45 @@ func runWatch(ctx context.Context, t *terminal, o *watchOptions, path string) er
 			return err
 		}
 		if !open || o.idleStop > 0 && time.Since(last) > o.idleStop {
-			return o.problems(t, tapes, paths)
+			return o.problems(t, tapes)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(o.every):
+		case <-time.After(max(o.every, patience*time.Since(began))):
 		}
 	}
 }
 
-func (o *watchOptions) problems(t *terminal, tapes map[string]*watched, paths []string) error {
+// patience is how long to wait after a look, by how long it took: connections are
+// made again of all packets each time, and watching must leave the machine alone.
+const patience = 3
+
+// tapesIn lists the tapes of a folder and those below it: a ring has a folder for
+// each guest.
+func tapesIn(dir string) ([]string, error) {
+	var all []string
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && !d.IsDir() && filepath.Ext(p) == ".xtape" {
+			all = append(all, p)
+		}
+		return err
+	})
+	return all, err
+}
+
+func (o *watchOptions) problems(t *terminal, tapes map[string]*watched) error {
 	var err error
-	for _, p := range paths {
-		problems := tapes[p].engine.Problems()
-		t.sayOnce(problemText(p+": ", problems))
-		if len(problems) > 0 {
+	for _, p := range slices.Sorted(maps.Keys(tapes)) {
+		problems := tapes[p].problems
+		if e := tapes[p].engine; e != nil {
+			problems = e.Problems()
+		}
+		t.sayOnce(append(problemText(p+": ", problems), o.refused...))
+		if len(problems)+len(o.refused) > 0 {
 			err = incomplete
 		}
 	}
@@ -144,17 +179,25 @@ func (o *watchOptions) look(t *terminal, tapes map[string]*watched, path string,
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", path, err)
 	}
-	return true, o.tell(t, w, s, path, name)
+	if err := o.tell(t, w, s, path, name); err != nil || !sealed {
+		return true, err
+	}
+	w.problems = w.engine.Problems()
+	err = w.tape.Close()
+	w.tape, w.engine, w.said = nil, nil, nil
+	return true, err
 }
 
 // tell prints the items that are new, and with --json those that changed.
 func (o *watchOptions) tell(t *terminal, w *watched, s *story.Story, path string, name bool) error {
+	now := make(map[string]bool, len(s.Items))
 	for i := range s.Items {
 		it := &s.Items[i]
 		line, err := json.Marshal(it)
 		if err != nil {
 			return err
 		}
+		now[it.ID] = true
 		before, known := w.said[it.ID]
 		if known && bytes.Equal(before, line) {
 			continue
@@ -168,9 +211,33 @@ func (o *watchOptions) tell(t *terminal, w *watched, s *story.Story, path string
 		case known:
 		case o.all || it.Kind == story.KindFinding || it.Kind == story.KindSnapshot || it.Kind == story.KindGap:
 			if name {
-				t.printf("%s  ", printable(filepath.Base(path)))
+				t.printf("%s:\n", printable(path))
+				name = false
 			}
 			printItem(t, it)
+		}
+	}
+	return o.withdraw(t, w, now)
+}
+
+// withdraw says what was told before and does not hold any more.
+func (o *watchOptions) withdraw(t *terminal, w *watched, now map[string]bool) error {
+	for _, id := range slices.Sorted(maps.Keys(w.said)) {
+		if now[id] {
+			continue
+		}
+		var it story.Item
+		if err := json.Unmarshal(w.said[id], &it); err != nil {
+			return err
+		}
+		delete(w.said, id)
+		switch {
+		case o.json:
+			if err := t.line(map[string]any{"id": id, "withdrawn": true}); err != nil {
+				return err
+			}
+		case o.all || it.Kind == story.KindFinding:
+			t.printf("withdrawn, more being known: %s\n", printable(it.Summary))
 		}
 	}
 	return nil

@@ -111,7 +111,7 @@ func TestEncodings(t *testing.T) {
 	e := event{"cmd": {"echo L2Jpbi9iYXNoIC1p | base64 -d"}, "wide": {"a\x00b\x00"}, "wide64": {"cABvAHcAZQByAHMAaABlAGwAbAA="}, "dash": {"x /enc y"}, "Image": {"/bin/x"}, "Other": {"/BIN/x", "z"}}
 	for detection, want := range map[string]bool{
 		"{cmd|base64|contains: '/bin/bash -i'}":             true,
-		"{cmd|base64|contains: '/bin/bas'}":                false,
+		"{cmd|base64|contains: '/bin/bas'}":                 false,
 		"{cmd|base64offset|contains: '/bin/bash'}":          true,
 		"{cmd|base64offset|contains: 'n/bash -'}":           true,
 		"{cmd|base64offset|contains: 'in/bash -i'}":         true,
