@@ -7,6 +7,7 @@ package perfetto
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -134,25 +135,34 @@ func (w *writer) item(it *story.Item, tracks map[owner]uint64, flows map[string]
 	}
 	switch it.Kind {
 	case story.KindProcess, story.KindExit:
-		w.event(at, typeInstant, orDefault(parent, trackFindings), it, nil)
-	case story.KindFinding, story.KindGap, story.KindSnapshot:
+		w.event(at, typeInstant, orDefault(parent, trackFindings), it, ofProcess(parent))
+	case story.KindFinding, story.KindGap, story.KindSnapshot, story.KindClock:
 		w.event(at, typeInstant, trackFindings, it, nil)
 	case story.KindConnection:
 		flow := uint64(len(flows) + 1)
 		flows[it.Conn.UID] = flow
 		track := w.lane(orDefault(parent, trackNetwork), "connection")
-		w.event(at, typeBegin, track, it, []uint64{flow})
+		w.event(at, typeBegin, track, it, append(ofProcess(parent), flow))
 		w.event(max(upper, at), typeEnd, track, nil, nil)
 	case story.KindFile:
-		var arrows []uint64
+		arrows := ofProcess(parent)
 		if f, ok := flows[it.File.FromConn]; ok {
-			arrows = []uint64{f}
+			arrows = append(arrows, f)
 		}
 		track := w.lane(orDefault(parent, trackFiles), "file change")
 		w.event(at, typeBegin, track, it, arrows)
 		w.event(max(upper, at), typeEnd, track, nil, nil)
 	}
 	return true
+}
+
+// ofProcess is the flow from a process to what it did: arrows begin at its start.
+// Ids of connections' flows are below.
+func ofProcess(track uint64) []uint64 {
+	if track == 0 {
+		return nil
+	}
+	return []uint64{1<<32 | track}
 }
 
 func orDefault(v, d uint64) uint64 {
@@ -187,7 +197,7 @@ func varint(b []byte, field protowire.Number, v uint64) []byte {
 }
 
 func text(b []byte, field protowire.Number, s string) []byte {
-	return message(b, field, []byte(s))
+	return message(b, field, []byte(strings.ToValidUTF8(s, "\ufffd")))
 }
 
 // clock says that the trace's clock is wall-clock time.

@@ -70,7 +70,7 @@ var severities = map[string]int{"info": 10, "low": 21, "medium": 47, "high": 73,
 // descriptions are timestamp_desc: what happened at the time given.
 var descriptions = map[story.Kind]string{
 	story.KindSnapshot: "Memory Snapshot", story.KindProcess: "Process Start", story.KindExit: "Process Gone",
-	story.KindConnection: "Connection Start", story.KindFile: "File Change", story.KindFinding: "Finding", story.KindGap: "Recording Gap",
+	story.KindConnection: "Connection Start", story.KindFile: "File Change", story.KindFinding: "Finding", story.KindGap: "Recording Gap", story.KindClock: "Guest Clock Compared",
 }
 
 // Write writes the items with a known time to w and the others to undated.
