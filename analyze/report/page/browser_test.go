@@ -42,7 +42,7 @@ func open(t *testing.T, d *Data, args ...string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	args = append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-		"--disable-dev-shm-usage", "--user-data-dir=" + filepath.Join(dir, "profile"), "--virtual-time-budget=20000", "--window-size=1400,900", "--dump-dom"}, args...)
+		"--disable-dev-shm-usage", "--user-data-dir=" + filepath.Join(dir, "profile"), "--virtual-time-budget=20000", "--window-size=1400,1300", "--dump-dom"}, args...)
 	cmd := exec.CommandContext(ctx, browser(t), append(args, "file://"+file)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

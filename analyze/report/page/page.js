@@ -17,6 +17,11 @@ const stamp = s => {
   return new Date(Number(sec) * 1000).toISOString().slice(0, 19).replace('T', ' ') + '.' + frac.toString().padStart(9, '0').slice(0, 3);
 };
 
+// The day is left out of the list when all of the tape lies in one.
+const oneDay = stamp(D.start).slice(0, 10) === stamp(D.end).slice(0, 10);
+const brief = s => oneDay && stamp(s).slice(0, 10) === stamp(D.start).slice(0, 10) ? stamp(s).slice(11) : stamp(s);
+const levels = ['critical', 'high', 'medium', 'low', 'info'];
+
 // One list of events, in time order. Every event knows its neighbours.
 const ev = [];
 const at = {process: [], file: [], conn: [], finding: []};
@@ -29,7 +34,7 @@ const named = i => i >= 0 && D.processes[i] ? `${D.processes[i].name} (${D.proce
 D.processes.forEach((p, i) => add('process', i, p, `${p.name} (${p.pid}) ${p.args || p.exe}`, `parent ${p.ppid}`));
 D.files.forEach((f, i) => add('file', i, f, f.old ? `${f.op} ${f.old} → ${f.path}` : `${f.op} ${f.path}`, named(f.process)));
 D.conns.forEach((c, i) => add('conn', i, c, `${c.proto} ${c.orig} → ${c.resp} ${c.service} ${c.state} ${c.detail}`, named(c.process)));
-D.findings.forEach((f, i) => add('finding', i, f, f.title, f.severity));
+D.findings.forEach((f, i) => add('finding', i, f, f.title, named((f.processes || [])[0] ?? -1)));
 const link = (a, b) => { if (a && b && a !== b) { a.near.add(b); b.near.add(a); } };
 D.processes.forEach((p, i) => link(at.process[i], at.process[p.parent]));
 D.files.forEach((f, i) => link(at.file[i], at.process[f.process]));
@@ -44,14 +49,14 @@ ev.sort((a, b) => a.t - b.t || order[a.kind] - order[b.kind] || a.i - b.i);
 ev.forEach(e => { e.text = `${e.kind} ${e.what} ${e.who} ${clean(e.o.exe)} ${clean(e.o.why)}`.toLowerCase(); });
 
 // Lanes: in each group, an event takes the first row that is free by then.
-const groups = ['finding', 'process', 'conn', 'file'];
-const caps = {finding: 12, process: 400, conn: 200, file: 60};
+const groups = ['finding', 'conn', 'file', 'process'];
+const caps = {finding: 16, process: 400, conn: 12, file: 8};
 function pack(list, cap) {
   const free = [];
   for (const e of list) {
     let r = free.findIndex(f => f <= e.t);
     if (r < 0) r = free.length < cap ? free.length : e.i % cap;
-    free[r] = Math.max(free[r] ?? 0, e.u + span * (e.kind === 'finding' ? 0.15 : 0.004));
+    free[r] = Math.max(free[r] ?? 0, e.u + span * (e.kind === 'finding' ? 0.2 : 0.004));
     e.row = r;
   }
   return Math.max(1, free.length);
@@ -76,9 +81,9 @@ function list() {
   const frag = document.createDocumentFragment();
   for (let i = first; i < last; i++) {
     const e = shown[i], r = document.createElement('div');
-    r.className = 'row ' + e.kind; r.style.top = i * 24 + 'px'; r.id = 'r' + i;
+    r.className = 'row ' + e.kind + (levels.includes(e.o.severity) ? ' ' + e.o.severity : ''); r.style.top = i * 24 + 'px'; r.id = 'r' + i;
     r.setAttribute('role', 'row'); r.setAttribute('aria-rowindex', i + 1); r.setAttribute('aria-selected', e === sel);
-    for (const [c, v] of [['t', stamp(e.o.t)], ['k', e.kind === 'file' ? e.o.op : e.kind === 'finding' ? e.o.severity : e.kind], ['w', e.what], ['p', e.who]]) {
+    for (const [c, v] of [['t', brief(e.o.t)], ['k', e.kind === 'file' ? e.o.op : e.kind === 'finding' ? e.o.severity : e.kind], ['w', e.what], ['p', e.who]]) {
       const s = document.createElement('span'); s.className = c; s.setAttribute('role', 'gridcell'); s.textContent = c === 'k' ? clean(v) : v; r.append(s);
     }
     r.addEventListener('click', () => choose(e, false));
@@ -150,8 +155,8 @@ function paint() {
       const a = Math.max(-2, x(e.t)), b = Math.min(w + 2, x(e.u)), bw = Math.max(3, b - a);
       const key = (a | 0) * 4096 + e.row; const seen = density.get(key) || 0; density.set(key, seen + 1);
       if (seen > 2 && e !== sel) continue;
-      cx.fillStyle = e === sel ? col('snap') : col(g === 'process' && e.o.kernel ? 'kernel' : g);
-      cx.globalAlpha = g === 'process' && e !== sel ? 0.55 : 0.9;
+      cx.fillStyle = e === sel ? col('snap') : col(g === 'process' && e.o.kernel ? 'kernel' : g === 'finding' && levels.includes(e.o.severity) ? e.o.severity : g);
+      cx.globalAlpha = g === 'finding' || e === sel ? 0.9 : 0.55;
       cx.fillRect(a, yy, bw, lane - 3); cx.globalAlpha = 1;
       boxes.push([a, yy, bw, lane, e]);
       if (bw > 40 || g === 'finding') { cx.fillStyle = col('fg'); cx.save(); cx.beginPath(); cx.rect(Math.max(a, 0), yy, g === 'finding' ? 260 : bw, lane); cx.clip(); cx.fillText(e.what.slice(0, 120), Math.max(a, 0) + 4, yy + 5.5); cx.restore(); }
@@ -215,7 +220,7 @@ addEventListener('resize', () => { list(); draw(); });
 $('title').textContent = clean(D.title);
 $('about').textContent = `${clean(D.tape)} · ${stamp(D.start)} to ${stamp(D.end)} UTC · ${D.processes.length} processes, ${D.files.length} file events, ${D.conns.length} connections, ${D.findings.length} findings` + (D.root ? ` · tree root ${clean(D.root).slice(0, 16)}…` : '') + ` · xentape ${clean(D.version)}`;
 filter();
-const first = shown.find(e => e.kind === 'finding') || shown[0];
+const first = levels.map(l => shown.find(e => e.o.severity === l)).find(Boolean) || shown[0];
 if (first) choose(first, true);
 document.documentElement.dataset.ready = 'true';
 })();
