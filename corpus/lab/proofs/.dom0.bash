@@ -3,6 +3,8 @@ set -euo pipefail
 cd /root/prove
 tape=/root/prove/tape.xtape
 recorder=
+# What a proof that was cut short left behind.
+! pkill -x xentaped || sleep 2
 
 say() { echo "proof: $*"; }
 fail() {
