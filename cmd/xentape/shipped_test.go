@@ -85,3 +85,15 @@ func TestTheStoryOfTheShippedTape(t *testing.T) {
 		require.True(t, rules[r], "no finding of %s", r)
 	}
 }
+
+// TestQuietDayRaisesNoAlarm: a server that is only at work gives findings to read,
+// none to wake anybody for.
+func TestQuietDayRaisesNoAlarm(t *testing.T) {
+	r := xentape(t, "story", "--json", "--findings", shipped+"/quiet/tape.xtape")
+	require.Equal(t, exitIncomplete, r.code, "the tape says what was left out of it: %s", r.err)
+	findings := lines(t, r.out)
+	require.NotEmpty(t, findings)
+	for _, f := range findings {
+		require.Equal(t, "info", f["severity"], f["summary"])
+	}
+}
