@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/xentape/xentape/format"
 )
 
 // arkimeSession is what one of Arkime's own tests expects of a session.
@@ -31,6 +32,7 @@ type arkimeSession struct {
 		}
 		Network struct {
 			Packets     uint64
+			Bytes       uint64
 			CommunityID string `json:"community_id"`
 		}
 	}
@@ -69,6 +71,21 @@ func fingerprints(a *Analyzer) map[string]bool {
 // rest are of DTLS, OpenVPN and adb, which are not looked into.
 const fingerprintGate = 0.80
 
+// frameBytes sums the frames of each connection, found by looking at every frame
+// alone: Arkime counts whole frames, Zeek's connections what IP says.
+func frameBytes(t *testing.T, trace []byte) map[string]uint64 {
+	sum := make(map[string]uint64)
+	_ = readCapture(trace, func(p *format.Packet) {
+		a := New(Options{IgnoreChecksums: true})
+		require.NoError(t, a.Feed(p))
+		require.NoError(t, a.Finish())
+		for c := range a.Conns() {
+			sum[c.CommunityID] += uint64(len(p.Data))
+		}
+	})
+	return sum
+}
+
 // TestArkimeSessions compares with the sessions Arkime expects in its own tests.
 // The always-run counterpart is TestCommunityID.
 func TestArkimeSessions(t *testing.T) {
@@ -80,6 +97,7 @@ func TestArkimeSessions(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	total, found, packets, same, prints, equal := 0, 0, 0, 0, 0, 0
+	sameBytes := 0
 	for _, name := range files {
 		b, err := os.ReadFile(name)
 		require.NoError(t, err)
@@ -92,11 +110,11 @@ func TestArkimeSessions(t *testing.T) {
 			continue
 		}
 		a := analyzeCapture(t, trace, Options{Content: true, IgnoreChecksums: true})
-		counts := make(map[string]uint64)
+		counts, bytes := make(map[string]uint64), frameBytes(t, trace)
 		for c := range a.Conns() {
 			counts[c.CommunityID] += c.OrigPkts + c.RespPkts
 		}
-		expected := make(map[string]uint64)
+		expected, expectedBytes := make(map[string]uint64), make(map[string]uint64)
 		have := fingerprints(a)
 		for _, s := range want.Sessions {
 			for _, p := range s.prints() {
@@ -110,6 +128,7 @@ func TestArkimeSessions(t *testing.T) {
 			switch s.Body.IPProtocol {
 			case 1, 6, 17, 58:
 				expected[s.Body.Network.CommunityID] += s.Body.Network.Packets
+				expectedBytes[s.Body.Network.CommunityID] += s.Body.Network.Bytes
 			}
 		}
 		delete(expected, "")
@@ -124,13 +143,20 @@ func TestArkimeSessions(t *testing.T) {
 			packets++
 			if got == n {
 				same++
+				if bytes[id] == expectedBytes[id] {
+					sameBytes++
+				} else {
+					t.Logf("%s: %s: %d bytes, want %d", filepath.Base(name), id, bytes[id], expectedBytes[id])
+				}
 			} else {
 				t.Logf("%s: %s: %d packets, want %d", filepath.Base(name), id, got, n)
 			}
 		}
 	}
-	t.Logf("community ids: %d of %d; packets equal: %d of %d; fingerprints: %d of %d", found, total, same, packets, equal, prints)
+	t.Logf("community ids: %d of %d; packets equal: %d of %d; bytes equal where packets are: %d of %d; fingerprints: %d of %d", found, total, same, packets, sameBytes, same, equal, prints)
 	require.NotZero(t, prints)
+	require.GreaterOrEqual(t, float64(same), 0.98*float64(packets))
+	require.GreaterOrEqual(t, float64(sameBytes), 0.99*float64(same))
 	require.GreaterOrEqual(t, float64(equal), fingerprintGate*float64(prints))
 	require.GreaterOrEqual(t, float64(found), communityGate*float64(total))
 	require.GreaterOrEqual(t, float64(same), communityGate*float64(packets))
