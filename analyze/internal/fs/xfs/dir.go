@@ -105,11 +105,11 @@ func (w *dirWalk) block(m *mapping, l uint64, per int) bool {
 func (s *Superblock) shortDir(i *Inode) ([]Dirent, error) {
 	b := i.dataFork()
 	short := fmt.Errorf("directory inode %d: short form runs past the inode", i.Ino)
-	if len(b) < 6 {
-		return nil, short
-	}
 	if i.Size < uint64(len(b)) {
 		b = b[:i.Size]
+	}
+	if len(b) < 6 { // the header with the parent's number in four bytes
+		return nil, short
 	}
 	width := 4
 	n := int(b[0])
