@@ -27,6 +27,7 @@ deps: ## install the Debian packages the tests use
 check: ## gofmt, vet, staticcheck, tidy go.mod
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'gofmt differs in the files above: run gofmt -w on them'; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags update ./analyze/process
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
 

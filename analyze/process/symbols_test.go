@@ -3,17 +3,14 @@ package process_test
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"os"
 	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xentape/xentape/analyze/internal/linux"
 	"github.com/xentape/xentape/analyze/internal/linux/imagetest"
-	"github.com/xentape/xentape/analyze/internal/linux/objects"
 	"github.com/xentape/xentape/analyze/process"
 	"github.com/xentape/xentape/format"
 )
@@ -119,75 +116,6 @@ func TestSymbolFile(t *testing.T) {
 	require.ErrorAs(t, process.New(process.Options{Symbols: foreign}).Feed(without), &no)
 	require.ErrorAs(t, process.New(process.Options{Symbols: foreign}).Feed(images[0].Clone()), &no)
 	require.ErrorContains(t, process.New(process.Options{Symbols: []byte("PK\x03\x04")}).Feed(without), "symbol file")
-}
-
-// isfTypes are the structures the analysis asks a symbol file for.
-var isfTypes = strings.Fields(`address_space backing_file cgroup cgroup_namespace cgroup_subsys_state cgrp_cset_link cred css_set dentry fdtable file
-	file_system_type files_struct fown_struct fs_struct group_info inet_sock inode ipc_namespace kernfs_node kobject kset list_head
-	maple_arange_64 maple_range_64 mm_struct mnt_namespace mod_tree_node mod_tree_root module module_kobject module_use mount net
-	netlink_sock nsproxy packet_sock page pid pid_namespace prb_desc printk_info printk_ringbuffer proc_ns_operations ptdesc
-	rb_node rq seqcount_raw_spinlock signal_struct sock socket socket_alloc super_block task_struct time_namespace timekeeper tk_data unix_address unix_sock
-	upid user_namespace uts_namespace vfsmount vm_area_struct xa_node`)
-
-// isfSymbols are the symbols it asks for, and those that place the file.
-func isfSymbols() []string { return append(objects.Symbols(), "_stext", "linux_banner") }
-
-// reduceISF keeps of a symbol file what the analysis asks for, and what that is
-// made of.
-func reduceISF(t *testing.T, b []byte) []byte {
-	var d map[string]json.RawMessage
-	require.NoError(t, json.Unmarshal(b, &d))
-	keep := func(section string, names []string, follow bool) {
-		var all map[string]json.RawMessage
-		require.NoError(t, json.Unmarshal(d[section], &all))
-		out := map[string]json.RawMessage{}
-		for len(names) > 0 {
-			n := names[0]
-			names = names[1:]
-			if out[n] != nil || all[n] == nil {
-				continue
-			}
-			out[n] = all[n]
-			if follow {
-				var s struct{ Fields map[string]struct{ Type any } }
-				require.NoError(t, json.Unmarshal(all[n], &s))
-				for _, f := range s.Fields {
-					names = append(names, embedded(f.Type)...)
-				}
-			}
-		}
-		require.NotEmpty(t, out)
-		d[section], _ = json.Marshal(out)
-	}
-	keep("user_types", isfTypes, true)
-	keep("symbols", isfSymbols(), false)
-	b, err := json.Marshal(d)
-	require.NoError(t, err)
-	return b
-}
-
-// embedded lists the structures a type contains, not those it points to.
-func embedded(typ any) []string {
-	m, _ := typ.(map[string]any)
-	switch m["kind"] {
-	case "struct", "union":
-		name, _ := m["name"].(string)
-		return []string{name}
-	case "array":
-		return embedded(m["subtype"])
-	}
-	return nil
-}
-
-func TestUpdateISF(t *testing.T) {
-	if !*update {
-		t.Skip("run with -update to make testdata anew")
-	}
-	b, err := os.ReadFile(recording(t, "deb12-6.1.isf.json"))
-	require.NoError(t, err)
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile("testdata/deb12-6.1.isf.json.zst", z.EncodeAll(reduceISF(t, b), nil), 0o644))
 }
 
 // The ISF file of the kernel, as Volatility uses it, gives the same answers, and

@@ -13,6 +13,7 @@ import (
 
 	"github.com/xentape/xentape/analyze/internal/linux/imagetest"
 	"github.com/xentape/xentape/analyze/process"
+	"github.com/xentape/xentape/corpus/need"
 )
 
 // truth is what the guest's own /proc said, as the workload's driver wrote it
@@ -61,12 +62,9 @@ type truth struct {
 	Meta   []string          `json:"meta"`
 }
 
+// recording is one of the large ones; the same comparison runs on testdata always.
 func recording(t testing.TB, name string) string {
-	dir := os.Getenv("XENTAPE_DATA")
-	if dir == "" {
-		t.Skip("XENTAPE_DATA is not set to the directory of the unpacked recordings; the same comparison runs on testdata always")
-	}
-	return filepath.Join(dir, "memory", name)
+	return need.Recording(t, "memory", name)
 }
 
 func loadTruth(t testing.TB, path string) *truth {
