@@ -3,7 +3,9 @@ package format
 import (
 	"bytes"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -83,10 +85,17 @@ func dataImages(b testing.TB) (out [][]byte) {
 
 func series(b testing.TB, size int) *Series {
 	b.Helper()
-	s, err := NewSeries(size, "/usr/bin", "/usr/lib/x86_64-linux-gnu", "/usr/lib/gcc/x86_64-linux-gnu/12", "/usr/local/go/bin", "/usr/sbin", "/usr/local/go/pkg/tool/linux_amd64")
-	if err != nil {
-		b.Skipf("the images are made of this machine's files: %v", err)
+	toolchain, err := exec.Command("go", "env", "GOROOT", "GOTOOLDIR").Output()
+	require.NoError(b, err)
+	lines := strings.Fields(string(toolchain))
+	dirs := []string{"/usr/bin"}
+	for _, libraries := range []string{"/usr/lib/*-linux-gnu*", "/usr/lib/gcc/*/*"} {
+		found, err := filepath.Glob(libraries)
+		require.NoError(b, err)
+		dirs = append(dirs, found...)
 	}
+	s, err := NewSeries(size, append(dirs, filepath.Join(lines[0], "bin"), "/usr/sbin", lines[1])...)
+	require.NoError(b, err, "the images are made of this machine's files")
 	return s
 }
 
