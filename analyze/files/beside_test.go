@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/xentape/xentape/corpus/need"
 	"github.com/xentape/xentape/format"
 )
 
@@ -107,8 +108,7 @@ func BenchmarkBesideFls(b *testing.B) {
 				mine := (index + stream) / time.Duration(c.commits)
 				b.ReportMetric(float64(index.Microseconds())/1e3, "index-ms")
 				b.ReportMetric(float64(stream.Microseconds())/1e3/float64(c.commits), "stream-ms/commit")
-				if _, err := exec.LookPath("fls"); err != nil {
-					b.Log("fls is not installed: apt-get install sleuthkit; no comparison")
+				if _, ok := need.Peer(b, "sleuthkit", "fls"); !ok {
 					continue
 				}
 				theirs := j.listed(10, c.writes, c.bytes)

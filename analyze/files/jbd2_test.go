@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/xentape/xentape/corpus/need"
 	"github.com/xentape/xentape/format"
 )
 
@@ -44,9 +45,7 @@ type fileAt struct {
 
 // newJournaled makes a filesystem of n files of size bytes each.
 func newJournaled(t testing.TB, n, size int, disk string) *journaled {
-	if _, err := exec.LookPath("mke2fs"); err != nil {
-		t.Skip("mke2fs is not installed: apt-get install e2fsprogs")
-	}
+	need.Tool(t, "e2fsprogs", "mke2fs")
 	j := &journaled{t: t, image: filepath.Join(t.TempDir(), "disk.img"), block: 4096, at: 1, tid: 1,
 		tables: map[uint64][]byte{}, noise: make([]byte, 8<<20), r: rand.New(rand.NewSource(1))}
 	j.r.Read(j.noise)

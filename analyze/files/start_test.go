@@ -118,24 +118,14 @@ func TestRecordingMayBeginAnywhere(t *testing.T) {
 
 // TestMoreTracesFromAnywhere does the same with the traces under XENTAPE_TRACES.
 func TestMoreTracesFromAnywhere(t *testing.T) {
-	root := os.Getenv("XENTAPE_TRACES")
-	if root == "" {
-		t.Skip("XENTAPE_TRACES not set: a folder of traces as testdata/README.md describes")
-	}
-	dirs, err := filepath.Glob(filepath.Join(root, "*", "man"))
-	require.NoError(t, err)
-	require.NotEmpty(t, dirs)
-	for _, man := range dirs {
-		dir := filepath.Dir(man)
-		t.Run(filepath.Base(dir), func(t *testing.T) {
-			total := entriesOf(t, dir)
-			for _, k := range []uint64{137, 401, 733} {
-				marks, bad := startAt(t, dir, total*k/1000)
-				t.Logf("from record %d: %d marks compared, %d differ", total*k/1000, marks, len(bad))
-				for _, b := range bad {
-					t.Errorf("%.600s", b)
-				}
+	eachTrace(t, "man", func(t *testing.T, dir string) {
+		total := entriesOf(t, dir)
+		for _, k := range []uint64{137, 401, 733} {
+			marks, bad := startAt(t, dir, total*k/1000)
+			t.Logf("from record %d: %d marks compared, %d differ", total*k/1000, marks, len(bad))
+			for _, b := range bad {
+				t.Errorf("%.600s", b)
 			}
-		})
-	}
+		}
+	})
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
+	"github.com/xentape/xentape/corpus/need"
 	"github.com/xentape/xentape/format"
 )
 
@@ -255,17 +256,23 @@ func replayTrace(t *testing.T, dir string, o Options) (*Analyzer, []Event) {
 	return a, events
 }
 
-// data is a trace of the large data set, or skips.
+// data is a trace of the large data set: see testdata/README.md.
 func data(t testing.TB, name string) string {
 	t.Helper()
-	root := os.Getenv("XENTAPE_DATA")
-	if root == "" {
-		t.Skip("XENTAPE_DATA not set: unpack the disk traces (see analyze/files/testdata/README.md) and name their folder")
-	}
-	dir := filepath.Join(root, "disk", name, name)
-	_, err := os.Stat(filepath.Join(dir, "log"))
-	require.NoError(t, err)
+	dir := need.Recording(t, "disk", name, name)
+	require.FileExists(t, filepath.Join(dir, "log"))
 	return dir
+}
+
+// eachTrace runs a test on every trace below XENTAPE_TRACES that has part.
+func eachTrace(t *testing.T, part string, f func(t *testing.T, dir string)) {
+	parts, err := filepath.Glob(filepath.Join(need.Named(t, "XENTAPE_TRACES", "a folder of traces as testdata/README.md describes"), "*", part))
+	require.NoError(t, err)
+	require.NotEmpty(t, parts)
+	for _, p := range parts {
+		dir := filepath.Dir(p)
+		t.Run(filepath.Base(dir), func(t *testing.T) { f(t, dir) })
+	}
 }
 
 func TestExt4AttackAtEveryMark(t *testing.T) {
@@ -293,40 +300,20 @@ func dump(t *testing.T, events []Event) {
 // TestMoreTraces replays every trace found under XENTAPE_TRACES, made with other
 // filesystem options.
 func TestMoreTraces(t *testing.T) {
-	root := os.Getenv("XENTAPE_TRACES")
-	if root == "" {
-		t.Skip("XENTAPE_TRACES not set: a folder of traces as testdata/README.md describes")
-	}
-	dirs, err := filepath.Glob(filepath.Join(root, "*", "log"))
-	require.NoError(t, err)
-	require.NotEmpty(t, dirs)
-	for _, log := range dirs {
-		dir := filepath.Dir(log)
-		t.Run(filepath.Base(dir), func(t *testing.T) {
-			_, events := replayTrace(t, dir, Options{Hash: true})
-			dump(t, events)
-			if os.Getenv("XENTAPE_MEASURE") != "" {
-				measure(t, dir, events)
-			}
-		})
-	}
+	eachTrace(t, "log", func(t *testing.T, dir string) {
+		_, events := replayTrace(t, dir, Options{Hash: true})
+		dump(t, events)
+		if os.Getenv("XENTAPE_MEASURE") != "" {
+			measure(t, dir, events)
+		}
+	})
 }
 
 // TestPrefixesAgainstTheKernel compares both views, after N entries of a trace,
 // with what a kernel showed that mounted base plus these N writes: PREFIX is a
 // folder N.jsonl beside the log. The kernel had to replay the journal.
 func TestPrefixesAgainstTheKernel(t *testing.T) {
-	root := os.Getenv("XENTAPE_TRACES")
-	if root == "" {
-		t.Skip("XENTAPE_TRACES not set: a folder of traces as testdata/README.md describes")
-	}
-	dirs, err := filepath.Glob(filepath.Join(root, "*", "prefix"))
-	require.NoError(t, err)
-	require.NotEmpty(t, dirs)
-	for _, p := range dirs {
-		dir := filepath.Dir(p)
-		t.Run(filepath.Base(dir), func(t *testing.T) { prefixes(t, dir) })
-	}
+	eachTrace(t, "prefix", prefixes)
 }
 
 func prefixes(t *testing.T, dir string) {

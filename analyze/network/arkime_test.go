@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/xentape/xentape/corpus/need"
 	"github.com/xentape/xentape/format"
 )
 
@@ -89,11 +90,7 @@ func frameBytes(t *testing.T, trace []byte) map[string]uint64 {
 // TestArkimeSessions compares with the sessions Arkime expects in its own tests.
 // The always-run counterpart is TestCommunityID.
 func TestArkimeSessions(t *testing.T) {
-	dir := os.Getenv("XENTAPE_DATA")
-	if dir == "" {
-		t.Skip("set XENTAPE_DATA to the unpacked data (network/candidate/arkime)")
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "network/candidate/arkime/*.test"))
+	files, err := filepath.Glob(need.Recording(t, "network/candidate/arkime/*.test"))
 	require.NoError(t, err)
 	require.NotEmpty(t, files)
 	total, found, packets, same, prints, equal := 0, 0, 0, 0, 0, 0

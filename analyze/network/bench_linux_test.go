@@ -9,21 +9,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/xentape/xentape/corpus/need"
 	"github.com/xentape/xentape/format"
 )
-
-// TestWriteGenerated leaves the benchmark's capture at XENTAPE_GENERATED, for
-// measuring other programs on it.
-func TestWriteGenerated(t *testing.T) {
-	to := os.Getenv("XENTAPE_GENERATED")
-	if to == "" {
-		t.Skip("set XENTAPE_GENERATED to a file name to write the capture of BenchmarkCapture there")
-	}
-	path, _ := generated(t, 2_000_000, 39_000)
-	b, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(to, b, 0o644))
-}
 
 // feedFile feeds a generated capture in the order of the file, mapped into memory
 // so that reading it costs little.
@@ -66,24 +54,19 @@ func cpuSeconds() float64 {
 // peers are what analysts run today on the same file: the closest each has to
 // connection records.
 var peers = []struct {
-	name string
-	args []string
+	name, debian string
+	args         []string
 }{
-	{"tshark", []string{"-n", "-q", "-z", "conv,tcp", "-r"}},
-	{"argus", []string{"-w", "/dev/null", "-r"}},
+	{"tshark", "tshark", []string{"-n", "-q", "-z", "conv,tcp", "-r"}},
+	{"argus", "argus-server", []string{"-w", "/dev/null", "-r"}},
 }
 
 // BenchmarkCapture measures packets per second of processor time on the generated
-// capture (the one XENTAPE_GENERATED names, if set), the reading of the file
-// included, and the memory held; then tshark and argus on the same file, and how
-// many times faster than they full connection records were in this run.
+// capture, the reading of the file included, and the memory held; then tshark and
+// argus on the same file, and how many times faster than they full connection
+// records were in this run.
 func BenchmarkCapture(b *testing.B) {
-	path, packets := os.Getenv("XENTAPE_GENERATED"), 0
-	if path == "" {
-		path, packets = generated(b, 2_000_000, 39_000)
-	} else {
-		require.NoError(b, feedFile(path, func(*format.Packet) error { packets++; return nil }))
-	}
+	path, packets := generated(b, 2_000_000, 39_000)
 	cost := 0.0 // s of processor time a run of connection records
 	for _, o := range []struct {
 		name string
@@ -108,10 +91,7 @@ func BenchmarkCapture(b *testing.B) {
 	}
 	for _, p := range peers {
 		b.Run(p.name, func(b *testing.B) {
-			program, err := exec.LookPath(p.name)
-			if err != nil {
-				b.Skipf("%s is not installed: nothing to compare with", p.name)
-			}
+			program := need.Tool(b, p.debian, p.name)
 			used := 0.0
 			for b.Loop() {
 				run := exec.Command(program, append(p.args, path)...)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/xentape/xentape/corpus/need"
 	"github.com/xentape/xentape/format"
 )
 
@@ -52,10 +53,7 @@ func checkAnalysis(t testing.TB, a *Analyzer) {
 // test suites of tcpdump, Zeek, Suricata and nDPI, which collect what broke
 // parsers before. The same properties are fuzzed by FuzzAnalyzer.
 func TestPublicCaptures(t *testing.T) {
-	dir := os.Getenv("XENTAPE_CAPTURES")
-	if dir == "" {
-		t.Skip("set XENTAPE_CAPTURES to a directory of capture files (the tests of tcpdump, zeek, suricata-verify, nDPI)")
-	}
+	dir := need.Named(t, "XENTAPE_CAPTURES", "a folder of capture files, such as the tests of tcpdump, Zeek, Suricata and nDPI")
 	files, packets := 0, uint64(0)
 	var slowest time.Duration
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

@@ -2,12 +2,11 @@ package story
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/xentape/xentape/corpus/need"
 	"github.com/xentape/xentape/replay"
 )
 
@@ -39,9 +38,6 @@ func byID(t *testing.T, s *Story) map[string]string {
 // and in the end the same is said as of the whole; the reverse shell is known with
 // the snapshot that shows it, not later; the number of workers changes nothing.
 func TestFollowingTellsWhatReplayTells(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes too long under the race detector")
-	}
 	whole, err := engineOf(t, shipped, Options{}).Run(nil)
 	require.NoError(t, err)
 	want := byID(t, whole)
@@ -101,11 +97,8 @@ func TestTheIncidentIsTold(t *testing.T) {
 // TestQuietTape: nothing above "info" on the tape of a quiet day, which is too
 // large to ship. The rules' near misses are in TestEveryRuleFiresAndDoesNot.
 func TestQuietTape(t *testing.T) {
-	data := os.Getenv("XENTAPE_DATA")
-	if data == "" {
-		t.Skip("XENTAPE_DATA is not set: corpus/lab/record makes lab/quiet.xtape")
-	}
-	s, err := engineOf(t, filepath.Join(data, "lab/quiet.xtape"), Options{}).Run(nil)
+	tape := need.Named(t, "XENTAPE_QUIET", "a tape of a quiet day: corpus/lab/record OUT quiet")
+	s, err := engineOf(t, tape, Options{}).Run(nil)
 	require.NoError(t, err)
 	require.NotEmpty(t, s.Items)
 	for id, severity := range findings(s) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/xentape/xentape/corpus/need"
 	"github.com/xentape/xentape/format"
 )
 
@@ -14,13 +15,7 @@ import (
 // working data. The properties tested on them are covered on built files too.
 func dataDir(t *testing.T, room string) string {
 	t.Helper()
-	dir := os.Getenv("XENTAPE_DATA")
-	if dir == "" {
-		t.Skip("set XENTAPE_DATA to the unpacked recordings to run this")
-	}
-	dir = filepath.Join(dir, room)
-	require.DirExists(t, dir, "XENTAPE_DATA is set and the data is not there")
-	return dir
+	return need.Recording(t, room)
 }
 
 func openMemoryFile(t *testing.T, path string) *MemoryImage {

@@ -15,9 +15,6 @@ import (
 // it is, with any number of workers, from its end to its beginning, and with one case
 // changed. What it takes is logged.
 func TestFiftyCases(t *testing.T) {
-	if testing.Short() {
-		t.Skip("makes fifty tapes")
-	}
 	dir := t.TempDir()
 	for n := range 50 {
 		path := filepath.Join(dir, fmt.Sprintf("scenario-%02d.yaml", n))

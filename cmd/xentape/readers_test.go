@@ -15,29 +15,21 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/xentape/xentape/corpus/need"
 )
 
-// tool runs a program that others wrote. `make test` installs it and sets
-// XENTAPE_REQUIRE_TOOLS, so that there a missing one fails.
+// readers are the programs of others that read what we write, and who has them.
+var readers = map[string]string{"sqlite3": "sqlite3", "tshark": "tshark", "mactime": "sleuthkit", "protoc": "protobuf-compiler", "node": "nodejs", "/usr/bin/python3": "python3"}
+
+// tool runs one of them.
 func tool(t *testing.T, name string, args ...string) string {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		missing(t, name)
-	}
-	c := exec.Command(path, args...)
+	require.Contains(t, readers, name)
+	c := exec.Command(need.Tool(t, readers[name], name), args...)
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
 	require.NoError(t, c.Run(), "%s: %s", name, errs.String())
 	return out.String()
-}
-
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("XENTAPE_REQUIRE_TOOLS") != "" {
-		t.Fatalf("no %s: run make deps", what)
-	}
-	t.Skipf("no %s: run make deps", what)
 }
 
 // TestOutputsOpenElsewhere reads every output of the shipped tape with a program
@@ -90,9 +82,7 @@ func TestOutputsOpenElsewhere(t *testing.T) {
 		"rdflib": func(t *testing.T) {
 			script, err := filepath.Abs("testdata/custody.py")
 			require.NoError(t, err)
-			if exec.Command("/usr/bin/python3", "-c", "import rdflib").Run() != nil {
-				missing(t, "python3-rdflib")
-			}
+			need.Installed(t, "python3-rdflib", exec.Command("/usr/bin/python3", "-c", "import rdflib").Run())
 			out := tool(t, "/usr/bin/python3", script, filepath.Join(dir, "custody.jsonld"))
 			for _, name := range []string{"story.html", "story.sqlite", "timeline.jsonl"} {
 				b := read(name)
@@ -163,13 +153,11 @@ func timesketchTakes(t *testing.T, b []byte) {
 // perfettoReads decodes the trace by Perfetto's schema, and looks for what a person
 // would see: the shell's track, its connection on it, and arrows between them.
 func perfettoReads(t *testing.T, path string) {
-	if _, err := exec.LookPath("protoc"); err != nil {
-		missing(t, "protoc")
-	}
+	protoc := need.Tool(t, "protobuf-compiler", "protoc")
 	in, err := os.Open(path)
 	require.NoError(t, err)
 	defer in.Close()
-	c := exec.Command("protoc", "--proto_path=testdata", "--decode=perfetto.Trace", "perfetto.proto")
+	c := exec.Command(protoc, "--proto_path=testdata", "--decode=perfetto.Trace", "perfetto.proto")
 	c.Stdin = in
 	out, err := c.Output()
 	require.NoError(t, err)
@@ -196,9 +184,8 @@ func parquetRows(t *testing.T, dir string, tables ...string) map[string][]map[st
 	cache, err := os.UserCacheDir()
 	require.NoError(t, err)
 	readers := filepath.Join(cache, "xentape", "readers")
-	if _, err := os.Stat(filepath.Join(readers, "node_modules", "hyparquet")); err != nil {
-		missing(t, "hyparquet")
-	}
+	_, err = os.Stat(filepath.Join(readers, "node_modules", "hyparquet"))
+	need.Installed(t, "hyparquet (npm)", err)
 	args := []string{"testdata/parquet.mjs", readers}
 	for _, n := range tables {
 		args = append(args, filepath.Join(dir, n+".parquet"))

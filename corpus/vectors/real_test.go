@@ -10,16 +10,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/xentape/xentape/corpus/need"
 	"github.com/xentape/xentape/format"
 )
 
 // TestDamageOfARealTape samples on a guest's memory, in two images, what the
 // tests of format do exhaustively on small tapes.
 func TestDamageOfARealTape(t *testing.T) {
-	dir := os.Getenv("XENTAPE_DATA")
-	if dir == "" {
-		t.Skip("set XENTAPE_DATA to a folder with memory/deb12-6.1.t1.elf and t2; small tapes are damaged in every way by format's own tests")
-	}
+	dir := need.Recording(t, "memory")
 	var imgs [][]byte
 	var out bytes.Buffer
 	w, err := format.NewWriter(&out, format.WriterOptions{})
@@ -27,7 +25,7 @@ func TestDamageOfARealTape(t *testing.T) {
 	mem, err := w.DefineStream(format.StreamDef{Kind: format.StreamMemory, Name: "memory"})
 	require.NoError(t, err)
 	for i, n := range []string{"t1", "t2"} {
-		img, err := os.ReadFile(filepath.Join(dir, "memory", "deb12-6.1."+n+".elf"))
+		img, err := os.ReadFile(filepath.Join(dir, "deb12-6.1."+n+".elf"))
 		require.NoError(t, err)
 		img = img[:len(img)/format.PageSize*format.PageSize]
 		imgs = append(imgs, img)

@@ -2,7 +2,6 @@ package linux_test
 
 import (
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,16 +9,13 @@ import (
 	"github.com/xentape/xentape/analyze/internal/linux"
 	"github.com/xentape/xentape/analyze/internal/linux/imagetest"
 	"github.com/xentape/xentape/analyze/internal/linux/objects"
+	"github.com/xentape/xentape/corpus/need"
 )
 
 // data returns a file of the large recordings, which live outside the
-// repository.
+// repository; the same chain runs on testdata always.
 func data(t testing.TB, name string) *os.File {
-	dir := os.Getenv("XENTAPE_DATA")
-	if dir == "" {
-		t.Skip("XENTAPE_DATA is not set to the directory of the unpacked recordings; the same chain runs on testdata always")
-	}
-	f, err := os.Open(filepath.Join(dir, "memory", name))
+	f, err := os.Open(need.Recording(t, "memory", name))
 	require.NoError(t, err)
 	t.Cleanup(func() { f.Close() })
 	return f

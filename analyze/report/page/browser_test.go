@@ -13,21 +13,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/xentape/xentape/corpus/need"
 )
 
-// browser finds Debian's Chromium. `make test` installs it and sets
-// XENTAPE_REQUIRE_TOOLS, so that there a missing browser fails.
 func browser(t *testing.T) string {
-	for _, n := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if p, err := exec.LookPath(n); err == nil {
-			return p
-		}
-	}
-	if os.Getenv("XENTAPE_REQUIRE_TOOLS") != "" {
-		t.Fatal("no chromium: run make deps")
-	}
-	t.Skip("no chromium: run make deps")
-	return ""
+	return need.Tool(t, "chromium", "chromium", "chromium-browser", "google-chrome")
 }
 
 // open loads the page headless and returns the document as it stands after its

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/xentape/xentape/corpus/need"
 	tape "github.com/xentape/xentape/format"
 )
 
@@ -59,9 +60,8 @@ func tapeCost(b *testing.B, imgs [][]byte) (first, later int64, cpu float64) {
 // resticCost is the growth of a repository of restic's default settings; 0 when
 // restic is not installed.
 func resticCost(b *testing.B, imgs [][]byte) (first, later int64) {
-	restic, err := exec.LookPath("restic")
-	if err != nil {
-		b.Log("restic is not installed (apt-get install restic): not compared")
+	restic, ok := need.Peer(b, "restic", "restic")
+	if !ok {
 		return 0, 0
 	}
 	dir := b.TempDir()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 	"github.com/xentape/xentape/analyze/internal/fs/fstest"
+	"github.com/xentape/xentape/corpus/need"
 )
 
 // normal: btrfs shows everything as stat(2) does. Left out is what Linux makes up
@@ -44,11 +45,7 @@ func TestSmallTrace(t *testing.T) {
 
 // TestAttackTrace does the same for an intruder's session of btrfs.
 func TestAttackTrace(t *testing.T) {
-	dir := os.Getenv("XENTAPE_DATA")
-	if dir == "" {
-		t.Skip("XENTAPE_DATA is not set: unpack the project's data/disk/*.tar.zst and set it to the folder above disk/")
-	}
-	playDir(t, filepath.Join(dir, "disk", "btrfs-attack", "btrfs-attack"))
+	playDir(t, need.Recording(t, "disk", "btrfs-attack", "btrfs-attack"))
 }
 
 // playDir plays a recording kept as files.

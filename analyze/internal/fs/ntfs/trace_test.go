@@ -10,6 +10,7 @@ import (
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 	"github.com/xentape/xentape/analyze/internal/fs/fstest"
+	"github.com/xentape/xentape/corpus/need"
 )
 
 // normal: ntfs-3g's owner and mode are its defaults, as ours. The size of a
@@ -43,11 +44,7 @@ func TestSmallTrace(t *testing.T) {
 
 // TestAttackTrace does the same for an intruder's session of ntfs.
 func TestAttackTrace(t *testing.T) {
-	dir := os.Getenv("XENTAPE_DATA")
-	if dir == "" {
-		t.Skip("XENTAPE_DATA is not set: unpack the project's data/disk/*.tar.zst and set it to the folder above disk/")
-	}
-	playDir(t, filepath.Join(dir, "disk", "ntfs-attack", "ntfs-attack"))
+	playDir(t, need.Recording(t, "disk", "ntfs-attack", "ntfs-attack"))
 }
 
 // playDir plays a recording kept as files.
