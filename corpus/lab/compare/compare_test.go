@@ -3,6 +3,8 @@ package main
 import (
 	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -76,6 +78,24 @@ func TestProcesses(t *testing.T) {
 			p.Grade = "residue"
 			r.lives = append(r.lives, truth.Life{Monotonic: 102e9, Event: "exit", PID: 20})
 		}, explained: true},
+		"ended after the snapshot": {change: func(r *record, p *psProcess, _ *[]psProcess) {
+			p.Grade = "residue"
+			r.lives = append(r.lives, truth.Life{Monotonic: 106e9, Event: "exit", PID: 20})
+		}, different: true},
+		"hidden and found": {change: func(r *record, p *psProcess, _ *[]psProcess) {
+			p.Grade = "hidden"
+			r.hidden = []truth.Hidden{{Monotonic: 90e9, Process: r.processes["after"][0]}}
+			r.processes["after"] = nil
+		}},
+		"hidden and missed": {change: func(r *record, p *psProcess, _ *[]psProcess) {
+			p.Grade = "residue"
+			r.hidden = []truth.Hidden{{Monotonic: 90e9, Process: r.processes["after"][0]}}
+			r.processes["after"] = nil
+		}, different: true},
+		"hidden and not said to be": {change: func(r *record, _ *psProcess, _ *[]psProcess) {
+			r.hidden = []truth.Hidden{{Monotonic: 90e9, Process: r.processes["after"][0]}}
+			r.processes["after"] = nil
+		}, different: true},
 		"ended before the look": {change: func(r *record, p *psProcess, _ *[]psProcess) {
 			p.Grade = "residue"
 			r.lives = append(r.lives, truth.Life{Monotonic: 100e9, Event: "exit", PID: 20})
@@ -93,7 +113,7 @@ func TestProcesses(t *testing.T) {
 			p := shellProcess()
 			var all []psProcess
 			c.change(r, &p, &all)
-			got := compareProcesses(r, r.points[1], append(all, p, psProcess{}))
+			got := compareProcesses(r, look{r.points[1], at(102)}, append(all, p, psProcess{}))
 			require.Equal(t, c.different, len(got.differences) > 0, "%v", got.differences)
 			require.Equal(t, c.explained, len(got.explained) > 0, "%v", got.explained)
 		})
@@ -149,7 +169,7 @@ func connections() []conn {
 				PID  int
 				Comm string
 			}{20, "bash"}},
-		{TS: seconds(at(31)), OrigH: guest, OrigP: 5000, RespH: peer, RespP: 53, Proto: "udp", Service: "dns", OrigBytes: number(60), RespBytes: number(76)},
+		{TS: seconds(at(31)), OrigH: guest, OrigP: 5000, RespH: peer, RespP: 53, Proto: "udp", Service: "dns", Duration: new(float64), OrigBytes: number(60), RespBytes: number(76)},
 	}
 }
 
@@ -168,6 +188,11 @@ func TestConns(t *testing.T) {
 			*c[0].OrigBytes = 11
 			return c
 		}},
+		"no duration, so no bytes": {change: func(c []conn) []conn {
+			c[1].OrigPkts, c[1].RespPkts, c[1].OrigIP, c[1].RespIP = 2, 2, *c[1].OrigBytes+56, *c[1].RespBytes+56
+			c[1].Duration, c[1].OrigBytes, c[1].RespBytes = nil, nil, nil
+			return c
+		}},
 		"another service": {change: func(c []conn) []conn { c[1].Service = "http"; return c }, different: 1},
 		"another process": {change: func(c []conn) []conn { c[0].Process.PID = 1; return c }, different: 1},
 		"no process":      {change: func(c []conn) []conn { c[0].Process = nil; return c }, different: 1},
@@ -178,6 +203,48 @@ func TestConns(t *testing.T) {
 			require.Len(t, got.differences, c.different, "%v", got.differences)
 		})
 	}
+}
+
+func TestFindings(t *testing.T) {
+	shell := storyItem{Kind: "finding", Rule: "reverse-shell", Severity: "critical"}
+	noise := storyItem{Kind: "finding", Rule: "log-wiping", Severity: "medium"}
+	note := storyItem{Kind: "finding", Rule: "log-rotation", Severity: "info"}
+	for name, c := range map[string]struct {
+		expected  expectation
+		items     []storyItem
+		different int
+	}{
+		"as expected":          {expectation{findings: []string{"reverse-shell"}}, []storyItem{shell, note}, 0},
+		"missed":               {expectation{findings: []string{"reverse-shell"}}, []storyItem{note}, 1},
+		"false alarm":          {expectation{findings: []string{"reverse-shell"}}, []storyItem{shell, noise}, 1},
+		"may be told":          {expectation{findings: []string{"reverse-shell"}, also: []string{"log-wiping"}}, []storyItem{shell, noise}, 0},
+		"a quiet day":          {expectation{}, []storyItem{note}, 0},
+		"alarm on a quiet day": {expectation{}, []storyItem{noise}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := compareFindings(c.expected, c.items)
+			require.Len(t, got.differences, c.different, "%v", got.differences)
+			require.True(t, got.matched > 0 || c.different > 0)
+		})
+	}
+	require.Zero(t, compareFindings(expectation{}, nil).matched, "nothing was said, so nothing was compared")
+}
+
+func TestExpectation(t *testing.T) {
+	path := filepath.Join(t.TempDir(), truth.RecordingName)
+	read := func(text string) (e expectation, err error) {
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o644))
+		return e, e.read(path)
+	}
+	e, err := read("scenario=\"x\"\nfindings=\"reverse-shell log-wiping\"\nalso=\"time-stomp\"\n")
+	require.NoError(t, err)
+	require.Equal(t, expectation{[]string{"reverse-shell", "log-wiping"}, []string{"time-stomp"}}, e)
+	e, err = read("findings=\"\"\n")
+	require.NoError(t, err, "nothing is to be found")
+	require.Empty(t, e.findings)
+	_, err = read("scenario=\"x\"\n")
+	require.ErrorContains(t, err, "findings")
+	require.Error(t, e.read(path+".gone"))
 }
 
 func TestNothingComparedIsNotTheSame(t *testing.T) {

@@ -20,8 +20,13 @@ type conn struct {
 	RespP     uint16     `json:"id.resp_p"`
 	Proto     string     `json:"proto"`
 	Service   string     `json:"service"`
+	Duration  *float64   `json:"duration"`
 	OrigBytes *int64     `json:"orig_bytes"`
 	RespBytes *int64     `json:"resp_bytes"`
+	OrigPkts  int64      `json:"orig_pkts"`
+	RespPkts  int64      `json:"resp_pkts"`
+	OrigIP    int64      `json:"orig_ip_bytes"`
+	RespIP    int64      `json:"resp_ip_bytes"`
 	ConnState string     `json:"conn_state"`
 	Process   *struct {
 		PID  int
@@ -131,9 +136,24 @@ func (k talk) same(c *conn) bool {
 	return c.Proto == k.Proto && (orig == k.guest && resp == k.peer || orig == k.peer && resp == k.guest)
 }
 
+// udpHeaders are what a packet of UDP over IPv4 without options has beside its
+// payload (RFC 791, RFC 768).
+const udpHeaders = 20 + 8
+
+// payload is how many bytes each side sent. As Zeek does, xentape leaves them out
+// of a connection that lasted no time at all, question and answer having the same
+// stamp (set_conn in Zeek's base/protocols/conn/main.zeek); then the packets tell.
+func (c *conn) payload() (orig, resp *int64) {
+	if c.Duration != nil || c.Proto != "udp" {
+		return c.OrigBytes, c.RespBytes
+	}
+	o, r := c.OrigIP-c.OrigPkts*udpHeaders, c.RespIP-c.RespPkts*udpHeaders
+	return &o, &r
+}
+
 func (k talk) wrong(c *conn) []string {
 	var wrong []string
-	toPeer, toGuest := c.OrigBytes, c.RespBytes
+	toPeer, toGuest := c.payload()
 	if c.OrigH == k.peer.Addr() {
 		toPeer, toGuest = toGuest, toPeer
 	}

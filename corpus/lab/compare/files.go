@@ -182,10 +182,14 @@ func compareTree(t *record, events []fileEvent, gs gaps) *report {
 	r := &report{name: "changes of the whole tree"}
 	for i := 1; i < len(t.points); i++ {
 		from, to := t.points[i-1], t.points[i]
+		since := from.Began
+		if since.IsZero() {
+			since = from.Time
+		}
 		changes := changed(t.manifests[from.Name], t.manifests[to.Name])
 		told := make(map[string]bool)
 		for _, e := range events {
-			if e.Upper == nil || e.Lower == nil || e.Upper.Before(from.Time) || e.Lower.After(to.Time) {
+			if e.Upper == nil || e.Lower == nil || e.Upper.Before(since) || e.Lower.After(to.Time) {
 				continue
 			}
 			told[e.Path] = true

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/xentape/xentape/corpus/lab/truth"
 )
@@ -53,7 +54,7 @@ func compareSnapshots(v verbs, t *record, info *tapeInfo) ([]*report, error) {
 		if err != nil {
 			return nil, err
 		}
-		r := compareProcesses(t, point, got)
+		r := compareProcesses(t, look{point, s.Time}, got)
 		if !s.Complete {
 			// The tape itself says that part of memory is missing.
 			r.explained, r.differences = append(r.explained, r.differences...), nil
@@ -63,12 +64,19 @@ func compareSnapshots(v verbs, t *record, info *tapeInfo) ([]*report, error) {
 	return reports, nil
 }
 
-// lookWindow is how long after the guest's look, in its own nanoseconds, the
-// snapshot is taken at the latest. What began or ended in between is in one
-// of the two and not in the other.
-const lookWindow = 120_000_000_000
+// look is the guest's look at a point and the time of the snapshot that
+// followed. What began or ended in between is in one of the two and not in the
+// other.
+type look struct {
+	truth.Point
+	snapshot time.Time
+}
 
-func compareProcesses(t *record, point truth.Point, got []psProcess) *report {
+// span is how long after the look, in the guest's nanoseconds, the snapshot was
+// taken at the latest.
+func (l look) span() int64 { return int64(l.snapshot.Sub(l.Time) + clockSlack) }
+
+func compareProcesses(t *record, point look, got []psProcess) *report {
 	r := &report{name: "processes at " + point.Name}
 	seen := make(map[int]psProcess)
 	for _, p := range got {
@@ -78,6 +86,23 @@ func compareProcesses(t *record, point truth.Point, got []psProcess) *report {
 		seen[p.PID] = p
 	}
 	listed := make(map[int]bool)
+	for _, h := range t.hidden {
+		if h.Monotonic > point.Monotonic {
+			continue
+		}
+		listed[h.PID] = true
+		p, ok := seen[h.PID]
+		switch wrong := processFields(h.Process, p); {
+		case !ok:
+			r.differ("pid %d (%s, hidden from the guest) is missing", h.PID, h.Comm)
+		case p.Grade != "hidden":
+			r.differ("pid %d (%s, hidden from the guest) is %s", h.PID, h.Comm, p.Grade)
+		case len(wrong) > 0:
+			r.differ("pid %d (%s, hidden from the guest): %s", h.PID, h.Comm, strings.Join(wrong, "; "))
+		default:
+			r.matched++
+		}
+	}
 	for _, want := range t.processes[point.Name] {
 		listed[want.PID] = true
 		p, ok := seen[want.PID]
@@ -113,9 +138,9 @@ func compareProcesses(t *record, point truth.Point, got []psProcess) *report {
 
 // event reports whether the guest logged that event of a process between its
 // look at a point and the snapshot.
-func (t *record) event(name string, pid int, point truth.Point) bool {
+func (t *record) event(name string, pid int, point look) bool {
 	return slices.ContainsFunc(t.lives, func(l truth.Life) bool {
-		return l.Event == name && l.PID == pid && l.Monotonic >= point.Monotonic && l.Monotonic-point.Monotonic <= lookWindow
+		return l.Event == name && l.PID == pid && l.Monotonic >= point.Monotonic && l.Monotonic-point.Monotonic <= point.span()
 	})
 }
 

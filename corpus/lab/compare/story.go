@@ -10,9 +10,11 @@ import (
 
 // storyItem is what the comparison needs of a line of xentape story.
 type storyItem struct {
-	Kind    string
-	Summary string
-	Process *struct {
+	Kind     string
+	Summary  string
+	Rule     string // of a finding
+	Severity string
+	Process  *struct {
 		PID  int
 		Comm string
 	}

@@ -20,8 +20,10 @@ type record struct {
 	processes     map[string][]truth.Process       // by point
 	manifests     map[string][]truth.ManifestEntry // by point
 	lives         []truth.Life
+	hidden        []truth.Hidden
 	notes         []truth.FileNote
 	conversations []truth.Conversation
+	expected      expectation
 }
 
 func readTruth(dir string) (*record, error) {
@@ -34,7 +36,11 @@ func readTruth(dir string) (*record, error) {
 		lines(filepath.Join(dir, truth.ProcessesName), &t.lives),
 		lines(filepath.Join(dir, truth.FilesName), &t.notes),
 		lines(filepath.Join(dir, truth.PeerName), &t.conversations),
+		t.expected.read(filepath.Join(dir, truth.RecordingName)),
 	)
+	if e := lines(filepath.Join(dir, truth.HiddenName), &t.hidden); !errors.Is(e, os.ErrNotExist) {
+		err = errors.Join(err, e)
+	}
 	if err != nil {
 		return nil, err
 	}

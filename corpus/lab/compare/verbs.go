@@ -62,6 +62,7 @@ func answer[T any](v verbs, verb string, flags ...string) ([]T, error) {
 type snapshot struct {
 	Number   int
 	Stream   string
+	Time     time.Time
 	Complete bool
 }
 

@@ -10,6 +10,8 @@ const (
 	ProcessesName = "processes.jsonl" // Life
 	PeerName      = "peer.jsonl"      // Conversation
 	PointsName    = "points.jsonl"    // Point
+	RecordingName = "recording"       // what was recorded, and what of it must be found; shell assignments
+	HiddenName    = "hidden.jsonl"    // Hidden; absent where nothing was
 )
 
 // PointName is the file with the [Process] lines of a point.
@@ -22,8 +24,16 @@ func ManifestName(point string) string { return "manifest-" + point + ".jsonl" }
 // memory snapshot was taken before it went on.
 type Point struct {
 	Name      string    `json:"name"`
-	Time      time.Time `json:"time"`      // the guest's wall clock
-	Monotonic int64     `json:"monotonic"` // the guest's CLOCK_MONOTONIC, ns
+	Began     time.Time `json:"began,omitzero"` // when it began to look at the tree; absent in older records
+	Time      time.Time `json:"time"`           // when it had, and looked at /proc; the guest's wall clock
+	Monotonic int64     `json:"monotonic"`      // the same in the guest's CLOCK_MONOTONIC, ns
+}
+
+// Hidden is a process that the guest is about to be kept from seeing, as /proc
+// still describes it.
+type Hidden struct {
+	Monotonic int64 `json:"monotonic"`
+	Process
 }
 
 // Process is one process as the guest's /proc describes it.

@@ -8,6 +8,7 @@
 //	                        file system look like now
 //	witness before PATH...  what these files are, ahead of a step
 //	witness after OP PATH [OLD-PATH]  what a step made of them
+//	witness hidden PID      what a process is, ahead of its disappearance
 //
 // Everything goes to the directory of -o, which is a disk of its own so that
 // the recorded disk holds none of it.
@@ -40,6 +41,8 @@ func run(out string, args []string) error {
 			old = args[3]
 		}
 		return noteFiles(out, "after", args[1], args[2:3], old)
+	case len(args) == 2 && args[0] == "hidden":
+		return noteHidden(out, "/proc", args[1])
 	}
-	return fmt.Errorf("usage: witness [-o DIR] serve | before PATH... | after OP PATH [OLD-PATH]")
+	return fmt.Errorf("usage: witness [-o DIR] serve | before PATH... | after OP PATH [OLD-PATH] | hidden PID")
 }

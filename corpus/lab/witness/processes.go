@@ -53,6 +53,23 @@ func dumpProcesses(proc, path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
+// noteHidden appends a process of proc to hidden.jsonl.
+func noteHidden(out, proc, pid string) error {
+	sockets, err := readSockets(filepath.Join(proc, "net"))
+	if err != nil {
+		return err
+	}
+	p, err := readProcess(filepath.Join(proc, pid), sockets)
+	if err != nil {
+		return fmt.Errorf("process %s: %w", pid, err)
+	}
+	f, err := os.OpenFile(filepath.Join(out, truth.HiddenName), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return errors.Join(json.NewEncoder(f).Encode(truth.Hidden{Monotonic: monotonic(), Process: p}), f.Sync(), f.Close())
+}
+
 var errGone = errors.New("process ended while it was read")
 
 // pfKthread is PF_KTHREAD of include/linux/sched.h, in field 9 of proc's stat.

@@ -83,6 +83,7 @@ func serve(out string) error {
 // little happens between that look and the snapshot.
 func point(out, name string) error {
 	unix.Sync()
+	began := time.Now()
 	if err := manifest(filepath.Join(out, truth.ManifestName(name))); err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func point(out, name string) error {
 	if err != nil {
 		return err
 	}
-	p := truth.Point{Name: name, Time: time.Now(), Monotonic: monotonic()}
+	p := truth.Point{Name: name, Began: began, Time: time.Now(), Monotonic: monotonic()}
 	if err := errors.Join(json.NewEncoder(f).Encode(p), f.Sync(), f.Close()); err != nil {
 		return err
 	}
