@@ -43,13 +43,7 @@ func TestOtherFilesystems(t *testing.T) {
 		{"vfat", "fat/testdata/fat12"}, {"vfat", "fat/testdata/fat16"}, {"vfat", "fat/testdata/fat32"}, {"exfat", "fat/testdata/exfat"},
 	} {
 		t.Run(c.base, func(t *testing.T) {
-			open := func(part string) *os.File {
-				f, err := os.Open("../internal/fs/" + c.base + "." + part + ".zst")
-				require.NoError(t, err)
-				t.Cleanup(func() { f.Close() })
-				return f
-			}
-			rec := fstest.LoadRecording(t, open("base.img"), open("log"), open("man"))
+			rec := fstest.LoadRecording(t, os.DirFS("../internal/fs"), c.base)
 			a, err := New(uint64(rec.Base.Bytes), fstest.Image{R: rec.Base, Size: rec.Base.Bytes}, Options{Disk: "xvda", Hash: true})
 			require.NoError(t, err)
 			tr, err := fstest.NewTrace(bytes.NewReader(rec.Log))

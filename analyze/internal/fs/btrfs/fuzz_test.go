@@ -88,7 +88,7 @@ func FuzzDecompress(f *testing.F) {
 }
 
 func FuzzSuperblock(f *testing.F) {
-	disk := fstest.LoadImage(f, openFile(f, "testdata/small.base.img.zst"))
+	disk := fstest.LoadImage(f, testdata, "small.base")
 	b := make([]byte, superSize)
 	_, err := disk.ReadAt(b, superOffset)
 	require.NoError(f, err)
@@ -114,7 +114,7 @@ func FuzzSuperblock(f *testing.F) {
 // TestResealedMutants damages tree blocks and mends their checksums, so that the
 // damage is met where it hurts.
 func TestResealedMutants(t *testing.T) {
-	disk := fstest.LoadImage(t, openFile(t, "testdata/default.img.zst"))
+	disk := fstest.LoadImage(t, testdata, "default")
 	var sb Superblock
 	raw := make([]byte, superSize)
 	_, err := disk.ReadAt(raw, superOffset)

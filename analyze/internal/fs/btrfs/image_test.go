@@ -12,7 +12,7 @@ import (
 func TestImages(t *testing.T) {
 	for _, name := range []string{"default", "zstd-xxhash", "lzo-sha256-single", "zlib-blake2-4knode", "mixed-nodatacow"} {
 		t.Run(name, func(t *testing.T) {
-			fstest.CheckImage(t, Open, openFile(t, "testdata/"+name+".img.zst"), openFile(t, "testdata/"+name+".man.zst"), normal)
+			fstest.CheckImage(t, Open, testdata, name, normal)
 		})
 	}
 }

@@ -11,7 +11,7 @@ import (
 func TestImages(t *testing.T) {
 	for _, name := range []string{"tree-fat12", "tree-fat16", "tree-fat32"} {
 		t.Run(name, func(t *testing.T) {
-			fstest.CheckImage(t, Open, openFile(t, "testdata/"+name+".img.zst"), openFile(t, "testdata/"+name+".man.zst"), copied)
+			fstest.CheckImage(t, Open, testdata, name, copied)
 		})
 	}
 }

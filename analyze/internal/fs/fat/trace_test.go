@@ -1,7 +1,6 @@
 package fat
 
 import (
-	"bytes"
 	"os"
 	"testing"
 
@@ -11,13 +10,7 @@ import (
 	"github.com/xentape/xentape/analyze/internal/fs/fstest"
 )
 
-func openFile(t testing.TB, path string) *os.File {
-	t.Helper()
-	f, err := os.Open(path)
-	require.NoError(t, err)
-	t.Cleanup(func() { f.Close() })
-	return f
-}
+var testdata = os.DirFS("testdata")
 
 // copied leaves of an entry what copying a file onto FAT keeps: its name, size,
 // content and, for files, the second it was changed.
@@ -30,7 +23,7 @@ func copied(e *fstest.Entry) {
 }
 
 func recording(t testing.TB, name string) fstest.Recording {
-	return fstest.LoadRecording(t, openFile(t, "testdata/"+name+".base.img.zst"), openFile(t, "testdata/"+name+".log.zst"), openFile(t, "testdata/"+name+".man.zst"))
+	return fstest.LoadRecording(t, testdata, name)
 }
 
 // shown leaves of an entry what exFAT keeps; owner and mode are the driver's.
@@ -45,16 +38,14 @@ func shown(e *fstest.Entry) {
 // TestExFATTrace: at every mark the tree kept from deltas alone is the one the
 // driver showed, and a fresh crawl finds the same.
 func TestExFATTrace(t *testing.T) {
-	r := recording(t, "exfat")
-	fstest.CheckTrace(t, Open, r.Overlay(), bytes.NewReader(r.Log), func(m string) []fstest.Entry { return r.Marks[m] }, shown)
+	recording(t, "exfat").Check(t, Open, shown)
 }
 
 // TestFATTrace does the same for the three widths of table, written by mtools.
 func TestFATTrace(t *testing.T) {
 	for _, name := range []string{"fat12", "fat16", "fat32"} {
 		t.Run(name, func(t *testing.T) {
-			r := recording(t, name)
-			run := fstest.CheckTrace(t, Open, r.Overlay(), bytes.NewReader(r.Log), func(m string) []fstest.Entry { return r.Marks[m] }, copied)
+			run := recording(t, name).Check(t, Open, copied)
 			moved := 0
 			for _, tx := range run.Model.Txs {
 				for _, c := range tx.Inodes {

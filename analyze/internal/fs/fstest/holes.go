@@ -1,8 +1,6 @@
 package fstest
 
 import (
-	"bytes"
-	"io"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,14 +36,6 @@ func CheckHoles(t testing.TB, open Opener, base *Sparse, manifest []Entry, strid
 	if right+unknown < len(want) {
 		require.NotEmpty(t, r.Model.Problems, "what is missing is said to be")
 	}
-}
-
-// Manifest reads a compressed manifest.
-func Manifest(t testing.TB, r io.Reader) []Entry {
-	t.Helper()
-	m, err := ReadManifest(bytes.NewReader(Unpack(t, r)))
-	require.NoError(t, err)
-	return m
 }
 
 // known compares every path that the model has.

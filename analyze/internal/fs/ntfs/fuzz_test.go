@@ -11,7 +11,7 @@ import (
 // FuzzRecord: a record that is accepted has its attributes inside it, and what
 // they say can be decoded or refused.
 func FuzzRecord(f *testing.F) {
-	disk := fstest.LoadImage(f, openFile(f, "testdata/tree.img.zst"))
+	disk := fstest.LoadImage(f, testdata, "tree")
 	v, err := OpenVolume(disk)
 	require.NoError(f, err)
 	for num := uint64(0); num < v.records(); num += 7 {

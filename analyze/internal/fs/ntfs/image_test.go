@@ -6,7 +6,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/xentape/xentape/analyze/internal/fs"
 	"github.com/xentape/xentape/analyze/internal/fs/fstest"
 )
 
@@ -14,7 +13,7 @@ import (
 // compressed files and a file whose runs fill several records among them. The
 // manifest is what ntfs-3g showed; streams are not in it.
 func TestImage(t *testing.T) {
-	fstest.CheckImage(t, Open, openFile(t, "testdata/tree.img.zst"), openFile(t, "testdata/tree.man.zst"), shown)
+	fstest.CheckImage(t, Open, testdata, "tree", shown)
 }
 
 // shown leaves out streams.
@@ -27,8 +26,8 @@ func shown(e *fstest.Entry) {
 
 // TestStreams reads the alternate data streams of a file, small and large.
 func TestStreams(t *testing.T) {
-	s := fstest.LoadImage(t, openFile(t, "testdata/tree.img.zst"))
-	got, _, err := fstest.Read(Open, fs.NewOverlay(uint64(s.Bytes), fstest.Image{R: s, Size: s.Bytes}, nil))
+	s := fstest.LoadImage(t, testdata, "tree")
+	got, _, err := fstest.Read(Open, s.Overlay())
 	require.NoError(t, err)
 	sizes := map[string]uint64{}
 	for _, e := range got {

@@ -12,7 +12,7 @@ import (
 func TestImages(t *testing.T) {
 	for _, name := range []string{"v5-default", "v5-1k-dir8k", "v5-nrext64-rmap", "v5-nobigtime-1kinode"} {
 		t.Run(name, func(t *testing.T) {
-			fstest.CheckImage(t, Open, openFile(t, "testdata/"+name+".img.zst"), openFile(t, "testdata/"+name+".man.zst"), normal)
+			fstest.CheckImage(t, Open, testdata, name, normal)
 		})
 	}
 }
@@ -21,7 +21,7 @@ func TestImages(t *testing.T) {
 // prototype file: the kernel here no longer mounts it. The manifest is the
 // prototype, which says nothing of times and sizes of directories.
 func TestVersion4(t *testing.T) {
-	fstest.CheckImage(t, Open, openFile(t, "testdata/v4-proto.img.zst"), openFile(t, "testdata/v4-proto.man.zst"), func(e *fstest.Entry) {
+	fstest.CheckImage(t, Open, testdata, "v4-proto", func(e *fstest.Entry) {
 		e.Ino, e.MTime, e.CTime, e.Links = 0, 0, 0, 0
 		if e.Type == "d" {
 			e.Size = 0
