@@ -29,10 +29,18 @@ type treeVolume struct {
 	names *names
 }
 
-// State gives the live view: what the guest sees.
+// State gives the live view: what the guest sees. Metadata that was written in
+// place without a journal and not yet told is told first: the names are then those
+// on the disk.
 func (a *Analyzer) State() *Tree {
 	a.begin()
 	a.reconcile(a.lastOp)
+	a.settle(a.lastOp)
+	return a.followed()
+}
+
+// followed is the tree as the events so far made it.
+func (a *Analyzer) followed() *Tree {
 	t := &Tree{disk: a.o.Disk}
 	for _, v := range a.volumes {
 		if v.fs != nil {

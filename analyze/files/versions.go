@@ -87,7 +87,7 @@ func (h *History) See(events []Event) []Version {
 		}
 	}
 	var out []Version
-	t := h.a.State()
+	t := h.a.followed()
 	for _, k := range keys {
 		if v, ok := h.version(t, k, by[k]); ok {
 			if v.Present {
