@@ -64,11 +64,12 @@ func (d *Disk) Records(until int64) iter.Seq2[format.Record, error] {
 	return d.tape.r.Records(format.Query{Streams: []format.StreamID{d.Def.ID}, ToTime: until})
 }
 
-// Applied yields the requests that changed the disk in the order in which they
-// took effect: each when it completed with success, those of a log that records
-// completions at once. Requests still in flight at the end did not take effect.
-func Applied(records iter.Seq2[format.Record, error]) iter.Seq2[*format.DiskRequest, error] {
-	return func(yield func(*format.DiskRequest, error) bool) {
+// Effects yields the requests that changed the disk in the order in which they took
+// effect: each when it completed with success, those of a log that records
+// completions at once. Requests still in flight at the end did not take effect. Gaps
+// and marks come in their place; a nil record is damage.
+func Effects(records iter.Seq2[format.Record, error]) iter.Seq2[format.Record, error] {
+	return func(yield func(format.Record, error) bool) {
 		flight := map[uint64][]*format.DiskRequest{}
 		for r, err := range records {
 			if err != nil {
@@ -102,6 +103,10 @@ func Applied(records iter.Seq2[format.Record, error]) iter.Seq2[*format.DiskRequ
 						return
 					}
 				}
+			case *format.Gap, *format.Mark:
+				if !yield(r, nil) {
+					return
+				}
 			}
 		}
 	}
@@ -120,12 +125,12 @@ func (d *Disk) Settled() (base format.Image, at int64, err error) {
 	}
 	at = d.Info.End.CopyEnd
 	p := &patched{base: d.Base, pages: map[uint64][]byte{}}
-	for r, err := range Applied(d.Records(at)) {
-		if err != nil {
-			continue // damage: Records of the same range tells it to whoever reads on
-		}
-		if err := p.apply(r); err != nil {
-			return nil, 0, fmt.Errorf("disk %s: record %d: %w", d.Def.Name, r.Seq, err)
+	for r := range Effects(d.Records(at)) {
+		// Damage and gaps: Records of the same range tells them to whoever reads on.
+		if q, ok := r.(*format.DiskRequest); ok {
+			if err := p.apply(q); err != nil {
+				return nil, 0, fmt.Errorf("disk %s: record %d: %w", d.Def.Name, q.Seq, err)
+			}
 		}
 	}
 	if len(p.pages) == 0 {

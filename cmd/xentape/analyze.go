@@ -368,7 +368,7 @@ func (a *analysis) packets(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = exportPackets(ctx, f, a.tape, "", whose.comment)
+	_, err = exportPackets(ctx, f, a.tape, "", whose.comment)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}

@@ -119,6 +119,15 @@ func (s *diskSource) follow(ctx context.Context, t *terminal, tape *replay.Tape,
 	return nil
 }
 
+// cutOff says, once it is so, that a tape read to its end has no end.
+func cutOff(t *terminal, tape *replay.Tape, until replay.Moment) bool {
+	cut := !tape.Reader().Sealed() && until == replay.End
+	if cut {
+		t.warnf("%s: is not sealed: the recording was cut off, and what came after is not known", tape.Name)
+	}
+	return cut
+}
+
 func (s *diskSource) followDisk(ctx context.Context, t *terminal, tape *replay.Tape, d *replay.Disk, until replay.Moment, o files.Options) (*followed, error) {
 	base, from, err := d.Settled()
 	if err != nil {
@@ -138,8 +147,7 @@ func (s *diskSource) followDisk(ctx context.Context, t *terminal, tape *replay.T
 		t.warnf("%s: the base image of %s was never finished: paths and old content are unknown where it ends", tape.Name, d.Def.Name)
 		f.complete = false
 	}
-	if !tape.Reader().Sealed() && until == replay.End {
-		t.warnf("%s: is not sealed: the recording was cut off, and what came after is not known", tape.Name)
+	if cutOff(t, tape, until) {
 		f.complete = false
 	}
 	// A tape made of other tools' files has its only anchor in the header.

@@ -58,6 +58,30 @@ func writeFile(t *terminal, path string, write func(f *os.File) ([]string, error
 	return nil
 }
 
+// exportTape writes what a tape holds up to a time into a new file. What could not
+// be had of it is said, and ends in exit status 3.
+func exportTape(t *terminal, keys *keyFlags, path, at, out string, write func(*os.File, *replay.Tape, replay.Moment) (lost []string, err error)) error {
+	tape, err := keys.openTape(path)
+	if err != nil {
+		return err
+	}
+	defer tape.Close()
+	until, err := tape.Moment(at)
+	if err != nil {
+		return err
+	}
+	complete := !cutOff(t, tape, until)
+	err = writeFile(t, out, func(f *os.File) ([]string, error) {
+		lost, err := write(f, tape, until)
+		complete = complete && len(lost) == 0
+		return lost, err
+	})
+	if err == nil && !complete {
+		return incomplete
+	}
+	return err
+}
+
 func newExportMemory(t *terminal) *cobra.Command {
 	var keys keyFlags
 	var at, as, out string
@@ -147,32 +171,17 @@ journal then read what the guest saw.`,
 			if view != "live" && view != "crash" {
 				return usagef("--view %q: want live or crash", view)
 			}
-			tape, err := keys.openTape(args[0])
-			if err != nil {
-				return err
-			}
-			defer tape.Close()
-			d, err := tape.Disk(args[1])
-			if err != nil {
-				return err
-			}
-			moment, err := tape.Moment(at)
-			if err != nil {
-				return err
-			}
-			lossy := d.Base == nil
-			err = writeFile(t, out, func(f *os.File) ([]string, error) {
-				losses, err := export.Disk(f, d.Def.Size, d.Base, replay.Applied(d.Records(moment.Time)))
-				if err == nil && view == "live" {
-					err = settle(c.Context(), t, f, tape, d, moment)
+			return exportTape(t, &keys, args[0], at, out, func(f *os.File, tape *replay.Tape, until replay.Moment) ([]string, error) {
+				d, err := tape.Disk(args[1])
+				if err != nil {
+					return nil, err
 				}
-				lossy = lossy || len(losses) > 0
-				return losses, err
+				lost, err := export.Disk(f, d.Def.Size, d.Base, replay.Effects(d.Records(until.Time)))
+				if err == nil && view == "live" {
+					err = settle(c.Context(), t, f, tape, d, until)
+				}
+				return lost, err
 			})
-			if err == nil && lossy {
-				return incomplete
-			}
-			return err
 		},
 	}
 	c.Flags().StringVar(&at, "at", "", "the `time`; the end of the tape when not given")
@@ -205,20 +214,9 @@ func newExportPackets(t *terminal) *cobra.Command {
 		Use: "packets TAPE", Short: "Packets as pcapng, checksums completed, direction kept", Args: nargs(1, 1),
 		Example: "  xentape export packets incident.xtape --vif 0 -o vif0.pcapng",
 		RunE: func(c *cobra.Command, args []string) error {
-			tape, err := keys.openTape(args[0])
-			if err != nil {
-				return err
-			}
-			defer tape.Close()
-			damaged := 0
-			err = writeFile(t, out, func(f *os.File) (losses []string, err error) {
-				losses, damaged, err = exportPackets(c.Context(), f, tape, vif, nil)
-				return losses, err
+			return exportTape(t, &keys, args[0], "", out, func(f *os.File, tape *replay.Tape, _ replay.Moment) ([]string, error) {
+				return exportPackets(c.Context(), f, tape, vif, nil)
 			})
-			if err == nil && damaged > 0 {
-				return incomplete
-			}
-			return err
 		},
 	}
 	c.Flags().StringVarP(&out, "output", "o", "", "the `file` to write")
@@ -229,10 +227,10 @@ func newExportPackets(t *terminal) *cobra.Command {
 
 // exportPackets writes the packets of the tape. comment, if not nil, gives a
 // packet's comments.
-func exportPackets(ctx context.Context, f *os.File, tape *replay.Tape, vif string, comment func(*format.Packet) []string) (losses []string, damaged int, err error) {
+func exportPackets(ctx context.Context, f *os.File, tape *replay.Tape, vif string, comment func(*format.Packet) []string) (lost []string, err error) {
 	w, err := export.NewPcapngWriter(f, "xentape "+version)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	iface := map[format.StreamID]int{}
 	var ids []format.StreamID
@@ -243,23 +241,23 @@ func exportPackets(ctx context.Context, f *os.File, tape *replay.Tape, vif strin
 		lt := uint64(1)
 		if v := replay.Attribute(s.Attrs, "link-type"); v != "" {
 			if lt, err = strconv.ParseUint(v, 10, 16); err != nil {
-				return nil, 0, fmt.Errorf("stream %s: attribute link-type: %w", s.Name, err)
+				return nil, fmt.Errorf("stream %s: attribute link-type: %w", s.Name, err)
 			}
 		}
 		n, err := w.AddInterface(export.Interface{Name: s.Name, LinkType: uint16(lt), Comment: replay.Attribute(s.Attrs, "mac")})
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		iface[s.ID] = n
 		ids = append(ids, s.ID)
 	}
 	if len(ids) == 0 {
-		return nil, 0, fmt.Errorf("%s: no such interface on the tape", tape.Name)
+		return nil, fmt.Errorf("%s: no such interface on the tape", tape.Name)
 	}
-	n := 0
+	n, damaged := 0, 0
 	for r, err := range tape.Reader().Records(format.Query{Streams: ids}) {
 		if n++; n%65536 == 0 && ctx.Err() != nil {
-			return nil, damaged, ctx.Err()
+			return nil, ctx.Err()
 		}
 		if err != nil {
 			damaged++
@@ -273,7 +271,7 @@ func exportPackets(ctx context.Context, f *os.File, tape *replay.Tape, vif strin
 				cs = comment(r)
 			}
 			if err := w.Packet(iface[r.Stream], rt, r, cs...); err != nil {
-				return nil, damaged, err
+				return nil, err
 			}
 		case *format.Gap:
 			if r.Count != format.Unknown {
@@ -282,7 +280,7 @@ func exportPackets(ctx context.Context, f *os.File, tape *replay.Tape, vif strin
 		}
 	}
 	if damaged > 0 {
-		losses = append(losses, fmt.Sprintf("the tape is damaged in %d places: packets may be missing", damaged))
+		lost = append(lost, fmt.Sprintf("the tape is damaged in %d places: packets may be missing", damaged))
 	}
-	return losses, damaged, w.Close()
+	return lost, w.Close()
 }

@@ -54,7 +54,7 @@ disk traces and packet captures that other tools made.` + "\n" + exitStatusHelp,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usagef("%w: see xentape %s --help", err, c.Name())
+		return usagef("%w: see %s --help", err, c.CommandPath())
 	})
 	root.AddGroup(
 		&cobra.Group{ID: "tape", Title: "The tape:"},
@@ -71,7 +71,8 @@ disk traces and packet captures that other tools made.` + "\n" + exitStatusHelp,
 func nargs(lo, hi int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) < lo || (hi >= 0 && len(args) > hi) {
-			return usagef("usage: xentape %s", strings.TrimSpace(c.Use))
+			_, wanted, _ := strings.Cut(c.Use, " ")
+			return usagef("usage: %s", strings.TrimSpace(c.CommandPath()+" "+wanted))
 		}
 		return nil
 	}

@@ -7,9 +7,9 @@ import (
 	"github.com/xentape/xentape/format"
 )
 
-// Disk writes a disk as it stood after the requests given: its base, then every
-// request that took effect, in order. size is the disk's length in bytes.
-func Disk(f File, size uint64, base format.Image, applied iter.Seq2[*format.DiskRequest, error]) (losses []string, err error) {
+// Disk writes a disk as it stood after the effects given (replay.Effects): its base,
+// then every request in order. size is the disk's length in bytes.
+func Disk(f File, size uint64, base format.Image, effects iter.Seq2[format.Record, error]) (losses []string, err error) {
 	if err := f.Truncate(int64(size)); err != nil {
 		return nil, err
 	}
@@ -27,9 +27,17 @@ func Disk(f File, size uint64, base format.Image, applied iter.Seq2[*format.Disk
 		losses = append(losses, missingLoss(missing, "the base image")...)
 	}
 	var noData, damaged uint64
-	for r, err := range applied {
+	var old stale
+	for rec, err := range effects {
 		if err != nil {
 			damaged++
+			continue
+		}
+		if g, ok := rec.(*format.Gap); ok {
+			old.gap(g, size)
+		}
+		r, ok := rec.(*format.DiskRequest)
+		if !ok {
 			continue
 		}
 		if r.Offset > size || r.Length > size-r.Offset {
@@ -47,7 +55,9 @@ func Disk(f File, size uint64, base format.Image, applied iter.Seq2[*format.Disk
 		if err != nil {
 			return losses, err
 		}
+		old.known(r.Offset, r.Length)
 	}
+	losses = append(losses, old.loss()...)
 	if noData > 0 {
 		losses = append(losses, fmt.Sprintf("%d bytes were written by the guest without their content being captured", noData))
 	}

@@ -27,23 +27,25 @@ const (
 	logTime = 504
 )
 
-// LogWrites writes a disk's requests, in the order in which they took effect, and its
-// marks as a log that replay-log and others of dm-log-writes read. realtime gives the
+// LogWrites writes the effects on a disk (replay.Effects) and its marks as a log that replay-log and others of dm-log-writes read. realtime gives the
 // wall clock of a tape time; where it is not known, the log holds none.
 //
 // A log has no reads, no requests that failed, and no difference between a request
 // and its completion; zeroes written without data become data. A write whose content
 // was not captured cannot be in it: that is a loss.
-func LogWrites(f File, records iter.Seq2[format.Record, error], realtime func(int64) (int64, bool)) (losses []string, err error) {
+func LogWrites(f File, size uint64, effects iter.Seq2[format.Record, error], realtime func(int64) (int64, bool)) (losses []string, err error) {
 	w := &logWriter{f: f, at: logSector, realtime: realtime}
 	damaged := 0
-	for r, err := range records {
+	for r, err := range effects {
 		switch r := r.(type) {
 		case nil:
 			damaged++
 			continue
 		case *format.DiskRequest:
+			w.old.known(r.Offset, r.Length)
 			err = w.request(r)
+		case *format.Gap:
+			w.old.gap(r, size)
 		case *format.Mark:
 			err = w.mark(r)
 		}
@@ -66,6 +68,7 @@ type logWriter struct {
 	entries  uint64
 	noData   uint64
 	odd      uint64
+	old      stale
 	realtime func(int64) (int64, bool)
 }
 
@@ -79,7 +82,7 @@ func (w *logWriter) losses(damaged int) (out []string) {
 	if damaged > 0 {
 		out = append(out, fmt.Sprintf("the tape is damaged in %d places: writes may be missing", damaged))
 	}
-	return out
+	return append(out, w.old.loss()...)
 }
 
 // request writes one request that took effect.
