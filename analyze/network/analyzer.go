@@ -164,6 +164,9 @@ type meta struct {
 
 // iface numbers the streams in order of their first packets.
 func (a *Analyzer) iface(id format.StreamID) uint32 {
+	if m := &a.meta; m.stream == id && len(a.ifaces) > 0 {
+		return m.iface // that of the packet before
+	}
 	n, known := a.ifaces[id]
 	if !known {
 		if a.ifaces == nil {

@@ -6,21 +6,30 @@ import (
 )
 
 // A key identifies a connection: both ends in a fixed order, so that the two
-// directions meet. One-way ICMP keeps its direction.
+// directions meet. One-way ICMP keeps its direction. The same flow on two
+// interfaces is two observations: the stream tells them apart.
 type key struct {
 	a, b   packet.Addr
 	pa, pb uint16
+	stream format.StreamID
 	proto  uint8
 	oneWay bool
 }
 
-func makeKey(src, dst *packet.Addr, sp, dp uint16, proto uint8, oneWay bool) key {
+func makeKey(src, dst *packet.Addr, sp, dp uint16, proto uint8, oneWay bool) (k key) {
+	k.proto, k.oneWay = proto, oneWay
 	if !oneWay {
 		if d := src.Compare(dst); d > 0 || d == 0 && sp > dp {
-			return key{*dst, *src, dp, sp, proto, false}
+			src, dst, sp, dp = dst, src, dp, sp
 		}
 	}
-	return key{*src, *dst, sp, dp, proto, oneWay}
+	k.a, k.b, k.pa, k.pb = *src, *dst, sp, dp
+	return k
+}
+
+// is compares in the order in which keys of equal hashes may differ at all.
+func (k *key) is(o *key) bool {
+	return k.pa == o.pa && k.pb == o.pb && k.a == o.a && k.b == o.b && k.stream == o.stream && k.proto == o.proto && k.oneWay == o.oneWay
 }
 
 // maxHistory bounds the history letters of one connection. Letters that can
@@ -54,17 +63,16 @@ type conn struct {
 	flow               datagrams
 	tunnel             tunnelState
 	services           []string
+	serviceBuf         [1]string
 	name               string // the uid, once asked for
-	stream             format.StreamID
 	iface              uint32 // number of the stream among those with packets
 	again              uint32 // connections before with the same key and start
 	files              uint32 // begun in it
 	shard              *shard
-	current            *meta // of the packet being processed
+	current            *meta // of the packet being processed; nil between packets
 	vlan, innerVLAN    uint16
 	app                *app
 	hash               uint64 // of the key, in the shard's table
-	chained            *conn  // next in the table with the same hash
 }
 
 // tcpAlloc is a connection together with its TCP part, in one allocation.
@@ -73,20 +81,54 @@ type tcpAlloc struct {
 	tcpConn
 }
 
-func newConn(k key, src, dst *packet.Addr, sp, dp uint16, proto uint8, now int64, rec uint64) *conn {
-	var c *conn
-	if proto == packet.ProtoTCP {
-		a := new(tcpAlloc)
-		c = &a.conn
-		c.tcp = &a.tcpConn
-	} else {
-		c = new(conn)
+// spares are connections that have ended, and nothing refers to any more: those to
+// come are made of them. There are never more than were alive at once.
+type spares struct{ tcp, other []*conn }
+
+// take returns an empty connection.
+func (s *spares) take(proto uint8) *conn {
+	list := s.list(proto)
+	if n := len(*list); n > 0 {
+		c := (*list)[n-1]
+		*list = (*list)[:n-1]
+		return c
 	}
-	c.key, c.orig, c.resp, c.origPort, c.respPort = k, *src, *dst, sp, dp
-	c.proto, c.start, c.last, c.firstRec, c.lastRec = proto, now, now, rec, rec
+	if proto != packet.ProtoTCP {
+		return new(conn)
+	}
+	a := new(tcpAlloc)
+	a.tcp = &a.tcpConn
+	return &a.conn
+}
+
+// give empties a connection and keeps it.
+func (s *spares) give(c *conn) {
+	list := s.list(c.proto)
+	if c.tcp != nil {
+		*c.tcp = tcpConn{}
+	}
+	if c.app != nil {
+		*c.app = app{}
+	}
+	*c = conn{tcp: c.tcp, app: c.app}
+	*list = append(*list, c)
+}
+
+func (s *spares) list(proto uint8) *[]*conn {
+	if proto == packet.ProtoTCP {
+		return &s.tcp
+	}
+	return &s.other
+}
+
+// begin sets what an empty connection has from its first packet.
+func (c *conn) begin(k *key, src, dst *packet.Addr, sp, dp uint16, m *meta) {
+	c.key, c.orig, c.resp, c.origPort, c.respPort = *k, *src, *dst, sp, dp
+	c.proto, c.start, c.last, c.firstRec, c.lastRec = k.proto, m.now, m.now, m.rec, m.rec
+	c.iface, c.vlan, c.innerVLAN, c.origSent = m.iface, m.vlan, m.innerVLAN, m.direction
 	c.history = c.historyBuf[:0]
+	c.services = c.serviceBuf[:0]
 	c.inactivity = inactivityDefault
-	return c
 }
 
 // flip turns originator and responder round.

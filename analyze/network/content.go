@@ -18,6 +18,7 @@ const (
 // content is what a shard found inside its connections.
 type content struct {
 	held     int
+	prefixes [][]byte // buffers for them that are not in use
 	expected map[expectation]string
 	certs    certs
 	message  dns.Message // the one in hand; its parts are used again
@@ -43,20 +44,21 @@ type parser interface {
 
 // app is the application side of one connection.
 type app struct {
-	dir      [2]direction
-	parsers  []parser
-	open     bool // the protocol is still to be found
-	respond  bool // the responder spoke first
-	tries    int
-	dns      []*DNS
-	http     []*HTTP
-	tls      *TLS
-	ssh      *SSH
-	quic     *QUIC
-	udp      udpParser
-	udpTries int
-	udpSeen  int
-	plain    *plain // until a protocol is found
+	dir       [2]direction
+	parsers   []parser
+	parserBuf [1]parser
+	open      bool // the protocol is still to be found
+	respond   bool // the responder spoke first
+	tries     int
+	dns       []*DNS
+	http      []*HTTP
+	tls       *TLS
+	ssh       *SSH
+	quic      *QUIC
+	udp       udpParser
+	udpTries  int
+	udpSeen   int
+	plain     *plain // until a protocol is found
 }
 
 // direction is the content side of one half of a TCP stream.
@@ -73,22 +75,27 @@ type held struct {
 
 // attach gives a new connection its application side.
 func (s *shard) attach(c *conn) {
-	c.app = &app{open: c.tcp != nil}
+	if c.app == nil {
+		c.app = new(app)
+	}
+	a := c.app
 	if c.tcp == nil {
-		c.app.udp = s.udpParser(c)
+		a.udp = s.udpParser(c)
 		return
 	}
+	a.open = true
+	a.parsers = a.parserBuf[:0]
 	if s.opt.Streams {
-		c.app.plain = &plain{}
+		a.plain = &plain{}
 	}
 	if name := s.content.expects(c); name != "" {
-		c.app.plain = nil
-		c.app.open = false
+		a.plain = nil
+		a.open = false
 		source := "FTP_DATA"
 		if name == "irc-dcc-data" {
 			source = "IRC_DATA"
 		}
-		c.app.parsers = []parser{&announced{service: name, source: source}}
+		a.parsers = append(a.parsers, &announced{service: name, source: source})
 	}
 }
 
@@ -133,14 +140,11 @@ func (a *app) identify(c *conn, isOrig bool, b []byte) {
 		a.respond = !isOrig
 	}
 	kept := min(len(b), prefixBytes-len(d.prefix))
-	switch {
-	case kept == 0:
-		d.lost = true
-	case len(d.prefix) == 0:
-		d.prefix = b[:kept:kept] // copied only if it must be kept
-	default:
-		d.prefix = append(d.prefix, b[:kept]...)
+	if d.prefix == nil {
+		d.prefix = c.shard.content.newPrefix()
 	}
+	d.prefix = append(d.prefix, b[:kept]...)
+	d.lost = d.lost || kept == 0
 	var found parser
 	if kept > 0 { // else there is nothing new to tell by
 		found = identify(c, a.dir[0].prefix, a.dir[1].prefix)
@@ -149,17 +153,17 @@ func (a *app) identify(c *conn, isOrig bool, b []byte) {
 		a.tries++
 		if len(a.dir[0].prefix) >= prefixBytes && len(a.dir[1].prefix) >= prefixBytes ||
 			d.lost && len(a.dir[side(!isOrig)].prefix) > 0 || a.tries >= maxTries {
-			a.settle()
-		} else if kept > 0 && &d.prefix[0] == &b[0] {
-			d.prefix = slices.Clone(d.prefix)
+			a.settle(c)
 		}
 		return
 	}
 	a.plain = nil
 	first, second := a.dir[0].prefix, a.dir[1].prefix
 	over := len(b) - kept
-	a.settle()
+	a.open, a.dir[0].prefix, a.dir[1].prefix = false, nil, nil
 	a.start(c, found, first, second)
+	c.shard.content.reuse(first)
+	c.shard.content.reuse(second)
 	// Bytes of this call that the prefix had no room for.
 	if over > 0 && len(a.parsers) > 0 && !d.lost {
 		rest := b[len(b)-over:]
@@ -168,9 +172,30 @@ func (a *app) identify(c *conn, isOrig bool, b []byte) {
 }
 
 // settle ends the search.
-func (a *app) settle() {
+func (a *app) settle(c *conn) {
 	a.open = false
-	a.dir[0].prefix, a.dir[1].prefix = nil, nil
+	for i := range a.dir {
+		c.shard.content.reuse(a.dir[i].prefix)
+		a.dir[i].prefix = nil
+	}
+}
+
+// newPrefix returns an empty buffer for first bytes, nil when none is to spare.
+func (t *content) newPrefix() []byte {
+	n := len(t.prefixes)
+	if n == 0 {
+		return nil
+	}
+	b := t.prefixes[n-1]
+	t.prefixes = t.prefixes[:n-1]
+	return b
+}
+
+// reuse keeps the buffer of a prefix for another.
+func (t *content) reuse(b []byte) {
+	if b != nil {
+		t.prefixes = append(t.prefixes, b[:0])
+	}
 }
 
 // start runs a new parser over what was said before it was chosen.
@@ -260,7 +285,7 @@ func (c *conn) contentGap(isOrig bool, n uint64) {
 	if a.open {
 		a.dir[side(isOrig)].lost = true
 		if len(a.dir[side(isOrig)].prefix) > 0 {
-			a.settle()
+			a.settle(c)
 		}
 	}
 }
@@ -270,7 +295,7 @@ func (c *conn) contentStop(isOrig bool) {
 	if a := c.app; a != nil {
 		c.shard.stats.Unparsed++
 		c.release(isOrig)
-		a.settle()
+		a.settle(c)
 		a.plain = nil
 		a.each(func(p parser) bool { return p.gap(c, isOrig, 1) })
 		a.each(func(p parser) bool { p.finish(c); return false })
@@ -307,7 +332,7 @@ func (c *conn) contentFlip() {
 func (a *app) finish(c *conn) {
 	c.release(true)
 	c.release(false)
-	a.settle()
+	a.settle(c)
 	a.each(func(p parser) bool { p.finish(c); return false })
 	if a.udp != nil {
 		a.udp.finish(c)

@@ -34,6 +34,8 @@ type DNS struct {
 
 	answerBytes int
 	number      [4]uint16 // what QClass, QType, Rcode and Opcode point to
+	query       string    // what Query points to
+	rtt         Seconds   // what RTT points to
 }
 
 // maxAnswerBytes bounds the text of the answers kept of one reply: compressed
@@ -182,19 +184,19 @@ func (d *DNS) question(m *dns.Message, netbios bool) {
 		return // the "question" is the zone
 	}
 	for _, q := range m.Questions {
-		name := q.Name
+		d.query = q.Name
 		d.RD, d.TC, d.Z = m.RD, m.TC, m.Z
 		d.number[0], d.number[1] = q.Class, q.Type
 		d.QClass, d.QClassName = &d.number[0], dns.ClassName(q.Class)
 		d.QType, d.QTypeName = &d.number[1], dns.TypeName(q.Type)
 		if netbios {
-			name = dns.NetBIOSName(name)
+			d.query = dns.NetBIOSName(q.Name)
 			switch d.QTypeName {
 			case "SRV": // the number is NetBIOS's node status
 				d.QTypeName = "NBSTAT"
 			}
 		}
-		d.Query = &name
+		d.Query = &d.query
 	}
 }
 
@@ -213,13 +215,13 @@ func (d *DNS) reply(c *conn, m *dns.Message) {
 			continue
 		}
 		if d.Query == nil {
-			name := r.Name
-			d.Query = &name
+			d.query = r.Name
+			d.Query = &d.query
 		}
 		d.AA, d.RA = m.AA, m.RA
 		if d.RTT == nil && now > d.at {
-			rtt := c.between(d.at, now)
-			d.RTT = &rtt
+			d.rtt = c.between(d.at, now)
+			d.RTT = &d.rtt
 		}
 		text := r.Text
 		if update {

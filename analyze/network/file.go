@@ -51,6 +51,8 @@ type fileSink struct {
 	ended  bool
 	offset uint64
 	first  []byte // for the type
+	typ    string // of the content
+	typed  bool   // typ is known
 }
 
 // sniffBytes is how many first bytes tell the type.
@@ -80,7 +82,7 @@ func (s *fileSink) name(c *conn) {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], c.files)
 	c.files++
-	s.FUID = "F" + digest62(append(b[:], s.UID...))
+	s.FUID = digest62('F', append(b[:], s.UID...))
 }
 
 func (s *fileSink) write(c *conn, b []byte) {
@@ -89,9 +91,7 @@ func (s *fileSink) write(c *conn, b []byte) {
 	if s.emit != nil && len(b) > 0 {
 		s.emit(s.File, s.offset, b)
 	}
-	if n := sniffBytes - len(s.first); n > 0 && s.MissingBytes == 0 {
-		s.first = append(s.first, b[:min(n, len(b))]...)
-	}
+	s.look(b)
 	s.whole.Write(b)
 	s.SeenBytes += uint64(len(b))
 	s.offset += uint64(len(b))
@@ -108,6 +108,20 @@ func (s *fileSink) write(c *conn, b []byte) {
 			s.addBlock(s.block)
 			s.block = s.block[:0]
 		}
+	}
+}
+
+// look collects the first bytes until they tell the type.
+func (s *fileSink) look(b []byte) {
+	n := sniffBytes - len(s.first)
+	switch {
+	case s.typed || s.MissingBytes > 0 || len(b) == 0:
+	case n > len(b):
+		s.first = append(s.first, b...)
+	case len(s.first) == 0: // the usual case: no copy is needed
+		s.typ, s.typed = sniff(b[:n]), true
+	default:
+		s.typ, s.typed = sniff(append(s.first, b[:n]...)), true
 	}
 }
 
@@ -150,7 +164,10 @@ func (s *fileSink) close(complete bool) {
 	if len(s.block) > 0 && len(s.Blocks) < maxBlocks && complete && !s.part {
 		s.addBlock(append(s.block, make([]byte, BlockSize-len(s.block))...))
 	}
-	s.MIMEType = sniff(s.first)
+	if !s.typed {
+		s.typ = sniff(s.first)
+	}
+	s.MIMEType = s.typ
 	s.first, s.block = nil, nil
 	if s.emit != nil {
 		s.emit(s.File, s.offset, nil)

@@ -91,6 +91,8 @@ type Conn struct {
 	midStream bool  // its beginning was not seen
 	over      bool  // its end was seen
 	patience  int64 // ns without packets that would have ended it
+	duration  Seconds
+	bytes     [2]uint64 // what Duration, OrigBytes and RespBytes point to
 }
 
 func protoName(p uint8) string {
@@ -131,13 +133,13 @@ func (c *conn) record() *Conn {
 		OrigPkts: c.pkts[0], OrigIPBytes: c.ipBytes[0], RespPkts: c.pkts[1], RespIPBytes: c.ipBytes[1],
 		TunnelParents: c.tunnel.parents, IPProto: c.proto, VLAN: c.vlan, InnerVLAN: c.innerVLAN,
 		CommunityID: CommunityID(c.orig, c.resp, c.origPort, c.respPort, c.proto, c.key.oneWay),
-		FirstRecord: c.firstRec, LastRecord: c.lastRec, StreamID: c.stream, Start: c.start, End: c.last, Closing: c.closing, OrigSent: c.origSent,
+		FirstRecord: c.firstRec, LastRecord: c.lastRec, StreamID: c.key.stream, Start: c.start, End: c.last, Closing: c.closing, OrigSent: c.origSent,
 		Service: c.service(),
 	}
 	if c.last > c.start {
-		d := c.between(c.start, c.last)
-		o, p := c.sizes()
-		r.Duration, r.OrigBytes, r.RespBytes = &d, &o, &p
+		r.duration = c.between(c.start, c.last)
+		r.bytes[0], r.bytes[1] = c.sizes()
+		r.Duration, r.OrigBytes, r.RespBytes = &r.duration, &r.bytes[0], &r.bytes[1]
 	}
 	r.patience = c.inactivity
 	if c.isDNS {

@@ -21,43 +21,58 @@ type results struct {
 // collect merges what the shards recorded. Order is time, then the packet
 // record, then the order within the shard, which is itself fixed.
 func (a *Analyzer) collect() {
-	r := &results{}
+	r := &results{
+		conns: gather(a, func(s *shard) []*Conn { return s.conns }),
+		dns:   gather(a, func(s *shard) []*DNS { return s.content.dns }),
+		http:  gather(a, func(s *shard) []*HTTP { return s.content.http }),
+		tls:   gather(a, func(s *shard) []*TLS { return s.content.tls }),
+		ssh:   gather(a, func(s *shard) []*SSH { return s.content.ssh }),
+		quic:  gather(a, func(s *shard) []*QUIC { return s.content.quic }),
+		files: gather(a, func(s *shard) []*File { return s.content.files }),
+		plain: gather(a, func(s *shard) []*File { return s.content.streams }),
+	}
 	for _, s := range a.shards {
-		r.conns = append(r.conns, s.conns...)
-		r.dns = append(r.dns, s.content.dns...)
-		r.http = append(r.http, s.content.http...)
-		r.tls = append(r.tls, s.content.tls...)
-		r.ssh = append(r.ssh, s.content.ssh...)
-		r.quic = append(r.quic, s.content.quic...)
-		r.files = append(r.files, s.content.files...)
-		r.plain = append(r.plain, s.content.streams...)
-		s.conns, s.content, s.table = nil, content{}, nil
+		s.conns, s.content, s.table, s.spares = nil, content{}, nil, spares{}
 	}
 	doubted := make(map[string]struct{})
 	for _, c := range r.conns {
-		if a.place(c); c.Uncertain {
+		if a.placeConn(c); c.Uncertain {
 			doubted[c.UID] = struct{}{}
 		}
 	}
-	slices.SortStableFunc(r.conns, byStart)
-	arrange(a, r.dns, doubted)
-	arrange(a, r.http, doubted)
-	arrange(a, r.tls, doubted)
-	arrange(a, r.ssh, doubted)
-	arrange(a, r.quic, doubted)
-	arrange(a, r.files, doubted)
-	arrange(a, r.plain, doubted)
+	r.conns = inOrder(r.conns)
+	r.dns = arrange(a, r.dns, doubted)
+	r.http = arrange(a, r.http, doubted)
+	r.tls = arrange(a, r.tls, doubted)
+	r.ssh = arrange(a, r.ssh, doubted)
+	r.quic = arrange(a, r.quic, doubted)
+	r.files = arrange(a, r.files, doubted)
+	r.plain = arrange(a, r.plain, doubted)
 	a.results = r
 }
 
-// place gives a connection's record what is known of where it was seen.
-func (a *Analyzer) place(c *Conn) {
+// gather joins one list of all shards.
+func gather[T any](a *Analyzer, of func(*shard) []T) []T {
+	var lists [shards][]T
+	for i, s := range a.shards {
+		lists[i] = of(s)
+	}
+	return slices.Concat(lists[:]...)
+}
+
+// placeConn gives a connection's record what is known of where it was seen.
+func (a *Analyzer) placeConn(c *Conn) {
 	c.TS = Seconds(c.Start + a.opt.RealtimeOffset)
 	c.LocalOrig, c.LocalResp = a.opt.local(c.OrigH), a.opt.local(c.RespH)
 	if d := a.streams[c.StreamID]; d != nil {
 		c.Stream = d.Name
 	}
 	c.Uncertain = a.touched(c)
+}
+
+// place does the same for what was said in the connection as well.
+func (a *Analyzer) place(c *Conn) {
+	a.placeConn(c)
 	for _, d := range c.DNS {
 		a.placeContent(&d.Header, c.Uncertain)
 	}
@@ -79,22 +94,53 @@ func (a *Analyzer) placeContent(h *Header, uncertain bool) {
 	h.TS, h.Uncertain = Seconds(h.at+a.opt.RealtimeOffset), uncertain
 }
 
-func byStart(x, y *Conn) int {
-	return cmp.Or(cmp.Compare(x.Start, y.Start), cmp.Compare(x.FirstRecord, y.FirstRecord), cmp.Compare(x.UID, y.UID))
+// moment is where a record belongs in time: no two of a kind have the same but for
+// those of one connection in one packet, which stay in the order they were made in.
+type moment struct {
+	at  int64  // ns of the tape
+	rec uint64 // its first packet
+	uid string
+}
+
+func (c *Conn) moment() moment   { return moment{c.Start, c.FirstRecord, c.UID} }
+func (h *Header) moment() moment { return moment{h.at, h.FirstRecord, h.UID} }
+
+// inOrder sorts records by time. What is compared is laid side by side: the records
+// themselves are far apart in memory, and large.
+func inOrder[T interface{ moment() moment }](list []T) []T {
+	type place struct {
+		moment
+		i int
+	}
+	places := make([]place, len(list))
+	for i, r := range list {
+		places[i] = place{r.moment(), i}
+	}
+	slices.SortFunc(places, func(x, y place) int {
+		if d := cmp.Or(cmp.Compare(x.at, y.at), cmp.Compare(x.rec, y.rec)); d != 0 {
+			return d
+		}
+		return cmp.Or(cmp.Compare(x.uid, y.uid), cmp.Compare(x.i, y.i))
+	})
+	sorted := make([]T, len(list))
+	for i, p := range places {
+		sorted[i] = list[p.i]
+	}
+	return sorted
 }
 
 // arrange sorts records of content and gives them wall-clock time. doubted are the
 // connections that packets are missing from.
-func arrange[T interface{ head() *Header }](a *Analyzer, list []T, doubted map[string]struct{}) {
-	slices.SortStableFunc(list, func(x, y T) int {
-		h, k := x.head(), y.head()
-		return cmp.Or(cmp.Compare(h.at, k.at), cmp.Compare(h.FirstRecord, k.FirstRecord), cmp.Compare(h.UID, k.UID))
-	})
+func arrange[T interface {
+	head() *Header
+	moment() moment
+}](a *Analyzer, list []T, doubted map[string]struct{}) []T {
 	for _, x := range list {
 		h := x.head()
 		_, uncertain := doubted[h.UID]
 		a.placeContent(h, uncertain)
 	}
+	return inOrder(list)
 }
 
 func (h *Header) head() *Header { return h }
@@ -141,8 +187,7 @@ func (a *Analyzer) Ended() []*Conn {
 	for _, c := range list {
 		a.place(c)
 	}
-	slices.SortStableFunc(list, byStart)
-	return list
+	return inOrder(list)
 }
 
 // Conns yields the connections in order of their first packet. It, like the

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/xentape/xentape/analyze/internal/packet"
-	"github.com/xentape/xentape/format"
 )
 
 // Bounds of one flow table.
@@ -22,6 +21,7 @@ type shard struct {
 	opt       *Options
 	ports     *ports
 	table     *table
+	spares    spares
 	swept     int64
 	stats     Stats
 	conns     []*Conn
@@ -34,12 +34,6 @@ type shard struct {
 	ipTunnels map[tunnelKey]string
 	header    packet.TCP // the segment in hand: TCP is never inside TCP here
 	segment   segment
-}
-
-// streamKey: the same flow on two interfaces is two observations.
-type streamKey struct {
-	key
-	stream format.StreamID
 }
 
 func newShard(o *Options, p *ports) *shard {
@@ -72,24 +66,24 @@ func (s *shard) datagram(ip *packet.IP, m *meta) {
 // find returns the connection of a packet, a new one if there is none or the
 // known one has ended since.
 func (s *shard) find(ip *packet.IP, m *meta, sp, dp uint16, oneWay bool, seg *packet.TCP) (c *conn, isOrig bool) {
-	k := streamKey{makeKey(&ip.Src, &ip.Dst, sp, dp, ip.Proto, oneWay), m.stream}
+	k := makeKey(&ip.Src, &ip.Dst, sp, dp, ip.Proto, oneWay)
+	k.stream = m.stream
 	c, hash := s.table.find(&k)
-	var before *conn
+	again := uint32(0)
 	if c != nil && (c.expired(m.now) || seg != nil && c.tcp.reused(seg)) {
+		if c.start == m.now {
+			again = c.again + 1
+		}
 		s.end(c)
-		before, c = c, nil
+		c = nil
 	}
 	if c == nil {
 		if s.table.len() >= maxLive {
 			s.evict(m.now)
 		}
-		c = newConn(k.key, &ip.Src, &ip.Dst, sp, dp, ip.Proto, m.now, m.rec)
-		c.stream, c.iface, c.ports, c.shard = m.stream, m.iface, s.ports, s
-		if before != nil && before.start == c.start {
-			c.again = before.again + 1
-		}
-		c.vlan, c.innerVLAN = m.vlan, m.innerVLAN
-		c.origSent = m.direction
+		c = s.spares.take(ip.Proto)
+		c.begin(&k, &ip.Src, &ip.Dst, sp, dp, m)
+		c.again, c.ports, c.shard = again, s.ports, s
 		if s.wrongWayRound(ip, sp, dp, seg) && !c.resp.IsBroadcast() {
 			c.flip()
 		}
@@ -187,14 +181,14 @@ func (s *shard) udp(ip *packet.IP, m *meta) {
 	if k == packet.NoTunnel && packet.LooksTeredo(payload) {
 		k = packet.TunnelTeredo
 	}
+	c.current = m
 	if k != packet.NoTunnel {
 		s.udpTunnel(c, ip, m, k, isOrig, payload)
 	}
 	if c.app != nil {
-		c.current = m
 		c.app.datagram(c, isOrig, payload)
-		c.current = nil
 	}
+	c.current = nil
 }
 
 // uncheckedVXLAN: a VXLAN sender may leave the checksum zero, over IPv6 too
@@ -257,12 +251,14 @@ func (s *shard) evict(now int64) {
 	}
 	all := make([]*conn, 0, s.table.len())
 	for c := range s.table.all() {
-		all = append(all, c)
+		if c.current == nil { // else what made room necessary is inside it
+			all = append(all, c)
+		}
 	}
 	slices.SortFunc(all, func(x, y *conn) int {
 		return cmp.Or(cmp.Compare(x.lastRec, y.lastRec), cmp.Compare(x.firstRec, y.firstRec))
 	})
-	for _, c := range all[:maxLive/8] {
+	for _, c := range all[:min(len(all), maxLive/8)] {
 		s.stats.Evicted++
 		c.limitReached()
 		s.end(c)
@@ -276,7 +272,7 @@ func (s *shard) end(c *conn) {
 		c.app.finish(c)
 	}
 	s.conns = append(s.conns, c.record())
-	c.app = nil
+	s.spares.give(c)
 }
 
 func (s *shard) finish() {

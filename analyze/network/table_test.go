@@ -30,23 +30,25 @@ func TestTableChains(t *testing.T) {
 			require.Equal(t, n-1-i, left)
 			require.Equal(t, left, tab.len())
 		}
-		require.Empty(t, tab.chains)
+		require.Equal(t, make([]slot, len(tab.slots)), tab.slots)
 	}
 }
 
 // TestTableFinds: what was added is found by its key and by nothing else.
 func TestTableFinds(t *testing.T) {
 	tab := newTable()
-	keys := make([]streamKey, 0, 2000)
+	keys := make([]key, 0, 2000)
 	for i := range 1000 {
-		k := streamKey{key{pa: uint16(i), pb: uint16(i * 7), proto: 17}, 1}
+		k := key{pa: uint16(i), pb: uint16(i * 7), proto: 17, stream: 1}
 		k.a[15] = byte(i)
-		keys = append(keys, k, streamKey{k.key, 2})
+		keys = append(keys, k)
+		k.stream = 2
+		keys = append(keys, k)
 	}
 	for i := range keys {
 		c, hash := tab.find(&keys[i])
 		require.Nil(t, c)
-		tab.add(&conn{key: keys[i].key, stream: keys[i].stream, firstRec: uint64(i)}, hash)
+		tab.add(&conn{key: keys[i], firstRec: uint64(i)}, hash)
 	}
 	for i := range keys {
 		c, _ := tab.find(&keys[i])

@@ -25,13 +25,14 @@ func makeUID(k key, iface uint32, start int64, again uint32) string {
 	binary.BigEndian.PutUint32(b[37:], iface)
 	binary.BigEndian.PutUint64(b[41:], uint64(start))
 	binary.BigEndian.PutUint32(b[49:], again)
-	return "C" + digest62(b[:])
+	return digest62('C', b[:])
 }
 
-func digest62(b []byte) string {
+// digest62 is a letter, and 96 bits of the digest of b in base 62.
+func digest62(letter byte, b []byte) string {
 	sum := sha1.Sum(b)
 	hi, lo := binary.BigEndian.Uint64(sum[:]), uint64(binary.BigEndian.Uint32(sum[8:]))
-	out := make([]byte, 0, 18)
+	out := append(make([]byte, 0, 18), letter)
 	for i := 0; i < 11; i++ {
 		out = append(out, base62[hi%62])
 		hi /= 62
@@ -47,15 +48,11 @@ func digest62(b []byte) string {
 // version 1, seed 0: equal for both directions, and for every tool.
 // For ICMP the ports are the type and its counterpart (or code).
 func CommunityID(src, dst packet.Addr, sp, dp uint16, proto uint8, oneWay bool) string {
-	if !oneWay {
-		if d := src.Compare(&dst); d > 0 || d == 0 && sp > dp {
-			src, dst, sp, dp = dst, src, dp, sp
-		}
-	}
+	k := makeKey(&src, &dst, sp, dp, proto, oneWay)
 	var buf [2 + 16 + 16 + 2 + 4]byte
 	b := buf[:2]
-	for _, a := range []*packet.Addr{&src, &dst} {
-		if n := a.Netip(); n.Is4() {
+	for _, a := range [...]*packet.Addr{&k.a, &k.b} {
+		if a.Is4() {
 			b = append(b, a[12:]...)
 		} else {
 			b = append(b, a[:]...)
@@ -64,9 +61,11 @@ func CommunityID(src, dst packet.Addr, sp, dp uint16, proto uint8, oneWay bool) 
 	b = append(b, proto, 0)
 	switch proto {
 	case packet.ProtoTCP, packet.ProtoUDP, packet.ProtoSCTP, packet.ProtoICMP, packet.ProtoICMPv6:
-		b = binary.BigEndian.AppendUint16(b, sp)
-		b = binary.BigEndian.AppendUint16(b, dp)
+		b = binary.BigEndian.AppendUint16(b, k.pa)
+		b = binary.BigEndian.AppendUint16(b, k.pb)
 	}
 	sum := sha1.Sum(b)
-	return "1:" + base64.StdEncoding.EncodeToString(sum[:])
+	out := [2 + 28]byte{'1', ':'}
+	base64.StdEncoding.Encode(out[2:], sum[:])
+	return string(out[:])
 }

@@ -49,10 +49,11 @@ func (a *Addr) Compare(b *Addr) int {
 
 // IsBroadcast reports whether a is 255.255.255.255.
 func (a *Addr) IsBroadcast() bool {
-	return binary.BigEndian.Uint32(a[12:]) == 0xffffffff && a.is4()
+	return binary.BigEndian.Uint32(a[12:]) == 0xffffffff && a.Is4()
 }
 
-func (a *Addr) is4() bool {
+// Is4 reports whether a is an IPv4 address.
+func (a *Addr) Is4() bool {
 	return binary.BigEndian.Uint64(a[:8]) == 0 && binary.BigEndian.Uint32(a[8:]) == 0x0000ffff
 }
 
@@ -110,7 +111,8 @@ func DecodeIP(ip *IP, data []byte, wire int, trust bool) Reason {
 }
 
 func map4(a *Addr, b []byte) {
-	*a = Addr{10: 0xff, 11: 0xff, 12: b[0], 13: b[1], 14: b[2], 15: b[3]}
+	binary.LittleEndian.PutUint64(a[:8], 0)
+	binary.LittleEndian.PutUint64(a[8:], 0xffff0000|uint64(binary.LittleEndian.Uint32(b))<<32)
 }
 
 func decodeIPv4(ip *IP, data []byte, wire int, trust bool) Reason {
