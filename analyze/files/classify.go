@@ -37,19 +37,43 @@ type gone struct {
 	fs.Dirent
 	path   string
 	paired bool
+	at     fs.Stamp
+}
+
+// rename gives a name that went earlier and is not told of yet the path it has
+// before this transaction: its directory may have been renamed since.
+func (c *classifier) rename(id fs.ID) {
+	g, ok := c.v.moving[id]
+	if !ok {
+		return
+	}
+	if _, adrift := c.v.names.adrift(g.Parent); !adrift {
+		g.path = c.v.names.at(g.Dirent)
+		c.v.moving[id] = g
+	}
 }
 
 // entries turns names that went and came into create, link, rename, unlink and
 // delete. Removed paths are taken before the tree changes, added ones after.
 func (c *classifier) entries() {
 	t := c.v.names
+	for i := range c.tx.Inodes {
+		c.rename(c.tx.Inodes[i].ID)
+	}
+	for _, d := range c.tx.Added {
+		c.rename(d.Child)
+	}
 	removed := make([]gone, 0, len(c.tx.Removed))
 	for _, d := range c.tx.Removed {
 		if t.entries[d.Parent][d.Name] != d.Child {
 			delete(c.v.leaving, key(d))
 			continue // its going was foreseen, or it never was
 		}
-		removed = append(removed, gone{Dirent: d, path: t.at(d)})
+		if c.wasEarly(d) {
+			t.remove(d)
+			continue
+		}
+		removed = append(removed, gone{Dirent: d, path: t.at(d), at: c.tx.First})
 		c.named[d.Parent], c.named[d.Child] = true, true
 	}
 	for i := range removed {
@@ -71,6 +95,12 @@ func (c *classifier) entries() {
 			from = by[change.Was] // numbered by its place, and moved
 		}
 		c.came(d, from, first)
+	}
+	for i := range c.tx.Inodes {
+		c.arrived(c.tx.Inodes[i].ID, first)
+	}
+	for _, d := range added {
+		c.arrived(d.Child, first)
 	}
 	last := map[fs.ID]int{}
 	for i := range removed {
@@ -125,6 +155,10 @@ func (c *classifier) against(e *Event, b *before) {
 
 func (c *classifier) came(d fs.Dirent, removed []*gone, first map[fs.ID]bool) {
 	v, change := c.v, c.inodes[d.Child]
+	if top, yes := v.names.adrift(d.Parent); yes && !v.info.Journaled {
+		c.await(top, d)
+		return
+	}
 	if w := v.nameless[d.Child]; w != nil && !ended(change) {
 		c.born(d.Child, w)
 		change = c.inodes[d.Child]
@@ -150,6 +184,8 @@ func (c *classifier) came(d fs.Dirent, removed []*gone, first map[fs.ID]bool) {
 	case fresh(change) && !first[d.Child]:
 		first[d.Child] = true
 		c.created(path, attr, change)
+	case c.stale(d, attr):
+		c.await(d.Child, d)
 	default:
 		e := c.event(OpLink, path, attr)
 		if change != nil && change.Old.Live && change.Old.Links == 0 {
@@ -171,9 +207,9 @@ func (c *classifier) renamed(from, to string, attr fs.Attr) {
 // which must still go because a directory has only one.
 func (c *classifier) other(d fs.Dirent, a fs.Attr) (string, bool) {
 	v := c.v
-	if path, ok := v.moving[d.Child]; ok {
+	if old, ok := v.moving[d.Child]; ok {
 		delete(v.moving, d.Child)
-		return path, true
+		return old.path, true
 	}
 	names := v.names.of[d.Child]
 	if v.info.Journaled || !a.Live || len(names) < 2 || a.Type != fs.TypeDir {
@@ -261,7 +297,7 @@ func (c *classifier) went(r *gone, last bool) {
 	}
 	_, replaced := v.names.entries[r.Parent][r.Name]
 	if op == OpUnlink && !v.info.Journaled && !dead && !replaced && len(v.names.of[r.Child]) == 0 && attr.Links > 0 {
-		v.moving[r.Child] = r.path
+		v.moving[r.Child] = *r
 		return
 	}
 	e := c.event(op, r.path, attr)
@@ -289,7 +325,7 @@ func (c *classifier) orphans() {
 		delete(c.v.orphans, change.ID)
 		delete(c.v.moving, change.ID)
 		if moving {
-			path = moved
+			path = moved.path
 		}
 		op := OpDelete
 		if change.Old.Type == fs.TypeDir {

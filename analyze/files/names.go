@@ -15,6 +15,9 @@ type names struct {
 	root    fs.ID
 	of      map[fs.ID][]place
 	entries map[fs.ID]map[string]fs.ID
+	// last is the path that a directory without a name had, while names are still in
+	// it: without a journal they may go after it.
+	last map[fs.ID]string
 }
 
 // place is one name of an inode.
@@ -24,7 +27,7 @@ type place struct {
 }
 
 func newNames(root fs.ID) *names {
-	return &names{root: root, of: map[fs.ID][]place{}, entries: map[fs.ID]map[string]fs.ID{}}
+	return &names{root: root, of: map[fs.ID][]place{}, entries: map[fs.ID]map[string]fs.ID{}, last: map[fs.ID]string{}}
 }
 
 func (t *names) add(d fs.Dirent) {
@@ -41,14 +44,19 @@ func (t *names) add(d fs.Dirent) {
 		t.forget(old, p) // the same name twice in one directory: the later wins
 	}
 	dir[d.Name] = d.Child
+	delete(t.last, d.Child)
 	t.of[d.Child] = append(t.of[d.Child], p)
 }
 
 func (t *names) remove(d fs.Dirent) {
+	if len(t.entries[d.Child]) > 0 && len(t.of[d.Child]) == 1 {
+		t.last[d.Child] = t.at(d)
+	}
 	if dir := t.entries[d.Parent]; dir[d.Name] == d.Child {
 		delete(dir, d.Name)
 		if len(dir) == 0 {
 			delete(t.entries, d.Parent)
+			delete(t.last, d.Parent)
 		}
 	}
 	t.forget(d.Child, place{d.Parent, d.Name})
@@ -79,6 +87,9 @@ func (t *names) climb(id fs.ID, depth int) string {
 		return "/"
 	}
 	ps := t.of[id]
+	if p, ok := t.last[id]; ok && len(ps) == 0 {
+		return p
+	}
 	if len(ps) == 0 || depth > maxDepth {
 		return fmt.Sprintf("<inode %v>", id)
 	}
@@ -87,6 +98,22 @@ func (t *names) climb(id fs.ID, depth int) string {
 		first = slices.MinFunc(ps, func(a, b place) int { return cmp.Or(a.parent.Compare(b.parent), cmp.Compare(a.name, b.name)) })
 	}
 	return join(t.climb(first.parent, depth+1), first.name)
+}
+
+// adrift is the directory at the top of what an inode lies in, when that is not the
+// root: one whose own name has not reached the disk.
+func (t *names) adrift(id fs.ID) (top fs.ID, yes bool) {
+	for range maxDepth {
+		if _, gone := t.last[id]; id == t.root || gone {
+			return id, false
+		}
+		ps := t.of[id]
+		if len(ps) == 0 {
+			return id, true
+		}
+		id = ps[len(ps)-1].parent
+	}
+	return id, false
 }
 
 // at is the path of one name.

@@ -61,6 +61,7 @@ func (v *volumeState) reread(at fs.Stamp) {
 	clear(v.before)
 	clear(v.hashes)
 	clear(v.awaited)
+	clear(v.early)
 	if len(tx.Added)+len(tx.Removed) > 0 {
 		v.Commit(tx)
 	}

@@ -41,8 +41,7 @@ func problemKind(k fs.ProblemKind) string {
 
 // Commit implements fs.Sink.
 func (v *volumeState) Commit(tx *fs.Tx) {
-	c := &classifier{v: v, tx: tx, inodes: map[fs.ID]*fs.InodeChange{}, data: map[fs.ID]*fs.DataChange{},
-		named: map[fs.ID]bool{}, deltas: map[fs.ID]int{}}
+	c := v.classify(tx)
 	for i := range tx.Inodes {
 		c.inodes[tx.Inodes[i].ID] = &tx.Inodes[i]
 	}
@@ -73,6 +72,11 @@ func (v *volumeState) Commit(tx *fs.Tx) {
 	}
 }
 
+func (v *volumeState) classify(tx *fs.Tx) *classifier {
+	return &classifier{v: v, tx: tx, inodes: map[fs.ID]*fs.InodeChange{}, data: map[fs.ID]*fs.DataChange{},
+		named: map[fs.ID]bool{}, deltas: map[fs.ID]int{}}
+}
+
 // finish reports modifications whose content never arrived.
 func (v *volumeState) finish() {
 	if v.fs == nil {
@@ -96,6 +100,7 @@ func (v *volumeState) finish() {
 		v.a.emit(e)
 	}
 	clear(v.awaited)
+	v.finishHalves()
 }
 
 // event fills what every event of an inode has.

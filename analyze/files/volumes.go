@@ -25,7 +25,8 @@ type volumeState struct {
 	// Without a journal an inode may arrive before its name: what is known of it
 	// waits here.
 	nameless map[fs.ID]*fs.InodeChange
-	moving   map[fs.ID]string     // its last name went, it lives on: likely half of a rename
+	early    map[fs.ID][]early    // and a name before its inode
+	moving   map[fs.ID]gone       // its last name went, it lives on: likely half of a rename
 	leaving  map[fs.Dirent]string // a rename was reported; this old name is still to go
 	held     map[fs.ID]*fs.DataChange
 	wrote    map[fs.ID]Time // when content last arrived
@@ -129,7 +130,8 @@ func (v *volumeState) attach(f fs.Filesystem) {
 	v.orphans, v.awaited = map[fs.ID]string{}, map[fs.ID]awaited{}
 	v.nameless, v.held = map[fs.ID]*fs.InodeChange{}, map[fs.ID]*fs.DataChange{}
 	v.wrote = map[fs.ID]Time{}
-	v.moving, v.leaving = map[fs.ID]string{}, map[fs.Dirent]string{}
+	v.early = map[fs.ID][]early{}
+	v.moving, v.leaving = map[fs.ID]gone{}, map[fs.Dirent]string{}
 	v.lastOK = false
 }
 

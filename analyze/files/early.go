@@ -1,0 +1,87 @@
+package files
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+)
+
+// early is a name that reached the disk, as it can without a journal, before its
+// inode, which is still of an earlier life or of fewer names, or before the name of a
+// directory above it.
+type early struct {
+	fs.Dirent
+	first fs.Stamp
+}
+
+// stale says whether an inode cannot yet be what a name stands for.
+func (c *classifier) stale(d fs.Dirent, a fs.Attr) bool {
+	switch {
+	case c.v.info.Journaled:
+		return false
+	case !a.Live:
+		return true
+	case d.Type != fs.TypeUnknown && d.Type != a.Type:
+		return true
+	}
+	return a.Type != fs.TypeDir && len(c.v.names.of[d.Child]) > int(a.Links)
+}
+
+// await keeps a name until the inode id, or its name, arrives.
+func (c *classifier) await(id fs.ID, d fs.Dirent) {
+	c.v.early[id] = append(c.v.early[id], early{d, c.tx.First})
+}
+
+// arrived tells of the names that waited for an inode.
+func (c *classifier) arrived(id fs.ID, first map[fs.ID]bool) {
+	waiting := c.v.early[id]
+	delete(c.v.early, id)
+	for _, w := range waiting {
+		if c.v.names.entries[w.Parent][w.Name] != w.Child {
+			continue // gone before it was ever a file's
+		}
+		n := len(c.out)
+		c.came(w.Dirent, nil, first)
+		for k := range c.out[n:] {
+			c.out[n+k].FirstRecord = min(c.out[n+k].FirstRecord, w.first.Seq)
+		}
+	}
+}
+
+// wasEarly reports whether a name that goes was never told of, and forgets it.
+func (c *classifier) wasEarly(d fs.Dirent) bool {
+	top, _ := c.v.names.adrift(d.Parent)
+	for _, id := range []fs.ID{d.Child, top} {
+		ws := c.v.early[id]
+		if i := slices.IndexFunc(ws, func(w early) bool { return w.Parent == d.Parent && w.Name == d.Name }); i >= 0 {
+			c.v.early[id] = slices.Delete(ws, i, i+1)
+			return true
+		}
+	}
+	return false
+}
+
+// finishHalves tells of the names whose inodes never came, and of those that went
+// while their inodes stayed.
+func (v *volumeState) finishHalves() {
+	for _, id := range slices.SortedFunc(maps.Keys(v.moving), fs.ID.Compare) {
+		g := v.moving[id]
+		c := v.classify(&fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime, First: g.at, Last: g.at})
+		e := c.event(OpUnlink, g.path, c.attr(id, g.Type))
+		e.Notes = append(e.Notes, "its inode was not freed, nor named anew, when the tape ended")
+		c.add(e)
+		c.flush()
+	}
+	clear(v.moving)
+	for _, id := range slices.SortedFunc(maps.Keys(v.early), fs.ID.Compare) {
+		for _, w := range v.early[id] {
+			c := v.classify(&fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime, First: w.first, Last: w.first})
+			unknown := fs.Attr{ID: w.Child, Type: w.Type, ATime: fs.NoTime, MTime: fs.NoTime, CTime: fs.NoTime, BTime: fs.NoTime}
+			c.created(v.names.at(w.Dirent), unknown, &fs.InodeChange{ID: w.Child, New: unknown})
+			c.out[0].Notes = append(c.out[0].Notes, "its inode, or its directory's name, had not reached the disk when the tape ended")
+			c.flush()
+		}
+	}
+	clear(v.early)
+}
