@@ -37,42 +37,45 @@ func (k *key) is(o *key) bool {
 // otherwise let a sender grow it for ever.
 const maxHistory = 1024
 
-// conn is a live connection.
+// conn is a live connection. What every packet needs comes first: finding these
+// lines of memory is much of the work.
 type conn struct {
 	key                key
-	orig, resp         packet.Addr
 	origPort, respPort uint16
-	proto              uint8
-	start, last        int64 // ns of the tape
-	firstRec, lastRec  uint64
-	history            []byte
-	historyBuf         [16]byte
-	historySeen        uint32
+	orig, resp         packet.Addr
+	last               int64 // ns of the tape
+	deleteAt           int64 // when the finished connection is done with; 0 none
+	attemptAt          int64 // when a connection attempt is given up; 0 none
+	inactivity         int64
+	tcp                *tcpConn
+	app                *app
+	current            *meta // of the packet being processed; nil between packets
+	closing            int64 // when the first FIN or RST came; 0 none
+	lastRec            uint64
 	pkts, ipBytes      [2]uint64 // originator, responder
 	lastTotal          uint64    // IP bytes of the packet counted last
-	inactivity         int64
-	attemptAt          int64            // when a connection attempt is given up; 0 none
-	halfClosedAt       int64            // when closing on one side begins to be looked at; 0 none
-	deleteAt           int64            // when the finished connection is done with; 0 none
-	closing            int64            // when the first FIN or RST came; 0 none
-	origSent           format.Direction // of packets of the originator, as the recorder saw it
+	history            []byte
+	historySeen        uint32
+	proto              uint8
 	noSession          bool             // session timers are cancelled
 	isDNS              bool             // attached to DNS by its port: ended between questions
-	ports              *ports
-	tcp                *tcpConn
-	flow               datagrams
+	origSent           format.Direction // of packets of the originator, as the recorder saw it
+	shard              *shard
 	tunnel             tunnelState
+	start              int64 // ns of the tape
+	halfClosedAt       int64 // when closing on one side begins to be looked at; 0 none
+	firstRec           uint64
+	flow               datagrams
+	hash               uint64 // of the key, in the shard's table
+	ports              *ports
 	services           []string
 	serviceBuf         [1]string
 	name               string // the uid, once asked for
+	historyBuf         [16]byte
 	iface              uint32 // number of the stream among those with packets
 	again              uint32 // connections before with the same key and start
 	files              uint32 // begun in it
-	shard              *shard
-	current            *meta // of the packet being processed; nil between packets
 	vlan, innerVLAN    uint16
-	app                *app
-	hash               uint64 // of the key, in the shard's table
 }
 
 // tcpAlloc is a connection together with its TCP part, in one allocation.

@@ -11,8 +11,9 @@ const (
 	dtlsRecordHeader    = 13
 	dtlsHandshakeHeader = 12
 	maxDTLSMessage      = 64 << 10
-	maxDTLSMessages     = 8 // handshake messages of a side collected at once
-	maxDTLSErrors       = 5 // records of unknown versions before giving up
+	maxDTLSMessages     = 8   // handshake messages of a side collected at once
+	maxDTLSErrors       = 5   // records of unknown versions before giving up
+	maxDTLSParts        = 256 // of a message, apart from each other
 )
 
 // dtlsStart reports a record with a ClientHello, as the first of its sender
@@ -31,7 +32,6 @@ func stun(b []byte) bool { return len(b) > 20 && binary.BigEndian.Uint32(b[4:]) 
 // is in the clear.
 type dtlsParser struct {
 	handshake
-	flipped   bool // the responder is the client
 	partial   [2][]dtlsMessage
 	encrypted [2]bool
 	errors    int
@@ -64,12 +64,9 @@ func (p *dtlsParser) datagram(c *conn, isOrig bool, b []byte) {
 }
 
 func (p *dtlsParser) record(c *conn, isOrig bool, typ byte, epoch uint16, b []byte) {
-	if p.rec == nil {
-		p.rec = &TLS{Header: c.header()}
-		p.transport = 'd'
-	}
+	p.begin(c, 'd')
 	p.rec.LastRecord = c.lastRec
-	client := isOrig != p.flipped
+	client := p.client(isOrig)
 	if epoch > 0 {
 		p.encrypted[side(isOrig)] = true
 		if p.encrypted[0] && p.encrypted[1] {
@@ -82,10 +79,7 @@ func (p *dtlsParser) record(c *conn, isOrig bool, typ byte, epoch uint16, b []by
 	case tlsChangeCipherSpec:
 		p.changeCipher(client)
 	case tlsAlert:
-		if len(b) >= 2 {
-			p.note(client, 'l')
-			p.rec.LastAlert = tls.AlertName(b[1])
-		}
+		p.alert(client, b)
 	case tlsHandshake:
 		for len(b) >= dtlsHandshakeHeader && !p.done {
 			b = p.fragment(c, isOrig, b)
@@ -109,6 +103,9 @@ func (p *dtlsParser) fragment(c *conn, isOrig bool, b []byte) []byte {
 	}
 	m := p.collect(c, side(isOrig), typ, seq, length)
 	if m == nil {
+		return rest
+	}
+	if n == 0 || len(m.have) >= maxDTLSParts {
 		return rest
 	}
 	copy(m.data[off:], body[:n])
@@ -159,17 +156,7 @@ func (p *dtlsParser) forget(c *conn, m *dtlsMessage) {
 }
 
 func (p *dtlsParser) message(c *conn, isOrig bool, typ byte, body []byte) {
-	switch typ {
-	case tls.TypeClientHello:
-		if !isOrig && p.rec.History == "" {
-			p.flipped = true
-			p.rec.History = "^"
-		}
-		c.addService("dtls")
-	case tls.TypeServerHello:
-		c.addService("dtls")
-	}
-	if !p.handshake.message(c, isOrig != p.flipped, typ, body) {
+	if !p.said(c, isOrig, "dtls", typ, body) {
 		p.end(c)
 	}
 }

@@ -32,38 +32,35 @@ const tooFar = 1 << 20
 // of its stream was seen. Relative sequence numbers count from 0 at the SYN.
 type endpoint struct {
 	state, prev tcpState
-	start       int64 // initial sequence number, 32 bits of it
-	last, ack   uint32
-	lastWraps   uint32
-	ackWraps    uint32
 	seen        bool // any packet
 	didClose    bool
 	fin, rst    bool
+	last, ack   uint32
+	lastWraps   uint32
+	ackWraps    uint32
+	start       int64 // initial sequence number, 32 bits of it
+	stream      stream
+	rexmits     scaled
+	gaps        scaled
+	badSums     scaled
+	zeroWindows scaled
 	finSeq      uint64 // one past the FIN
 	histSYN     uint64 // relative sequence numbers last put in the history
 	histFIN     uint64
 	histRST     uint64
-	gaps        scaled
-	badSums     scaled
-	rexmits     scaled
-	zeroWindows scaled
 	reordered   uint64 // segments that arrived above a hole
-	stream      stream
 }
 
 // A scaled counter reports its 1st, 10th, 100th … increment.
-type scaled struct{ n, next uint64 }
+type scaled uint64
 
 func (s *scaled) hit() bool {
-	if s.next == 0 {
-		s.next = 1
+	*s++
+	n := *s
+	for n%10 == 0 && n > 0 {
+		n /= 10
 	}
-	s.n++
-	if s.n == s.next {
-		s.next *= 10
-		return true
-	}
-	return false
+	return n == 1
 }
 
 func (e *endpoint) set(s tcpState) {

@@ -150,7 +150,7 @@ func (c *conn) record() *Conn {
 		r.over = t.finished || t.ep[0].didClose && t.ep[1].didClose
 		for i := range t.ep {
 			r.MissedBytes += t.ep[i].stream.missed
-			r.Retransmits += t.ep[i].rexmits.n
+			r.Retransmits += uint64(t.ep[i].rexmits)
 			r.OutOfOrder += t.ep[i].reordered
 		}
 	}

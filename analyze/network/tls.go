@@ -1,7 +1,6 @@
 package network
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 
 	"github.com/xentape/xentape/analyze/internal/tls"
@@ -36,155 +35,6 @@ type TLS struct {
 	JA4                string   `json:"ja4,omitempty"`
 }
 
-// maxTLSHistory is Zeek's max_ssl_history_length.
-const maxTLSHistory = 100
-
-// handshake follows a TLS handshake, over TCP or in QUIC.
-type handshake struct {
-	rec         *TLS
-	transport   byte // 't' or 'q', for JA4
-	version     uint16
-	sessionID   string
-	ticketEmpty bool // a ticket and no session id were offered
-	psk         bool
-	keyExchange bool // ClientKeyExchange seen
-	retry       bool
-}
-
-func (h *handshake) note(client bool, code byte) {
-	if len(h.rec.History) >= maxTLSHistory {
-		return
-	}
-	if client {
-		code -= 'a' - 'A'
-	}
-	h.rec.History += string(code)
-}
-
-// letters are Zeek's ssl_history letters of handshake messages.
-var letters = map[byte]byte{
-	tls.HelloRequest: 'h', tls.TypeClientHello: 'c', tls.TypeServerHello: 's', tls.HelloVerifyRequest: 'v',
-	tls.NewSessionTicket: 't', tls.EndOfEarlyData: 'e', tls.HelloRetryRequest: 'j', tls.EncryptedExtensions: 'o',
-	tls.TypeCertificate: 'x', tls.ServerKeyExchange: 'k', tls.CertificateRequest: 'r', tls.ServerHelloDone: 'n',
-	tls.CertificateVerify: 'y', tls.ClientKeyExchange: 'g', tls.Finished: 'f', tls.CertificateURL: 'w',
-	tls.CertificateStatus: 'u', tls.SupplementalData: 'a', tls.KeyUpdate: 'p', tls.MessageHash: 'm',
-}
-
-// message takes one whole handshake message. It returns false when it is none.
-func (h *handshake) message(c *conn, client bool, typ byte, body []byte) bool {
-	switch typ {
-	case tls.TypeClientHello:
-		hello, err := tls.ParseClientHello(body)
-		if hello == nil || err != nil && len(hello.Extensions) == 0 {
-			return false
-		}
-		h.client(c, hello)
-	case tls.TypeServerHello:
-		hello, err := tls.ParseServerHello(body)
-		if hello == nil || err != nil && len(hello.Extensions) == 0 {
-			return false
-		}
-		h.server(c, hello)
-	case tls.TypeCertificate:
-		if !tls.Is13(h.version) {
-			h.certificates(c, client, body)
-		}
-	case tls.ServerKeyExchange:
-		if g := tls.KeyExchangeGroup(body); g != 0 {
-			h.rec.Curve = tls.GroupName(g)
-		}
-	case tls.ClientKeyExchange:
-		h.keyExchange = h.keyExchange || client
-	}
-	code, ok := letters[typ]
-	if !ok {
-		code = 'z'
-	}
-	if typ == tls.TypeServerHello && h.retry {
-		code, h.retry = 'j', false
-	}
-	h.note(client, code)
-	return true
-}
-
-func (h *handshake) client(_ *conn, m *tls.ClientHello) {
-	r := h.rec
-	if m.ServerName != "" {
-		r.ServerName = m.ServerName
-	}
-	r.ALPN = m.ALPN
-	h.ticketEmpty = m.Ticket
-	h.psk = h.psk || m.PSK
-	if len(m.SessionID) > 0 && !allZero(m.SessionID) {
-		h.sessionID, h.ticketEmpty = string(m.SessionID), false
-	}
-	r.JA3, r.JA4 = m.JA3(), m.JA4(h.transport)
-}
-
-func allZero(b []byte) bool {
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
-}
-
-func (h *handshake) server(_ *conn, m *tls.ServerHello) {
-	r := h.rec
-	h.version = m.Negotiated()
-	r.Version, r.Cipher = tls.VersionName(h.version), tls.CipherName(m.Cipher)
-	h.retry = m.Retry
-	if h.sessionID != "" && h.sessionID == string(m.SessionID) && (!tls.Is13(h.version) || h.version>>8 == 0x7e) {
-		r.Resumed = true
-	}
-	if m.PSK && h.psk {
-		r.Resumed = true
-	}
-	if m.Group != 0 {
-		r.Curve = tls.GroupName(m.Group)
-	}
-	if m.ALPN != "" {
-		r.NextProtocol = m.ALPN
-	}
-	if !m.Retry || r.JA3S == "" {
-		r.JA3S = m.JA3S()
-	}
-}
-
-// changeCipher notes a ChangeCipherSpec.
-func (h *handshake) changeCipher(client bool) {
-	h.note(client, 'i')
-	if client && h.ticketEmpty && !h.keyExchange {
-		h.rec.Resumed = true
-	}
-}
-
-// maxChain bounds the certificates noted of one chain.
-const maxChain = 32
-
-// certificates notes the fingerprints of a chain, and reads its first.
-func (h *handshake) certificates(c *conn, client bool, body []byte) {
-	chain := tls.Certificates(body)
-	chain = chain[:min(len(chain), maxChain)]
-	r := h.rec
-	if len(chain) > 0 && r.CertChainFPs == nil {
-		r.CertChainFPs, r.ClientCertChainFPs = []string{}, []string{}
-	}
-	for i, der := range chain {
-		sum := sha256.Sum256(der)
-		fp := hexString(sum[:])
-		fps := &r.CertChainFPs
-		if client {
-			fps = &r.ClientCertChainFPs
-		}
-		*fps = append(*fps, fp)
-		if i == 0 {
-			c.shard.content.certs.describe(r, client, sum, der)
-		}
-	}
-}
-
 // Bounds of what is buffered of a TLS stream.
 const (
 	maxTLSRecord    = 5 + 16384 + 2048 // RFC 5246 §6.2.3
@@ -204,7 +54,6 @@ const (
 // tlsParser reads the record layer of both directions.
 type tlsParser struct {
 	handshake
-	flipped   bool // the responder is the client
 	record    [2][]byte
 	message   [2][]byte
 	encrypted [2]bool
@@ -224,7 +73,7 @@ func (p *tlsParser) data(c *conn, isOrig bool, b []byte) bool {
 		buf = p.record[i]
 	}
 	if n := sslv2Hello(buf); n > 0 && isOrig && (p.rec == nil || p.rec.History == "") {
-		p.begin(c)
+		p.begin(c, 't')
 		p.note(true, 'c')
 		buf = buf[min(n, len(buf)):]
 	}
@@ -256,17 +105,10 @@ func sslv2Hello(b []byte) int {
 	return 2 + int(b[0]&0x7f)<<8 + int(b[1])
 }
 
-func (p *tlsParser) begin(c *conn) {
-	if p.rec == nil {
-		p.rec = &TLS{Header: c.header()}
-		p.transport = 't'
-	}
-}
-
 // take handles one record; false ends the parser.
 func (p *tlsParser) take(c *conn, isOrig bool, typ byte, b []byte) bool {
 	i := side(isOrig)
-	p.begin(c)
+	p.begin(c, 't')
 	p.rec.LastRecord = c.lastRec
 	if typ == tlsApplication && !p.encrypted[i] && (p.version == 0 || tls.Is13(p.version)) {
 		p.encrypted[i] = true // TLS 1.3 encrypts without saying so
@@ -279,7 +121,7 @@ func (p *tlsParser) take(c *conn, isOrig bool, typ byte, b []byte) bool {
 		}
 		return true
 	}
-	client := isOrig != p.flipped
+	client := p.client(isOrig)
 	switch typ {
 	case tlsChangeCipherSpec:
 		p.changeCipher(client)
@@ -287,10 +129,7 @@ func (p *tlsParser) take(c *conn, isOrig bool, typ byte, b []byte) bool {
 			p.encrypted[i] = true
 		}
 	case tlsAlert:
-		if len(b) >= 2 {
-			p.note(client, 'l')
-			p.rec.LastAlert = tls.AlertName(b[1])
-		}
+		p.alert(client, b)
 	case tlsHeartbeat:
 		p.note(client, 'b')
 	case tlsHandshake:
@@ -318,17 +157,7 @@ func (p *tlsParser) messages(c *conn, isOrig bool, b []byte) bool {
 		if len(m) < n {
 			break
 		}
-		switch m[0] {
-		case tls.TypeClientHello:
-			if !isOrig && p.rec.History == "" {
-				p.flipped = true
-				p.rec.History = "^"
-			}
-			c.confirm("ssl")
-		case tls.TypeServerHello:
-			c.confirm("ssl")
-		}
-		if !p.handshake.message(c, isOrig != p.flipped, m[0], m[4:n]) {
+		if !p.said(c, isOrig, "ssl", m[0], m[4:n]) {
 			p.log(c)
 			return false
 		}
