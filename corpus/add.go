@@ -42,17 +42,25 @@ func AddMinimized(ctx context.Context, c *Case, from string, outputs []string, m
 	return r, err
 }
 
-// add makes a case of the tape that bring leaves in a new file.
-func add(ctx context.Context, c *Case, outputs []string, analyze Analyze, bring func(to string) error) error {
+// add makes a case of the tape that bring leaves in a new file, or nothing.
+func add(ctx context.Context, c *Case, outputs []string, analyze Analyze, bring func(to string) error) (err error) {
 	if _, err := os.Stat(filepath.Join(c.Dir, CaseFile)); !errors.Is(err, os.ErrNotExist) {
 		if err == nil {
 			err = fmt.Errorf("%s: there is a case already: use update", c.Dir)
 		}
 		return err
 	}
+	if there, err := os.ReadDir(c.Dir); err == nil && len(there) > 0 {
+		return fmt.Errorf("%s: is not empty: a case has a folder of its own", c.Dir)
+	}
 	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(c.Dir))
+		}
+	}()
 	c.Tape.File = "tape.xtape"
 	if err := bring(c.TapePath()); err != nil {
 		return err

@@ -101,6 +101,7 @@ func TestLoadRefuses(t *testing.T) {
 	_, err := Load(t.TempDir())
 	require.ErrorContains(t, err, "nothing to verify")
 	for name, text := range map[string]string{
+		"empty":           "",
 		"expects nothing": "name: x\ntape: {file: t, sha256: \"" + hex.EncodeToString(make([]byte, 32)) + "\"}\n",
 		"misspelt":        "name: x\nexpectd: {}\n",
 		"escapes":         "name: x\ntape: {file: ../t, sha256: \"" + hex.EncodeToString(make([]byte, 32)) + "\"}\nexpected: {ps: p}\n",
@@ -122,4 +123,25 @@ func TestUpdateConverges(t *testing.T) {
 	d, err = Update(context.Background(), c, got)
 	require.NoError(t, err)
 	require.Empty(t, d)
+}
+
+func TestAddLeavesNothingBehindWhereItFails(t *testing.T) {
+	dir := t.TempDir()
+	tape := filepath.Join(dir, "t.xtape")
+	require.NoError(t, os.WriteFile(tape, []byte("a tape"), 0o644))
+	made := filepath.Join(dir, "case")
+	broken := func(context.Context, string, []string) (map[string][]byte, error) { return nil, errors.New("damaged") }
+	add := func(from string, analyze Analyze) error {
+		return Add(context.Background(), &Case{Name: "x", Origin: "test", Licence: "CC0-1.0", Dir: made}, from, []string{"files"}, analyze)
+	}
+	require.ErrorContains(t, add(tape, broken), "damaged")
+	require.NoDirExists(t, made)
+	require.Error(t, add(dir, says(two)), "a folder is no tape")
+	require.NoDirExists(t, made)
+	require.NoError(t, add(tape, says(two)))
+	require.ErrorContains(t, add(tape, says(two)), "use update")
+	require.FileExists(t, filepath.Join(made, CaseFile))
+	require.NoError(t, os.Remove(filepath.Join(made, CaseFile)))
+	require.ErrorContains(t, add(tape, says(two)), "not empty")
+	require.FileExists(t, filepath.Join(made, "tape.xtape"))
 }

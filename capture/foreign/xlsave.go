@@ -36,6 +36,7 @@ const (
 const (
 	libxcEnd        = 0x0
 	libxcPageData   = 0x1
+	libxcP2MFrames  = 0x3
 	libxcVCPUBasic  = 0x4
 	libxcSharedInfo = 0x7
 	libxcTSCInfo    = 0x8
@@ -251,6 +252,8 @@ func (x *xlSave) libxcRecord(kind uint32, length int64) error {
 		if n := binary.LittleEndian.Uint32(id); n < maxVCPUs {
 			x.m.attach(fmt.Sprintf("xen/vcpu/%d", n), body+8, length-8)
 		}
+	case libxcP2MFrames:
+		x.m.attach("xl/p2m-frames", body, length)
 	case libxcSharedInfo:
 		x.m.attach("xen/shared-info", body, length)
 	case libxcTSCInfo:

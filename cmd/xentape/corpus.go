@@ -95,26 +95,27 @@ func runCorpusVerify(ctx context.Context, t *terminal, keys *keyFlags, dir strin
 	if err != nil {
 		return err
 	}
-	passed, failed := 0, 0
+	passed, differ, broken := 0, 0, 0
 	for _, r := range results {
 		if r.OK() {
 			passed++
 			t.printf("%s %s\n", t.style(styleGood, "ok  "), printable(r.Case.Name))
 			continue
 		}
-		failed++
 		t.printf("%s %s\n", t.style(styleAlert, "FAIL"), printable(r.Case.Name))
 		if r.Err != nil {
+			broken++
 			t.printf("  %s\n", printable(r.Err.Error()))
 			continue
 		}
+		differ++
 		var b strings.Builder
 		corpus.WriteDifferences(&b, r.Differences)
 		for line := range strings.Lines(b.String()) {
 			t.printf("  %s\n", printable(strings.TrimRight(line, "\n")))
 		}
 	}
-	t.printf("%d passed, %d failed\n", passed, failed)
+	t.printf("%d passed, %d failed\n", passed, differ+broken)
 	if junit != "" {
 		f, err := os.Create(junit)
 		if err != nil {
@@ -124,10 +125,17 @@ func runCorpusVerify(ctx context.Context, t *terminal, keys *keyFlags, dir strin
 			return err
 		}
 	}
-	if failed > 0 {
-		return &exitError{code: exitVerification, err: fmt.Errorf("%d of %d cases differ from what is expected", failed, len(cases))}
+	switch {
+	case broken > 0 && differ > 0:
+		err = fmt.Errorf("%d of %d cases differ from what is expected, %d could not be run", differ, len(cases), broken)
+	case differ > 0:
+		err = fmt.Errorf("%d of %d cases differ from what is expected", differ, len(cases))
+	case broken > 0:
+		return fmt.Errorf("%d of %d cases could not be run", broken, len(cases))
+	default:
+		return nil
 	}
-	return nil
+	return &exitError{code: exitVerification, err: err}
 }
 
 func newCorpusUpdate(t *terminal) *cobra.Command {

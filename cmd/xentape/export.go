@@ -98,6 +98,8 @@ func newExportMemory(t *terminal) *cobra.Command {
 				switch as {
 				case "xen-core":
 					return export.XenCore(f, m)
+				case "xl-save":
+					return export.XLSave(f, m)
 				case "elf":
 					return export.ELF(f, m, kernelNote(m))
 				case "lime":
@@ -105,12 +107,12 @@ func newExportMemory(t *terminal) *cobra.Command {
 				case "raw":
 					return export.Raw(f, m)
 				}
-				return nil, usagef("--format %q: want xen-core, elf, lime or raw", as)
+				return nil, usagef("--format %q: want xen-core, xl-save, elf, lime or raw", as)
 			})
 		},
 	}
 	c.Flags().StringVar(&at, "at", "", "the `time` of the snapshot; the last when not given")
-	c.Flags().StringVar(&as, "format", "elf", "xen-core, elf, lime or raw")
+	c.Flags().StringVar(&as, "format", "elf", "xen-core, xl-save, elf, lime or raw")
 	c.Flags().StringVarP(&out, "output", "o", "", "the `file` to write")
 	keys.register(c)
 	return c

@@ -377,6 +377,13 @@ func TestCorpus(t *testing.T) {
 	require.Contains(t, r.out, "files missing")
 	require.Contains(t, ok(t, "corpus", "update", c), "findings changed")
 	ok(t, "corpus", "verify", c)
+
+	// A tape that cannot be used is no difference in what is found.
+	require.NoError(t, os.Truncate(filepath.Join(c, "small", "tape.xtape"), 1000))
+	r = xentape(t, "corpus", "verify", c)
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.out, "pinned")
+	require.Contains(t, r.err, "1 of 1 cases could not be run")
 }
 
 func TestTerminalShowsNoControlCharacters(t *testing.T) {
