@@ -75,7 +75,7 @@ func twoProcesses() []byte {
 		table(map[int]uint64{5: 5}),                 // 3: an L3
 		table(map[int]uint64{6: 5}),                 // 4: the kernel's L3
 		table(map[int]uint64{7: 6}),                 // 5: an L2
-		table(map[int]uint64{8: 7, 9: 0x500}),   // 6: an L1, with a frame that is not the guest's
+		table(map[int]uint64{8: 7, 9: 0x500}),       // 6: an L1, with a frame that is not the guest's
 		table(map[int]uint64{0: 1}),                 // 7: data that looks like a table
 	)
 }
