@@ -50,7 +50,7 @@ func newCorpusList(t *terminal) *cobra.Command {
 			for _, c := range cases {
 				if asJSON {
 					if err := t.line(map[string]any{"name": c.Name, "summary": c.Summary, "guest": c.Covers.Guest, "kernel": c.Covers.Kernel,
-						"filesystem": c.Covers.Filesystem, "attack": c.Covers.Attack, "tape": c.TapePath(), "sha256": c.Tape.SHA256, "outputs": c.Outputs()}); err != nil {
+						"filesystem": c.Covers.Filesystem, "attack": c.Covers.Attack, "tape": c.TapePath(), "sha256": c.Tape.SHA256, "url": c.Tape.URL, "outputs": c.Outputs()}); err != nil {
 						return err
 					}
 					continue
@@ -68,26 +68,28 @@ func newCorpusVerify(t *terminal) *cobra.Command {
 	var keys keyFlags
 	var workers int
 	var junit string
+	var rules []string
 	c := &cobra.Command{
 		Use: "verify DIR", Short: "Replay every case and show what differs", Args: nargs(1, 1),
 		Example: "  xentape corpus verify --workers 2 --junit result.xml corpus/",
 		RunE: func(c *cobra.Command, args []string) error {
-			return runCorpusVerify(c.Context(), t, &keys, args[0], workers, junit)
+			return runCorpusVerify(c.Context(), t, &keys, rules, args[0], workers, junit)
 		},
 	}
 	c.Flags().IntVar(&workers, "workers", 0, "cases at a time; 0 = one a processor")
 	c.Flags().StringVar(&junit, "junit", "", "write JUnit XML to `file`")
+	registerRules(c, &rules)
 	keys.register(c)
 	return c
 }
 
-func runCorpusVerify(ctx context.Context, t *terminal, keys *keyFlags, dir string, workers int, junit string) error {
+func runCorpusVerify(ctx context.Context, t *terminal, keys *keyFlags, rules []string, dir string, workers int, junit string) error {
 	cases, err := corpus.Load(dir)
 	if err != nil {
 		return err
 	}
 	n := 0
-	results, err := corpus.Verify(ctx, cases, analyzeOutputs(keys), workers, func(r *corpus.Result) {
+	results, err := corpus.Verify(ctx, cases, analyzeOutputs(keys, rules), workers, func(r *corpus.Result) {
 		n++
 		t.progress("%d of %d cases", n, len(cases))
 	})
@@ -138,8 +140,15 @@ func runCorpusVerify(ctx context.Context, t *terminal, keys *keyFlags, dir strin
 	return &exitError{code: exitVerification, err: err}
 }
 
+// registerRules is a flag of every verb of corpus that analyzes: a case is verified
+// with the rules it was made with.
+func registerRules(c *cobra.Command, rules *[]string) {
+	c.Flags().StringArrayVar(rules, "rules", nil, "tell the story with more Sigma rules: a `file or folder` (repeatable)")
+}
+
 func newCorpusUpdate(t *terminal) *cobra.Command {
 	var keys keyFlags
+	var rules []string
 	c := &cobra.Command{
 		Use: "update DIR", Short: "Rewrite the expectations and show what changed", Args: nargs(1, 1),
 		Example: "  xentape corpus update corpus/tapes/web-intrusion",
@@ -149,7 +158,7 @@ func newCorpusUpdate(t *terminal) *cobra.Command {
 				return err
 			}
 			for _, k := range cases {
-				d, err := corpus.Update(c.Context(), k, analyzeOutputs(&keys))
+				d, err := corpus.Update(c.Context(), k, analyzeOutputs(&keys, rules))
 				if err != nil {
 					return fmt.Errorf("%s: %w", k.Name, err)
 				}
@@ -163,6 +172,7 @@ func newCorpusUpdate(t *terminal) *cobra.Command {
 			return nil
 		},
 	}
+	registerRules(c, &rules)
 	keys.register(c)
 	return c
 }
@@ -171,7 +181,7 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 	var keys keyFlags
 	var k corpus.Case
 	var from string
-	var outputs, findings []string
+	var outputs, findings, rules []string
 	var minimize bool
 	var tries int
 	c := &cobra.Command{
@@ -195,12 +205,12 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 				if !c.Flags().Changed("output") {
 					more = nil
 				}
-				return addMinimized(c.Context(), t, &keys, &k, from, more, findings, tries)
+				return addMinimized(c.Context(), t, &keys, rules, &k, from, more, findings, tries)
 			}
 			if len(findings) > 0 {
 				return usagef("--finding goes with --minimize")
 			}
-			if err := corpus.Add(c.Context(), &k, from, outputs, analyzeOutputs(&keys)); err != nil {
+			if err := corpus.Add(c.Context(), &k, from, outputs, analyzeOutputs(&keys, rules)); err != nil {
 				return err
 			}
 			t.printf("%s: case %s, sha256 %s\n", k.Dir, printable(k.Name), k.Tape.SHA256)
@@ -222,16 +232,17 @@ func newCorpusAdd(t *terminal) *cobra.Command {
 	f.StringVar(&k.Covers.Kernel, "kernel", "", "release of the guest's kernel")
 	f.StringVar(&k.Covers.Filesystem, "filesystem", "", "ext4, xfs, …")
 	f.StringSliceVar(&k.Covers.Attack, "attack", nil, "what is in it")
+	registerRules(c, &rules)
 	keys.register(c)
 	return c
 }
 
 // addMinimized makes a case of what some findings need of a tape.
-func addMinimized(ctx context.Context, t *terminal, keys *keyFlags, k *corpus.Case, from string, outputs, findings []string, tries int) error {
+func addMinimized(ctx context.Context, t *terminal, keys *keyFlags, rules []string, k *corpus.Case, from string, outputs, findings []string, tries int) error {
 	if len(findings) == 0 {
 		findings = []string{"story"}
 	}
-	m := &corpus.Minimizer{Analyze: analyzeOutputs(keys), Trace: tracePages(keys), Tries: tries, Progress: func(n int, what string) {
+	m := &corpus.Minimizer{Analyze: analyzeOutputs(keys, rules), Trace: tracePages(keys), Tries: tries, Progress: func(n int, what string) {
 		t.progress("try %d: without %s", n, what)
 	}}
 	for _, s := range findings {

@@ -70,3 +70,29 @@ func scenario(n int) string {
 	}
 	return b.String()
 }
+
+// TestATeamsOwnRule: what a rule of one's own says of a case is a difference until it
+// is expected, and then its silence is one.
+func TestATeamsOwnRule(t *testing.T) {
+	dir := t.TempDir()
+	cases := filepath.Join(dir, "cases")
+	require.NoError(t, os.CopyFS(filepath.Join(cases, "made-dropper"), os.DirFS(shipped+"/made-dropper")))
+	rule := filepath.Join(dir, "our-rules.yml")
+	require.NoError(t, os.WriteFile(rule, []byte(`title: A program of ours speaks to a host outside
+id: our-rule
+logsource: {category: network_connection, product: linux}
+detection:
+  plain: {DestinationPort: 80}
+  condition: plain
+level: medium
+`), 0o644))
+	r := xentape(t, "corpus", "verify", "--rules", rule, cases)
+	require.Equal(t, exitVerification, r.code)
+	require.Contains(t, r.out, "story added")
+	require.Contains(t, r.out, "A program of ours speaks to a host outside")
+	ok(t, "corpus", "update", "--rules", rule, cases)
+	ok(t, "corpus", "verify", "--rules", rule, cases)
+	r = xentape(t, "corpus", "verify", cases)
+	require.Equal(t, exitVerification, r.code)
+	require.Contains(t, r.out, "story missing")
+}

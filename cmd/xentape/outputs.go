@@ -15,8 +15,9 @@ var outputVerbs = map[string]bool{"ps": true, "files": true, "conns": true, "sto
 
 // analyzeOutputs runs the verbs in process. That something could not be looked at
 // (exit status 3) is part of the answer: expectations of such tapes are partial,
-// and the output's own gap and summary lines say so.
-func analyzeOutputs(keys *keyFlags) corpus.Analyze {
+// and the output's own gap and summary lines say so. The story is told with these
+// rules beside those that come with xentape.
+func analyzeOutputs(keys *keyFlags, rules []string) corpus.Analyze {
 	return func(ctx context.Context, tape string, outputs []string) (map[string][]byte, error) {
 		got := map[string][]byte{}
 		for _, o := range outputs {
@@ -26,6 +27,11 @@ func analyzeOutputs(keys *keyFlags) corpus.Analyze {
 			args := []string{o, "--json"}
 			for _, i := range keys.identities {
 				args = append(args, "--identity", i)
+			}
+			for _, r := range rules {
+				if o == "story" {
+					args = append(args, "--rules", r)
+				}
 			}
 			var out, errs bytes.Buffer
 			code := run(ctx, append(args, tape), strings.NewReader(""), &out, &errs)

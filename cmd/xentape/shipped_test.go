@@ -45,7 +45,7 @@ func TestCorpusCatchesBrokenAnalyzers(t *testing.T) {
 	}
 	cases, err := corpus.Load(shipped)
 	require.NoError(t, err)
-	sound := analyzeOutputs(&keyFlags{})
+	sound := analyzeOutputs(&keyFlags{}, nil)
 	for name, mutate := range mutations {
 		broken := func(ctx context.Context, tape string, outputs []string) (map[string][]byte, error) {
 			got, err := sound(ctx, tape, outputs)
