@@ -62,6 +62,7 @@ func join(in *Input) *joiner {
 	j.joinContents()
 	j.joinRequests()
 	j.joinSilence()
+	j.joinNames()
 	return j
 }
 

@@ -1,6 +1,7 @@
 package story
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 
@@ -158,6 +159,7 @@ var ruleCases = map[string]ruleCase{
 	"executable-in-temporary-folder": {proc(func(p *process.Process) { p.Exe = "/var/tmp/x" }), proc(func(p *process.Process) { p.Exe = "/var/tmpl/x" })},
 	"downloaded-program-running":     {all(download("dd", false), made(FileEvent{SHA256New: "dd"}), proc(runs(12, false))), all(download("dd", true), made(FileEvent{SHA256New: "dd"}), proc(runs(12, false)))},
 	"outlived-request":               {proc(cgi), proc(env("REMOTE_ADDR=10.0.0.7", "REMOTE_PORT=5556"))},
+	"mining-client":                  {proc(func(p *process.Process) { p.Args = []string{"./x", "-o", "stratum+tcp://10.0.0.9:3333"} }), proc(func(p *process.Process) { p.Args = []string{"./x", "-o", "tcp://10.0.0.9:3333"} })},
 	// file.yml
 	"uid0-account":            {file(FileEvent{Op: "write", Path: "/etc/passwd", Added: []string{"x:x:0:0::/:/bin/sh"}}), file(FileEvent{Op: "write", Path: "/etc/passwd", Added: []string{"x:x:1000:0::/:/bin/sh"}})},
 	"new-account":             {file(FileEvent{Op: "write", Path: "/etc/passwd", Added: []string{"x:x:1000:0::/:/bin/sh"}}), file(FileEvent{Op: "write", Path: "/srv/passwd", Added: []string{"x:x:1000:0::/:/bin/sh"}})},
@@ -180,6 +182,7 @@ var ruleCases = map[string]ruleCase{
 	"packets-without-socket": {all(known, conn(func(*network.Conn) {})), all(known, conn(func(c *network.Conn) { c.Closing = 29 * second }))},
 	"file-sent-plainly":      {all(conn(func(*network.Conn) {}), sends("ee"), file(FileEvent{Op: "write", Path: "/srv/db", SHA256New: "ee"})), all(conn(func(c *network.Conn) { c.Service = "http" }), sends("ee"), file(FileEvent{Op: "write", Path: "/srv/db", SHA256New: "ee"}))},
 	// analyzer.yml
+	"data-in-dns-names":        {asks(30, 60), all(asks(15, 63), asks(30, 20))},
 	"hidden-process":           {oddity("hidden-process", nil), oddity("view-mismatch", nil)},
 	"hidden-thread":            {oddity("hidden-thread", nil), oddity("thread-mismatch", nil)},
 	"hidden-module":            {oddity("hidden-module", nil), oddity("module-mismatch", nil)},
@@ -203,6 +206,17 @@ var ruleCases = map[string]ruleCase{
 	"program-unpacked":         {oddity("system-binary-changed", map[string]any{"path": "/bin/ls.dpkg-new"}), oddity("system-binary-changed", map[string]any{"path": "/bin/ls"})},
 	"rotated-log-changed":      {oddity("log-tampering", map[string]any{"path": "/var/log/x.1"}), oddity("log-tampering", map[string]any{"path": "/var/log/x"})},
 	"log-tampering":            {oddity("log-tampering", map[string]any{"path": "/var/log/x"}), oddity("log-tampering", map[string]any{"path": "/var/log/x.1"})},
+}
+
+// asks adds questions for that many names, each with labels of that many letters.
+func asks(names, letters int) func(*Input) {
+	return conn(func(c *network.Conn) {
+		c.Proto, c.Service = "udp", "dns"
+		for n := range names {
+			q := fmt.Sprintf("%0*d.t.example.net", letters, n)
+			c.DNS = append(c.DNS, &network.DNS{Header: network.Header{TS: c.TS, FirstRecord: uint64(40 + n)}, Query: &q})
+		}
+	})
 }
 
 // sends is the content that connection Cnew took away.
