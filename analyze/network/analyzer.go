@@ -260,6 +260,9 @@ func (a *Analyzer) Finish() error {
 		a.stats.Lost += s.defrag.Dropped
 	}
 	a.collect()
+	for _, s := range a.shards {
+		s.conns, s.content, s.table, s.spares = nil, content{}, nil, spares{}
+	}
 	return nil
 }
 

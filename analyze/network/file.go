@@ -37,6 +37,7 @@ type File struct {
 	Blocks [][32]byte `json:"-"`
 
 	record *HTTP // that names it
+	ended  bool
 }
 
 // fileSink takes the bytes of one file.
@@ -48,7 +49,6 @@ type fileSink struct {
 	blocks bool // block hashes are wanted
 	broken bool // the current block has a hole
 	part   bool // it is a range of the file only
-	ended  bool
 	offset uint64
 	first  []byte // for the type
 	typ    string // of the content

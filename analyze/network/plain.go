@@ -53,3 +53,17 @@ func (p *plain) finish(c *conn) {
 		c.shard.content.streams = append(c.shard.content.streams, s.File)
 	}
 }
+
+// standing gives the directions that have come to their end, of a connection that
+// is still open.
+func (p *plain) standing(c *conn) []*File {
+	var all []*File
+	for i, s := range p.dir {
+		if s != nil && s.ended {
+			f := *s.File
+			f.ID, f.IsOrig, f.UID = c.id(), i == 0, c.uid()
+			all = append(all, &f)
+		}
+	}
+	return all
+}

@@ -32,7 +32,7 @@ func (a *Analyzer) collect() {
 		plain: gather(a, func(s *shard) []*File { return s.content.streams }),
 	}
 	for _, s := range a.shards {
-		s.conns, s.content, s.table, s.spares = nil, content{}, nil, spares{}
+		a.standing(s, r)
 	}
 	doubted := make(map[string]struct{})
 	for _, c := range r.conns {
@@ -92,6 +92,35 @@ func (a *Analyzer) place(c *Conn) {
 
 func (a *Analyzer) placeContent(h *Header, uncertain bool) {
 	h.TS, h.Uncertain = Seconds(h.at+a.opt.RealtimeOffset), uncertain
+}
+
+// Interim makes Conns, and the others here, yield what is known so far. Of
+// connections still open they have the record as it stands, whose fields go on
+// changing, and only content that has come to its end. What was yielded is valid
+// until the next call of Feed. With several workers it waits for them.
+func (a *Analyzer) Interim() {
+	if a.finished {
+		return
+	}
+	if a.pool != nil {
+		a.pool.settle()
+	}
+	a.collect()
+	a.results.files = slices.DeleteFunc(a.results.files, func(f *File) bool { return !f.ended })
+}
+
+// standing adds the records of the connections that are open, as they stand.
+func (a *Analyzer) standing(s *shard, r *results) {
+	for c := range s.table.all() {
+		named := c.name // an anchor to come may still tell what the time was
+		k := c.record()
+		a.place(k)
+		r.conns = append(r.conns, k)
+		if c.app != nil && c.app.plain != nil && len(c.services) == 0 && !c.tcp.partial {
+			r.plain = append(r.plain, c.app.plain.standing(c)...)
+		}
+		c.name = named
+	}
 }
 
 // moment is where a record belongs in time: no two of a kind have the same but for
@@ -191,7 +220,7 @@ func (a *Analyzer) Ended() []*Conn {
 }
 
 // Conns yields the connections in order of their first packet. It, like the
-// others here, is empty before Finish.
+// others here, is empty before Finish or Interim.
 func (a *Analyzer) Conns() iter.Seq[*Conn] { return slices.Values(a.found().conns) }
 
 // DNS yields questions with their answers, in order of time.
