@@ -1,6 +1,96 @@
 package story
 
-import "github.com/xentape/xentape/analyze/files"
+import (
+	"math"
+	"slices"
+
+	"github.com/xentape/xentape/analyze/files"
+	"github.com/xentape/xentape/format"
+)
+
+// disk is one disk as it is followed.
+type disk struct {
+	def      *format.StreamDef
+	a        *files.Analyzer
+	whole    bool   // all is known that the tape will tell of its base
+	from     int64  // events count from here, ns of the tape: the base was complete
+	settled  uint64 // the record that completed the base; 0 without a base, MaxUint64 when none ever did
+	events   []files.Event
+	cached   []*Evidence // of each event; nil where memory tells nothing
+	compared int         // writes compared with what the latest snapshot has of them
+}
+
+// addDisk begins to follow a disk, or begins anew. Its base image is on the tape
+// after the definition: until then, of a growing tape, nothing is known of what
+// was on the disk before.
+func (e *Engine) addDisk(def *format.StreamDef, final bool) error {
+	at := slices.Index(e.order, def.ID)
+	if at < 0 {
+		at = len(e.order)
+		e.order = append(e.order, def.ID)
+	}
+	t, err := e.tape.Disk(def.Name)
+	if err != nil {
+		return err
+	}
+	d := &disk{def: def, whole: final}
+	var base format.Image
+	switch i := t.Info; {
+	case i != nil && i.End != nil:
+		d.whole, d.settled = true, i.End.Seq
+	case i != nil:
+		d.settled = math.MaxUint64
+	}
+	if d.whole {
+		if base, d.from, err = t.Settled(); err != nil {
+			return err
+		}
+	}
+	d.a, err = files.New(def.Size, base, files.Options{Disk: def.Name, Hash: true, Blocks: true, Emit: func(ev files.Event) {
+		d.events = append(d.events, ev)
+		d.cached = append(d.cached, e.cached(d, &ev))
+	}})
+	if err != nil {
+		e.problem(def.Name, err)
+		e.order = slices.Delete(e.order, at, at+1)
+		delete(e.disks, def.ID)
+		return nil
+	}
+	e.disks[def.ID] = d
+	return d.a.Feed(&e.tape.Reader().Anchors()[0])
+}
+
+// based begins anew with a disk whose base was not complete when it was met, up
+// to record to.
+func (e *Engine) based(d *disk, to uint64) error {
+	if d.whole {
+		return nil
+	}
+	if err := e.addDisk(d.def, true); err != nil {
+		return err
+	}
+	if d = e.disks[d.def.ID]; d == nil {
+		return nil
+	}
+	q := format.Query{Streams: []format.StreamID{0, d.def.ID}, FromSeq: d.def.Seq + 1, ToSeq: to}
+	for r, err := range e.tape.Reader().Records(q) {
+		if err != nil {
+			continue // advance has told of it
+		}
+		if err := d.feed(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// feed takes the next record that may concern the disk.
+func (d *disk) feed(r format.Record) error {
+	if h := r.Header(); h.Stream == d.def.ID && h.Time <= d.from && d.from != 0 {
+		return nil // part of the base already
+	}
+	return d.a.Feed(r)
+}
 
 // FileEvents lists the changes on all disks, disk by disk, in the order in which
 // they became known.
@@ -24,7 +114,7 @@ func (e *Engine) Disks() []Disk {
 	var all []Disk
 	for _, id := range e.order {
 		d := e.disks[id]
-		all = append(all, Disk{Name: d.name, State: d.a.State(), Events: d.events})
+		all = append(all, Disk{Name: d.def.Name, State: d.a.State(), Events: d.events})
 	}
 	return all
 }

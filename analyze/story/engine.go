@@ -3,9 +3,9 @@ package story
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
-	"github.com/xentape/xentape/analyze/files"
 	"github.com/xentape/xentape/analyze/network"
 	"github.com/xentape/xentape/analyze/process"
 	"github.com/xentape/xentape/format"
@@ -33,8 +33,7 @@ type Engine struct {
 	names map[format.StreamID]string
 
 	snaps     []Snapshot
-	fed       int // memory snapshots fed
-	next      uint64
+	next      uint64 // sequence number of the first record that was not fed
 	upTo      uint64 // no record after this is looked at yet; 0: all that are settled
 	problems  []Problem
 	clock     *GuestClock
@@ -43,7 +42,6 @@ type Engine struct {
 	heard     [2]int64 // tape time of the first definition of an interface, and of the last record
 	kinds     map[format.StreamID]format.StreamKind
 	cache     pageCache
-	live      bool // the tape grows: packets are read again at each telling
 }
 
 // Problem is something that could not be looked at.
@@ -52,62 +50,36 @@ type Problem struct {
 	Reason string `json:"reason"`
 }
 
-type disk struct {
-	a      *files.Analyzer
-	name   string
-	from   int64 // events count from here: the base was complete
-	events []files.Event
-	cached []*Evidence // of each event; nil where memory tells nothing
-}
-
 // NewEngine prepares the analysis of a tape.
 func NewEngine(t *replay.Tape, o Options) *Engine {
-	e := &Engine{tape: t, o: o, procs: process.New(process.Options{Symbols: o.Symbols}), disks: map[format.StreamID]*disk{}, names: map[format.StreamID]string{}, kinds: map[format.StreamID]format.StreamKind{}, next: 1}
-	e.net = e.newNetwork()
-	return e
+	return &Engine{tape: t, o: o, next: 1,
+		procs: process.New(process.Options{Symbols: o.Symbols}),
+		net: network.New(network.Options{Content: true, FileBlocks: !o.NoDisks, Streams: !o.NoDisks,
+			IgnoreChecksums: o.IgnoreChecksums, Workers: o.Workers, RealtimeOffset: t.Clock().WallOffset()}),
+		disks: map[format.StreamID]*disk{}, names: map[format.StreamID]string{}, kinds: map[format.StreamID]format.StreamKind{}}
 }
 
 // Run analyzes the tape and returns its story. progress, if not nil, is called
 // now and then with the number of the record reached.
 func (e *Engine) Run(progress func(seq uint64)) (*Story, error) {
-	if err := e.advance(progress); err != nil {
+	if err := e.advance(true, progress); err != nil {
 		return nil, err
 	}
 	return e.tell(true)
 }
 
 // Follow analyzes what has come to a growing tape since the last call and tells
-// the story as far as it goes. final says that nothing more will come: then it is
-// the story that Run tells of the whole tape. An Engine either follows or runs.
-//
-// Processes and files are carried on from call to call; the connections, whose
-// records end only with them, are made again of all packets so far.
+// the story as far as it goes; no record is read twice. final says that nothing
+// more will come: then it is the story that Run tells of the whole tape.
 func (e *Engine) Follow(final bool) (*Story, error) {
-	e.live = true
-	if err := e.advance(nil); err != nil {
+	if err := e.advance(final, nil); err != nil {
 		return nil, err
-	}
-	e.net = e.newNetwork()
-	q := format.Query{Kinds: []format.StreamKind{format.StreamNetwork, format.StreamTape}, ToSeq: e.next - 1}
-	if q.ToSeq > 0 {
-		for r, err := range e.tape.Reader().Records(q) {
-			if err != nil {
-				continue // advance has told of it
-			}
-			if err := e.net.Feed(r); err != nil {
-				return nil, err
-			}
-		}
 	}
 	return e.tell(final)
 }
 
-func (e *Engine) newNetwork() *network.Analyzer {
-	return network.New(network.Options{Content: true, FileBlocks: !e.o.NoDisks, Streams: !e.o.NoDisks, IgnoreChecksums: e.o.IgnoreChecksums, Workers: e.o.Workers, RealtimeOffset: e.tape.Clock().WallOffset()})
-}
-
 // advance feeds the records that have not been fed.
-func (e *Engine) advance(progress func(seq uint64)) error {
+func (e *Engine) advance(final bool, progress func(seq uint64)) error {
 	q := format.Query{FromSeq: e.next, ToSeq: e.tape.Reader().Settled()}
 	if e.upTo != 0 {
 		q.ToSeq = min(q.ToSeq, e.upTo)
@@ -124,12 +96,23 @@ func (e *Engine) advance(progress func(seq uint64)) error {
 			e.problem("tape", err)
 			continue
 		}
-		if err := e.feed(r); err != nil {
+		if end, ok := r.(*format.SnapshotEnd); ok && !final && !e.dated(end) {
+			return nil
+		}
+		if err := e.feed(r, final); err != nil {
 			return err
 		}
 		e.next = r.Header().Seq + 1
 	}
 	return nil
+}
+
+// dated: the wall-clock time of a snapshot will not change any more. It lies
+// between two anchors of the tape, of which the later may still be to come.
+func (e *Engine) dated(end *format.SnapshotEnd) bool {
+	as := e.tape.Reader().Anchors()
+	_, known := e.tape.Clock().Realtime(end.Time)
+	return !known || as[len(as)-1].Time >= max(end.CopyEnd, end.PauseDone)
 }
 
 func (e *Engine) problem(stream string, err error) {
@@ -158,13 +141,11 @@ func (e *Engine) Processes() *process.Analyzer { return e.procs }
 // Network gives the analyzer of packets.
 func (e *Engine) Network() *network.Analyzer { return e.net }
 
-func (e *Engine) feed(r format.Record) error {
+func (e *Engine) feed(r format.Record, final bool) error {
 	h := r.Header()
 	e.heard[1] = max(e.heard[1], h.Time)
-	if !e.live {
-		if err := e.net.Feed(r); err != nil {
-			return err
-		}
+	if err := e.net.Feed(r); err != nil {
+		return err
 	}
 	switch r := r.(type) {
 	case *format.StreamDef:
@@ -173,9 +154,7 @@ func (e *Engine) feed(r format.Record) error {
 			e.heard[0] = h.Time
 		}
 		if r.Kind == format.StreamDisk && !e.o.NoDisks {
-			if err := e.addDisk(r); err != nil {
-				return err
-			}
+			return e.addDisk(r, final)
 		}
 		return nil
 	case *format.Anchor:
@@ -186,42 +165,14 @@ func (e *Engine) feed(r format.Record) error {
 		}
 		return nil
 	case *format.SnapshotEnd:
+		if d := e.disks[h.Stream]; d != nil {
+			return e.based(d, h.Seq) // its base
+		}
 		return e.snapshot(r)
 	}
 	if d := e.disks[h.Stream]; d != nil {
-		if h.Time <= d.from && d.from != 0 {
-			return nil // part of the base already
-		}
-		return d.a.Feed(r)
+		return d.feed(r)
 	}
-	return nil
-}
-
-func (e *Engine) addDisk(def *format.StreamDef) error {
-	d, err := e.tape.Disk(def.Name)
-	if err != nil {
-		return err
-	}
-	base, from, err := d.Settled()
-	if err != nil {
-		return err
-	}
-	k := &disk{name: def.Name, from: from}
-	k.a, err = files.New(def.Size, base, files.Options{Disk: def.Name, Hash: true, Blocks: true, Emit: func(ev files.Event) {
-		k.events = append(k.events, ev)
-		k.cached = append(k.cached, e.cached(&ev))
-	}})
-	if err != nil {
-		e.problem(def.Name, err)
-		return nil
-	}
-	if as := e.tape.Reader().Anchors(); len(as) > 0 {
-		if err := k.a.Feed(&as[0]); err != nil {
-			return err
-		}
-	}
-	e.disks[def.ID] = k
-	e.order = append(e.order, def.ID)
 	return nil
 }
 
@@ -239,19 +190,21 @@ func (e *Engine) snapshot(end *format.SnapshotEnd) error {
 		if err := e.procs.Feed(m); err != nil {
 			e.problem("memory", err)
 		}
-		e.fed++
 		e.snaps = append(e.snaps, Snapshot{Number: i.Snapshot, Time: i.Time, Realtime: i.Realtime, First: i.First, Last: i.Last,
 			Paused: i.Conditions.Paused && !i.Conditions.Fuzzy, Processes: e.procs.At(i.Snapshot)})
 		e.compareClocks(i)
 		e.recover(&e.snaps[len(e.snaps)-1])
 		e.cache.begin(&e.snaps[len(e.snaps)-1])
+		for _, d := range e.disks {
+			d.compared = 0
+		}
 	}
 	return nil
 }
 
 // tell makes the story of what has been fed.
 func (e *Engine) tell(final bool) (*Story, error) {
-	if err := e.net.Finish(); err != nil {
+	if err := e.finish(final); err != nil {
 		return nil, err
 	}
 	in := &Input{Snapshots: e.snaps, Processes: e.procs.Processes(), Names: map[string][]string{}, Realtime: e.tape.Clock().Realtime}
@@ -262,11 +215,6 @@ func (e *Engine) tell(final bool) (*Story, error) {
 	in.Transfers = e.transferred()
 	for _, id := range e.order {
 		d := e.disks[id]
-		if final {
-			if err := d.a.Finish(); err != nil {
-				return nil, err
-			}
-		}
 		for i := range d.events {
 			f := fileEventOf(&d.events[i], e.clock)
 			if c := d.cached[i]; c != nil {
@@ -274,14 +222,6 @@ func (e *Engine) tell(final bool) (*Story, error) {
 			}
 			in.Files = append(in.Files, f)
 		}
-		for _, p := range d.a.Problems() {
-			if p.Kind != "tamper" && final {
-				e.problem(d.name, errors.New(p.Text))
-			}
-		}
-	}
-	if final {
-		e.unfinished()
 	}
 	e.oddities(in)
 	e.gaps(in)
@@ -297,6 +237,44 @@ func (e *Engine) tell(final bool) (*Story, error) {
 		in.Boot = bootTime(in)
 	}
 	return Tell(in, e.o.Rules), nil
+}
+
+// finish brings the analyzers to where the story can be told. final says that
+// nothing more will come.
+func (e *Engine) finish(final bool) error {
+	if !final {
+		e.net.Interim()
+		return nil
+	}
+	if err := e.net.Finish(); err != nil {
+		return err
+	}
+	for _, id := range slices.Clone(e.order) {
+		d := e.disks[id]
+		t, err := e.tape.Disk(d.def.Name)
+		if err != nil {
+			return err
+		}
+		if t.Info == nil {
+			continue // it has no base
+		}
+		if err := e.based(d, e.next-1); err != nil {
+			return err
+		}
+	}
+	for _, id := range e.order {
+		d := e.disks[id]
+		if err := d.a.Finish(); err != nil {
+			return err
+		}
+		for _, p := range d.a.Problems() {
+			if p.Kind != "tamper" {
+				e.problem(d.def.Name, errors.New(p.Text))
+			}
+		}
+	}
+	e.unfinished()
+	return nil
 }
 
 func (e *Engine) gaps(in *Input) {

@@ -14,12 +14,11 @@ import (
 type pageCache struct {
 	snap    *Snapshot
 	devices map[string][2]uint32 // block device → major, minor
-	looked  int
 }
 
 const (
 	maxCachedFile = 4 << 20 // bytes of a file that is compared
-	maxLooked     = 512     // files compared with one snapshot
+	maxLooked     = 512     // writes to one disk compared with one snapshot
 )
 
 func (c *pageCache) begin(s *Snapshot) {
@@ -37,17 +36,19 @@ func (c *pageCache) begin(s *Snapshot) {
 	}
 }
 
-// cached looks for the content of a write in the snapshot before it.
-func (e *Engine) cached(ev *files.Event) *Evidence {
+// cached looks for the content of a write in the snapshot before it. What was
+// written before the base was complete is not compared: it is part of the base,
+// or told from a base that never was complete.
+func (e *Engine) cached(d *disk, ev *files.Event) *Evidence {
 	c := &e.cache
-	if c.snap == nil || ev.Op != files.OpWrite || ev.SHA256New == "" || ev.Size == nil || *ev.Size == 0 || *ev.Size > maxCachedFile || c.looked >= maxLooked {
+	if c.snap == nil || ev.LastRecord <= d.settled || ev.Op != files.OpWrite || ev.SHA256New == "" || ev.Size == nil || *ev.Size == 0 || *ev.Size > maxCachedFile || d.compared >= maxLooked {
 		return nil
 	}
 	dev, ok := c.devices[ev.Volume]
 	if !ok {
 		return nil
 	}
-	c.looked++
+	d.compared++
 	f, err := e.procs.PageCache(dev[0], dev[1], ev.Inode)
 	if err != nil || uint64(f.Size) != *ev.Size && ev.SizeOld == nil || f.Size > maxCachedFile || len(f.Missing()) > 0 {
 		return nil
