@@ -92,6 +92,7 @@ func (l *lister) threads(p *Process, t *objects.Task) {
 		th, err := l.v.Task(a)
 		if err != nil {
 			p.incomplete("thread", err)
+			p.torn = true
 			return
 		}
 		if a == t.Addr {
@@ -99,7 +100,7 @@ func (l *lister) threads(p *Process, t *objects.Task) {
 		}
 		p.ThreadList = append(p.ThreadList, Thread{TID: th.PID, Comm: th.Comm, State: th.State, StartTime: th.Start, TaskAddress: Address(a)})
 	})
-	p.torn = err != nil
+	p.torn = p.torn || err != nil
 	p.incomplete("threads", err)
 	slices.SortFunc(p.ThreadList, func(a, b Thread) int { return cmp.Compare(a.TID, b.TID) })
 }

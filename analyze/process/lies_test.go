@@ -2,6 +2,7 @@ package process_test
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 	"testing"
 
@@ -311,6 +312,67 @@ func TestSmearIsNotHiding(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is missing from an image is no ground for claims either: a frame less hides
+// list members and threads, and nothing is found for that. Neither has a process
+// ended whose task structure cannot be read.
+func TestMissingFramesAreNoFinding(t *testing.T) {
+	images, _ := fixture(t, "deb12-6.1")
+	whole := process.New(process.Options{})
+	require.NoError(t, whole.Feed(images[1].Clone()))
+	h := newHider(t, images[1])
+	tasks := map[uint64]bool{}
+	for _, p := range whole.At(2) {
+		tasks[h.at(uint64(p.TaskAddress))>>12] = true
+		for _, th := range p.ThreadList {
+			tasks[h.at(uint64(th.TaskAddress))>>12] = true
+			tasks[h.at(uint64(th.TaskAddress)+h.l.threadNode)>>12] = true
+		}
+	}
+	require.Greater(t, len(tasks), 100)
+	ended := gone(t, images)
+	for i, frame := range slices.Sorted(maps.Keys(tasks)) {
+		if i%16 != 0 {
+			continue // each costs a whole analysis
+		}
+		c := images[1].Clone()
+		delete(c.Frames, frame)
+		a := process.New(process.Options{})
+		_ = a.Feed(c) // says what could not be read
+		for _, f := range a.Findings() {
+			require.Fail(t, "found for a frame that is missing", "%#x: %s", frame, f.Summary)
+		}
+		after := images[2].Clone()
+		delete(after.Frames, frame)
+		b := process.New(process.Options{})
+		require.NoError(t, b.Feed(images[1].Clone()))
+		_ = b.Feed(after)
+		known := map[process.Address]bool{}
+		for _, p := range b.Processes() {
+			if p.ExitSnapshot == 3 {
+				known[p.TaskAddress] = true
+			}
+		}
+		for _, p := range ended {
+			delete(known, p)
+		}
+		require.Empty(t, known, "%#x: ended without a sign of it", frame)
+	}
+}
+
+// gone lists the processes that ended between the second and the third moment.
+func gone(t *testing.T, images []*imagetest.Sparse) (all []process.Address) {
+	a := process.New(process.Options{})
+	require.NoError(t, a.Feed(images[1].Clone()))
+	require.NoError(t, a.Feed(images[2].Clone()))
+	for _, p := range a.Processes() {
+		if p.ExitSnapshot == 3 {
+			all = append(all, p.TaskAddress)
+		}
+	}
+	require.NotEmpty(t, all)
+	return all
 }
 
 func TestBornAndGoneUnseen(t *testing.T) {

@@ -103,7 +103,8 @@ func (m *model) judge(s, prev *snapshot) {
 	m.count(s)
 }
 
-// count compares how many tasks the kernel says it has with how many are listed.
+// count compares how many tasks the kernel says it has with how many are listed,
+// where all that are listed could be read.
 func (m *model) count(s *snapshot) {
 	if !s.counted || !s.complete || !s.instant() {
 		return
@@ -111,6 +112,9 @@ func (m *model) count(s *snapshot) {
 	n := 0
 	for _, p := range s.procs {
 		if slices.Contains(p.Views, TaskList) || slices.Contains(p.Views, PIDIndex) {
+			if p.torn {
+				return
+			}
 			n += len(p.ThreadList)
 		}
 	}

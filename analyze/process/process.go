@@ -68,7 +68,7 @@ type Process struct {
 	LastSnapshot  int `json:"last_snapshot"`
 	ExitSnapshot  int `json:"exit_snapshot,omitempty"`
 
-	torn bool // its list of threads could not be read to its end
+	torn bool // its list of threads could not be read whole
 }
 
 // Thread is one thread of a process.

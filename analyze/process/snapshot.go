@@ -85,6 +85,16 @@ type lister struct {
 // maxTasks bounds the processes of one snapshot.
 const maxTasks = 1 << 17
 
+// unread: there are members of the lists of processes that could not be read.
+func (l *lister) unread() bool {
+	for _, e := range l.at {
+		if e.err != nil && (e.views[TaskList] || e.views[PIDIndex]) {
+			return true
+		}
+	}
+	return false
+}
+
 // see notes that a view led to a task structure.
 func (l *lister) see(addr uint64, by View) *entry {
 	e := l.at[addr]
@@ -120,7 +130,7 @@ func (l *lister) list(prev *snapshot) {
 	l.s.counters, l.s.counted = c, !l.s.problem("kernel counters", err)
 	l.clock, err = l.v.Clock()
 	l.clocked = !l.s.problem("guest clock", err)
-	l.s.complete = !l.broken[TaskList] && !l.broken[PIDIndex]
+	l.s.complete = !l.broken[TaskList] && !l.broken[PIDIndex] && !l.unread()
 	l.describe()
 	l.compareThreads()
 	l.listResidue()
