@@ -28,6 +28,7 @@ type Tape struct {
 	Name   string // what the user called it
 	r      *format.Reader
 	clock  *Clock
+	src    io.ReaderAt
 	closer io.Closer
 }
 
@@ -58,7 +59,7 @@ func New(name string, r io.ReaderAt, size int64, o Options) (*Tape, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Tape{Name: name, r: rd}
+	t := &Tape{Name: name, r: rd, src: r}
 	t.clock = NewClock(rd.Anchors(), rd.Header().Start.Time)
 	return t, nil
 }
@@ -74,7 +75,7 @@ func (t *Tape) Close() error {
 // Refresh takes notice of what a recorder has added since the tape was opened. It
 // may not run beside other uses of the tape.
 func (t *Tape) Refresh() error {
-	f, ok := t.closer.(*os.File)
+	f, ok := t.src.(interface{ Stat() (fs.FileInfo, error) })
 	if !ok {
 		return errors.New("tape does not grow: it is no file")
 	}

@@ -36,7 +36,8 @@ func newWatchCommand(t *terminal) *cobra.Command {
 		Short:   "Follow what is still being recorded: findings as they become known",
 		Long: `watch reads a tape while it grows, or every tape in a folder, and prints what is
 new. It is for an analysis machine that sees the tape (over a network file system,
-say), never for dom0. It ends when the tape is sealed.
+say), never for dom0. It ends when the tape is sealed; stopped before, it tells what
+is known and that there was more to come.
 
 With --json, a line with the id of an earlier one replaces it: the last line of each
 id, taken together, is what xentape story --json says of the finished tape. Should
@@ -62,7 +63,7 @@ type watched struct {
 	said   map[string][]byte // id → the line as last told
 	seen   uint64
 	done   bool
-	// Of a finished tape only this is kept: a ring has many.
+	// Of a tape that is done with only this is kept: a ring has many.
 	problems []story.Problem
 }
 
@@ -71,53 +72,94 @@ func runWatch(ctx context.Context, t *terminal, o *watchOptions, path string) er
 	if err != nil {
 		return err
 	}
-	tapes := map[string]*watched{}
-	defer func() {
-		for _, w := range tapes {
-			if w.tape != nil {
-				w.tape.Close()
-			}
-		}
-	}()
-	last := time.Now()
-	for {
+	w := &watch{o: o, t: t, path: path, folder: st.IsDir(), tapes: map[string]*watched{}}
+	defer w.close()
+	for last := time.Now(); ; {
 		began := time.Now()
-		paths := []string{path}
-		if st.IsDir() {
-			if paths, err = tapesIn(path); err != nil {
-				return err
-			}
-		}
-		open := st.IsDir()
-		for _, p := range paths {
-			news, err := o.look(t, tapes, p, st.IsDir())
-			if st.IsDir() && (errors.Is(err, format.ErrNotTape) || errors.Is(err, fs.ErrNotExist)) {
-				continue // not begun yet, or pruned meanwhile
-			}
-			if err != nil {
-				return err
-			}
-			if news {
-				last = time.Now()
-			}
-			open = open || !tapes[p].done
-		}
-		if err := t.out.Flush(); err != nil {
+		news, open, err := w.look()
+		if err != nil {
 			return err
 		}
-		if !open || o.idleStop > 0 && time.Since(last) > o.idleStop {
-			return o.problems(t, tapes)
+		if news {
+			last = time.Now()
+		}
+		if !open {
+			return w.problems()
+		}
+		if o.idleStop > 0 && time.Since(last) > o.idleStop {
+			return w.stop()
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return w.stop()
 		case <-time.After(max(o.every, patience*time.Since(began))):
 		}
 	}
 }
 
-// patience is how long to wait after a look, by how long it took: connections are
-// made again of all packets each time, and watching must leave the machine alone.
+// watch is what runs until all tapes are sealed, or it is stopped.
+type watch struct {
+	o      *watchOptions
+	t      *terminal
+	path   string
+	folder bool
+	tapes  map[string]*watched
+	unread map[string]error // files of the folder that are no tapes, or not yet
+}
+
+func (w *watch) close() {
+	for _, k := range w.tapes {
+		if k.tape != nil {
+			k.tape.Close()
+		}
+	}
+}
+
+// look looks at every tape once. open: more may come.
+func (w *watch) look() (news, open bool, err error) {
+	paths := []string{w.path}
+	if w.folder {
+		if paths, err = tapesIn(w.path); err != nil {
+			return false, false, err
+		}
+	}
+	w.unread = map[string]error{}
+	for _, p := range paths {
+		n, err := w.lookAt(p, false)
+		switch {
+		case w.folder && errors.Is(err, fs.ErrNotExist):
+			continue // pruned meanwhile
+		case w.folder && errors.Is(err, format.ErrNotTape):
+			w.unread[p] = err // perhaps not begun yet
+			continue
+		case err != nil:
+			return false, false, err
+		}
+		news = news || n
+		open = open || !w.tapes[p].done
+	}
+	return news, open || w.folder, w.t.out.Flush()
+}
+
+// stop ends before the tapes did: what was left open until more is known is told as
+// it stands, as story tells it of a tape that is not sealed.
+func (w *watch) stop() error {
+	for _, p := range slices.Sorted(maps.Keys(w.tapes)) {
+		if w.tapes[p].done {
+			continue
+		}
+		if _, err := w.lookAt(p, true); err != nil {
+			return err
+		}
+	}
+	if w.folder && len(w.tapes)+len(w.unread) == 0 {
+		return fmt.Errorf("%s: no tape came", w.path)
+	}
+	return errors.Join(w.t.out.Flush(), w.problems())
+}
+
+// patience is how long to wait after a look, by how long it took: what is new is
+// joined with all that was, and watching must leave the machine alone.
 const patience = 3
 
 // tapesIn lists the tapes of a folder and those below it: a ring has a folder for
@@ -136,60 +178,73 @@ func tapesIn(dir string) ([]string, error) {
 	return all, err
 }
 
-func (o *watchOptions) problems(t *terminal, tapes map[string]*watched) error {
-	var err error
-	for _, p := range slices.Sorted(maps.Keys(tapes)) {
-		problems := tapes[p].problems
-		if e := tapes[p].engine; e != nil {
-			problems = e.Problems()
-		}
-		t.sayOnce(append(problemText(p+": ", problems), o.refused...))
-		if len(problems)+len(o.refused) > 0 {
-			err = incomplete
-		}
+// problems says what could not be looked at.
+func (w *watch) problems() error {
+	var all []string
+	for _, p := range slices.Sorted(maps.Keys(w.tapes)) {
+		all = append(all, problemText(p+": ", w.tapes[p].problems)...)
 	}
-	return err
+	for _, p := range slices.Sorted(maps.Keys(w.unread)) {
+		all = append(all, "not looked at: "+w.unread[p].Error())
+	}
+	all = append(all, w.o.refused...)
+	w.t.sayOnce(all)
+	if len(all) > 0 {
+		return incomplete
+	}
+	return nil
 }
 
-// look tells what is new on one tape.
-func (o *watchOptions) look(t *terminal, tapes map[string]*watched, path string, name bool) (news bool, err error) {
-	w := tapes[path]
-	if w == nil {
-		tape, err := o.openTape(path)
-		if err != nil {
+// lookAt tells what is new on one tape. final: whatever comes to it is not waited for.
+func (w *watch) lookAt(path string, final bool) (news bool, err error) {
+	k := w.tapes[path]
+	switch {
+	case k == nil:
+		if k, err = w.begin(path); err != nil {
 			return false, err
 		}
-		w = &watched{tape: tape, said: map[string][]byte{}}
-		if w.engine, err = o.engine(tape); err != nil {
-			return false, errors.Join(err, tape.Close())
+	case k.done:
+		return false, nil
+	default:
+		if err := k.tape.Refresh(); err != nil {
+			return false, fmt.Errorf("%s: %w", path, err)
 		}
-		tapes[path] = w
-	} else if w.done {
-		return false, nil
-	} else if err := w.tape.Refresh(); err != nil {
-		return false, fmt.Errorf("%s: %w", path, err)
 	}
-	settled := w.tape.Reader().Settled()
-	sealed := w.tape.Reader().Sealed()
-	if settled == w.seen && !sealed {
+	settled := k.tape.Reader().Settled()
+	k.done = final || k.tape.Reader().Sealed()
+	if settled == k.seen && !k.done {
 		return false, nil
 	}
-	w.seen, w.done = settled, sealed
-	s, err := w.engine.Follow(sealed)
+	k.seen = settled
+	s, err := k.engine.Follow(k.done)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", path, err)
 	}
-	if err := o.tell(t, w, s, path, name); err != nil || !sealed {
+	if err := w.tell(k, s, path); err != nil || !k.done {
 		return true, err
 	}
-	w.problems = w.engine.Problems()
-	err = w.tape.Close()
-	w.tape, w.engine, w.said = nil, nil, nil
+	k.problems = k.engine.Problems()
+	err = k.tape.Close()
+	k.tape, k.engine, k.said = nil, nil, nil
 	return true, err
 }
 
+func (w *watch) begin(path string) (*watched, error) {
+	tape, err := w.o.openTape(path)
+	if err != nil {
+		return nil, err
+	}
+	k := &watched{tape: tape, said: map[string][]byte{}}
+	if k.engine, err = w.o.engine(tape); err != nil {
+		return nil, errors.Join(err, tape.Close())
+	}
+	w.tapes[path] = k
+	return k, nil
+}
+
 // tell prints the items that are new, and with --json those that changed.
-func (o *watchOptions) tell(t *terminal, w *watched, s *story.Story, path string, name bool) error {
+func (w *watch) tell(k *watched, s *story.Story, path string) error {
+	name := w.folder
 	now := make(map[string]bool, len(s.Items))
 	for i := range s.Items {
 		it := &s.Items[i]
@@ -198,46 +253,46 @@ func (o *watchOptions) tell(t *terminal, w *watched, s *story.Story, path string
 			return err
 		}
 		now[it.ID] = true
-		before, known := w.said[it.ID]
+		before, known := k.said[it.ID]
 		if known && bytes.Equal(before, line) {
 			continue
 		}
-		w.said[it.ID] = line
+		k.said[it.ID] = line
 		switch {
-		case o.json:
-			if err := t.line(it); err != nil {
+		case w.o.json:
+			if err := w.t.line(it); err != nil {
 				return err
 			}
 		case known:
-		case o.all || it.Kind == story.KindFinding || it.Kind == story.KindSnapshot || it.Kind == story.KindGap:
+		case w.o.all || it.Kind == story.KindFinding || it.Kind == story.KindSnapshot || it.Kind == story.KindGap:
 			if name {
-				t.printf("%s:\n", printable(path))
+				w.t.printf("%s:\n", printable(path))
 				name = false
 			}
-			printItem(t, it)
+			printItem(w.t, it)
 		}
 	}
-	return o.withdraw(t, w, now)
+	return w.withdraw(k, now)
 }
 
 // withdraw says what was told before and does not hold any more.
-func (o *watchOptions) withdraw(t *terminal, w *watched, now map[string]bool) error {
-	for _, id := range slices.Sorted(maps.Keys(w.said)) {
+func (w *watch) withdraw(k *watched, now map[string]bool) error {
+	for _, id := range slices.Sorted(maps.Keys(k.said)) {
 		if now[id] {
 			continue
 		}
 		var it story.Item
-		if err := json.Unmarshal(w.said[id], &it); err != nil {
+		if err := json.Unmarshal(k.said[id], &it); err != nil {
 			return err
 		}
-		delete(w.said, id)
+		delete(k.said, id)
 		switch {
-		case o.json:
-			if err := t.line(map[string]any{"id": id, "withdrawn": true}); err != nil {
+		case w.o.json:
+			if err := w.t.line(map[string]any{"id": id, "withdrawn": true}); err != nil {
 				return err
 			}
-		case o.all || it.Kind == story.KindFinding:
-			t.printf("withdrawn, more being known: %s\n", printable(it.Summary))
+		case w.o.all || it.Kind == story.KindFinding:
+			w.t.printf("withdrawn, more being known: %s\n", printable(it.Summary))
 		}
 	}
 	return nil

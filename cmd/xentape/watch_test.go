@@ -66,7 +66,9 @@ func TestWatchFollowsARing(t *testing.T) {
 	var out, errs bytes.Buffer
 	code := run(context.Background(), []string{"watch", "--json", "--every", "10ms", "--stop-when-idle", "3s", filepath.Dir(ring)}, strings.NewReader(""), &out, &errs)
 	require.NoError(t, <-done)
-	require.Equal(t, exitDone, code, errs.String())
+	require.Equal(t, exitIncomplete, code, errs.String())
+	require.Contains(t, errs.String(), "not looked at: "+empty)
+	require.Equal(t, 1, strings.Count(errs.String(), "\n"), errs.String())
 	want := heard(t, ok(t, "story", "--json", path))
 	require.Equal(t, want, heard(t, out.String()))
 	require.GreaterOrEqual(t, strings.Count(out.String(), "\n"), 2*len(want), "each segment is told")

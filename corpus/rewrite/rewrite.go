@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"time"
 
 	"github.com/xentape/xentape/format"
 )
@@ -24,6 +25,10 @@ type Options struct {
 	Keep       Keep
 	ChunkSize  int // bytes of a chunk; 0 = the writer's own choice
 	Compressor func() (format.Compressor, error)
+	// FlushEvery of the tape's own time, what was written is brought to the file, as
+	// a recorder does it: the tape then grows as that of a running recording. 0 = at
+	// the end.
+	FlushEvery time.Duration
 }
 
 // Tape writes what o keeps of the tape r to w and seals it. It takes whole tapes
@@ -41,12 +46,19 @@ func Tape(r *format.Reader, w io.Writer, o Options) error {
 		return err
 	}
 	p := &pass{r: r, w: out, keep: o.Keep, open: map[uint32]*format.SnapshotWriter{}, ids: map[uint32]uint32{}, stays: map[uint32]map[uint64]bool{}, gaps: map[format.StreamID]*format.Gap{}}
+	flushed := h.Start.Time
 	for rec, err := range r.Records(format.Query{}) {
 		if err != nil {
 			return err
 		}
 		if err := p.put(rec); err != nil {
 			return fmt.Errorf("record %d: %w", rec.Header().Seq, err)
+		}
+		if t := rec.Header().Time; o.FlushEvery > 0 && t-flushed >= int64(o.FlushEvery) {
+			flushed = t
+			if err := out.Flush(); err != nil {
+				return err
+			}
 		}
 	}
 	if err := p.closeGaps(); err != nil {
