@@ -46,11 +46,14 @@ func (e *Engine) addDisk(def *format.StreamDef, final bool) error {
 			return err
 		}
 	}
-	d.a, err = files.New(def.Size, base, files.Options{Disk: def.Name, Hash: true, Blocks: true, Emit: func(ev files.Event) {
+	o := files.Options{Disk: def.Name, Hash: true, Blocks: true, Emit: func(ev files.Event) {
 		d.events = append(d.events, ev)
 		d.cached = append(d.cached, e.cached(d, &ev))
-	}})
-	if err != nil {
+	}}
+	if e.o.Scratch != nil {
+		o.Scratch = e.o.Scratch()
+	}
+	if d.a, err = files.New(def.Size, base, o); err != nil {
 		e.problem(def.Name, err)
 		e.order = slices.Delete(e.order, at, at+1)
 		delete(e.disks, def.ID)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 
+	"github.com/xentape/xentape/analyze/files"
 	"github.com/xentape/xentape/analyze/network"
 	"github.com/xentape/xentape/analyze/process"
 	"github.com/xentape/xentape/format"
@@ -19,6 +20,9 @@ type Options struct {
 	Rules           []*Rule
 	Workers         int  // of the packet analysis; see network.Options
 	NoDisks         bool // leave the disks out: only processes and connections are joined
+	// Scratch, if not nil, gives each disk a place for written blocks that should not
+	// stay on the heap; see files.Options.
+	Scratch func() files.Scratch
 }
 
 // Engine runs all analyzers over one tape, in tape order. Fed a growing tape, it
@@ -30,7 +34,6 @@ type Engine struct {
 	net   *network.Analyzer
 	disks map[format.StreamID]*disk
 	order []format.StreamID
-	names map[format.StreamID]string
 
 	snaps     []Snapshot
 	next      uint64 // sequence number of the first record that was not fed
@@ -39,8 +42,7 @@ type Engine struct {
 	clock     *GuestClock
 	boot      int64
 	recovered []Recovered
-	heard     [2]int64 // tape time of the first definition of an interface, and of the last record
-	kinds     map[format.StreamID]format.StreamKind
+	heard     [2]int64 // tape time of the first definition of an interface, and of the last record up to which none is missing
 	cache     pageCache
 }
 
@@ -56,7 +58,7 @@ func NewEngine(t *replay.Tape, o Options) *Engine {
 		procs: process.New(process.Options{Symbols: o.Symbols}),
 		net: network.New(network.Options{Content: true, FileBlocks: !o.NoDisks, Streams: !o.NoDisks,
 			IgnoreChecksums: o.IgnoreChecksums, Workers: o.Workers, RealtimeOffset: t.Clock().WallOffset()}),
-		disks: map[format.StreamID]*disk{}, names: map[format.StreamID]string{}, kinds: map[format.StreamID]format.StreamKind{}}
+		disks: map[format.StreamID]*disk{}}
 }
 
 // Run analyzes the tape and returns its story. progress, if not nil, is called
@@ -80,11 +82,15 @@ func (e *Engine) Follow(final bool) (*Story, error) {
 
 // advance feeds the records that have not been fed.
 func (e *Engine) advance(final bool, progress func(seq uint64)) error {
-	q := format.Query{FromSeq: e.next, ToSeq: e.tape.Reader().Settled()}
+	settled := e.tape.Reader().Settled()
+	q := format.Query{FromSeq: e.next, ToSeq: settled}
 	if e.upTo != 0 {
 		q.ToSeq = min(q.ToSeq, e.upTo)
 	}
-	if q.ToSeq < q.FromSeq {
+	switch {
+	case final && !e.tape.Reader().Sealed():
+		q.ToSeq = 0 // of a tape that was cut off each stream goes as far as it goes
+	case q.ToSeq < q.FromSeq:
 		return nil
 	}
 	n := 0
@@ -99,10 +105,14 @@ func (e *Engine) advance(final bool, progress func(seq uint64)) error {
 		if end, ok := r.(*format.SnapshotEnd); ok && !final && !e.dated(end) {
 			return nil
 		}
+		h := r.Header()
+		if h.Seq <= settled {
+			e.heard[1] = max(e.heard[1], h.Time)
+		}
 		if err := e.feed(r, final); err != nil {
 			return err
 		}
-		e.next = r.Header().Seq + 1
+		e.next = h.Seq + 1
 	}
 	return nil
 }
@@ -124,11 +134,25 @@ func (e *Engine) unfinished() {
 	if !e.tape.Reader().Sealed() {
 		e.problem("tape", errors.New("is not sealed: the recording was cut off, and what came after is not known"))
 	}
+	defs := e.streams()
 	for _, s := range e.tape.Reader().Snapshots() {
-		if s.End == nil {
-			e.problem(e.names[s.Begin.Stream], fmt.Errorf("snapshot begun at record %d was never finished and was not looked at", s.Begin.Seq))
+		switch def := defs[s.Begin.Stream]; {
+		case s.End != nil:
+		case def.Kind == format.StreamDisk:
+			e.problem(def.Name, errors.New("its base image was never finished: paths and old content are unknown where it ends"))
+		default:
+			e.problem(orDefault(def.Name, "memory"), fmt.Errorf("snapshot begun at record %d was never finished and was not looked at", s.Begin.Seq))
 		}
 	}
+}
+
+// streams are the definitions on the tape, also those that no record was read after.
+func (e *Engine) streams() map[format.StreamID]format.StreamDef {
+	defs := map[format.StreamID]format.StreamDef{}
+	for _, d := range e.tape.Reader().Streams() {
+		defs[d.ID] = d
+	}
+	return defs
 }
 
 // Problems lists what could not be looked at.
@@ -143,13 +167,11 @@ func (e *Engine) Network() *network.Analyzer { return e.net }
 
 func (e *Engine) feed(r format.Record, final bool) error {
 	h := r.Header()
-	e.heard[1] = max(e.heard[1], h.Time)
 	if err := e.net.Feed(r); err != nil {
 		return err
 	}
 	switch r := r.(type) {
 	case *format.StreamDef:
-		e.names[r.ID], e.kinds[r.ID] = r.Name, r.Kind
 		if r.Kind == format.StreamNetwork && e.heard[0] == 0 {
 			e.heard[0] = h.Time
 		}
@@ -246,6 +268,7 @@ func (e *Engine) finish(final bool) error {
 		e.net.Interim()
 		return nil
 	}
+	e.unfinished()
 	if err := e.net.Finish(); err != nil {
 		return err
 	}
@@ -273,13 +296,14 @@ func (e *Engine) finish(final bool) error {
 			}
 		}
 	}
-	e.unfinished()
 	return nil
 }
 
 func (e *Engine) gaps(in *Input) {
+	defs := e.streams()
 	for _, g := range e.tape.Reader().Gaps() {
-		k := Gap{Stream: e.names[g.Stream], Reason: g.Detail, Record: g.Seq, Network: e.kinds[g.Stream] == format.StreamNetwork}
+		def := defs[g.Stream]
+		k := Gap{Stream: def.Name, Reason: g.Detail, Record: g.Seq, Network: def.Kind == format.StreamNetwork}
 		k.From, _ = e.tape.Clock().Realtime(g.From)
 		k.To, _ = e.tape.Clock().Realtime(g.To)
 		in.Gaps = append(in.Gaps, k)

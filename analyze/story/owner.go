@@ -1,9 +1,10 @@
 package story
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
-	"sort"
+	"slices"
 
 	"github.com/xentape/xentape/analyze/network"
 	"github.com/xentape/xentape/analyze/process"
@@ -166,18 +167,14 @@ func heldOwner(c *network.Conn, held []sighting) *Owner {
 	inside := func(s *sighting) bool {
 		return s.snap.Time >= c.Start && (s.snap.Time <= c.End || !ended[c.ConnState])
 	}
-	sort.SliceStable(held, func(i, j int) bool {
-		a, b := &held[i], &held[j]
-		if inside(a) != inside(b) {
-			return inside(a)
+	slices.SortStableFunc(held, func(a, b sighting) int {
+		switch in := inside(&a); {
+		case in == inside(&b):
+			return cmp.Or(cmp.Compare(a.snap.Number, b.snap.Number), youngest(a.proc, b.proc))
+		case in:
+			return -1
 		}
-		if a.snap.Number != b.snap.Number {
-			return a.snap.Number < b.snap.Number
-		}
-		if a.proc.StartTime != b.proc.StartTime {
-			return a.proc.StartTime > b.proc.StartTime
-		}
-		return a.proc.PID > b.proc.PID
+		return 1
 	})
 	best := &held[0]
 	grade := Inferred
@@ -236,18 +233,18 @@ func (x *sockets) listener(c *network.Conn, local netip.AddrPort, how string) *O
 
 // inferred names the youngest of the processes of one snapshot that fit.
 func inferred(fits []sighting, how string) *Owner {
-	sort.SliceStable(fits, func(i, j int) bool {
-		a, b := fits[i].proc, fits[j].proc
-		if a.StartTime != b.StartTime {
-			return a.StartTime > b.StartTime
-		}
-		return a.PID > b.PID
-	})
+	slices.SortStableFunc(fits, func(a, b sighting) int { return youngest(a.proc, b.proc) })
 	o := newOwner(fits[0].proc, Inferred)
 	for i := range fits {
 		o.also(&fits[i], how)
 	}
 	return o
+}
+
+// youngest orders processes by their start, the latest first: of several that fit,
+// the one that inherited something is the one that uses it.
+func youngest(a, b *process.Process) int {
+	return cmp.Or(cmp.Compare(b.StartTime, a.StartTime), cmp.Compare(b.PID, a.PID))
 }
 
 // also adds a sighting to the evidence, once for each process.

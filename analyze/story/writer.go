@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/xentape/xentape/analyze/process"
@@ -153,13 +152,7 @@ func shared(a, b []use) []use {
 // pick names the youngest of the processes that fit: one that inherited a file
 // from its parent is the one that uses it. Of several none is exact.
 func pick(us, more []use, grade Grade) *Owner {
-	sort.SliceStable(us, func(i, j int) bool {
-		a, b := us[i].proc, us[j].proc
-		if a.StartTime != b.StartTime {
-			return a.StartTime > b.StartTime
-		}
-		return a.PID > b.PID
-	})
+	slices.SortStableFunc(us, func(a, b use) int { return youngest(a.proc, b.proc) })
 	o := newOwner(us[0].proc, grade)
 	said := map[identity]bool{o.key: true}
 	for i := range us {

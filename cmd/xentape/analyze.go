@@ -117,6 +117,7 @@ func analyzeTape(ctx context.Context, t *terminal, o *analyzeOptions, path, dir 
 		return false, err
 	}
 	defer tape.Close()
+	defer o.Close()
 	a := &analysis{t: t, o: o, dir: dir, tape: tape}
 	if a.engine, err = o.engine(tape); err != nil {
 		return false, err

@@ -275,7 +275,9 @@ func tracePages(keys *keyFlags) corpus.Trace {
 			return err
 		}
 		defer tape.Close()
-		engine, err := (&storyOptions{}).engine(tape)
+		var o storyOptions
+		defer o.Close()
+		engine, err := o.engine(tape)
 		if err != nil {
 			return err
 		}

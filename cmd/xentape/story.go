@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/xentape/xentape/analyze/files"
 	"github.com/xentape/xentape/analyze/story"
 	"github.com/xentape/xentape/replay"
 )
@@ -23,6 +25,7 @@ type storyOptions struct {
 	findings    bool
 	json        bool
 	refused     []string // rules of a folder that cannot be used
+	written     []*scratch
 }
 
 func (o *storyOptions) register(c *cobra.Command) {
@@ -33,7 +36,7 @@ func (o *storyOptions) register(c *cobra.Command) {
 	o.keyFlags.register(c)
 }
 
-// engine prepares the analysis of a tape.
+// engine prepares the analysis of a tape. Close gives back what it takes.
 func (o *storyOptions) engine(tape *replay.Tape) (*story.Engine, error) {
 	rules, err := story.Rules()
 	if err != nil {
@@ -47,13 +50,29 @@ func (o *storyOptions) engine(tape *replay.Tape) (*story.Engine, error) {
 		}
 		rules = append(rules, more...)
 	}
-	so := story.Options{IgnoreChecksums: o.noChecksums, Rules: rules}
+	so := story.Options{IgnoreChecksums: o.noChecksums, Rules: rules, Scratch: o.scratch}
 	if o.symbols != "" {
 		if so.Symbols, err = os.ReadFile(o.symbols); err != nil {
 			return nil, err
 		}
 	}
 	return story.NewEngine(tape, so), nil
+}
+
+func (o *storyOptions) scratch() files.Scratch {
+	s := &scratch{}
+	o.written = append(o.written, s)
+	return s
+}
+
+// Close removes what was written of disks.
+func (o *storyOptions) Close() error {
+	var err error
+	for _, s := range o.written {
+		err = errors.Join(err, s.Close())
+	}
+	o.written = nil
+	return err
 }
 
 // load reads rules from a file, or from all of a folder. A rule of a folder that
@@ -129,6 +148,7 @@ func runStory(ctx context.Context, t *terminal, o *storyOptions, path string) er
 		return err
 	}
 	defer tape.Close()
+	defer o.Close()
 	e, err := o.engine(tape)
 	if err != nil {
 		return err

@@ -58,6 +58,7 @@ something turn out otherwise as more becomes known, its id is said again with
 
 // watched is one tape being followed.
 type watched struct {
+	o      storyOptions // with what the engine takes
 	tape   *replay.Tape
 	engine *story.Engine
 	said   map[string][]byte // id → the line as last told
@@ -110,6 +111,7 @@ type watch struct {
 func (w *watch) close() {
 	for _, k := range w.tapes {
 		if k.tape != nil {
+			k.o.Close()
 			k.tape.Close()
 		}
 	}
@@ -224,7 +226,7 @@ func (w *watch) lookAt(path string, final bool) (news bool, err error) {
 		return true, err
 	}
 	k.problems = k.engine.Problems()
-	err = k.tape.Close()
+	err = errors.Join(k.o.Close(), k.tape.Close())
 	k.tape, k.engine, k.said = nil, nil, nil
 	return true, err
 }
@@ -234,10 +236,11 @@ func (w *watch) begin(path string) (*watched, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &watched{tape: tape, said: map[string][]byte{}}
-	if k.engine, err = w.o.engine(tape); err != nil {
+	k := &watched{o: w.o.storyOptions, tape: tape, said: map[string][]byte{}}
+	if k.engine, err = k.o.engine(tape); err != nil {
 		return nil, errors.Join(err, tape.Close())
 	}
+	w.o.refused = k.o.refused
 	w.tapes[path] = k
 	return k, nil
 }
