@@ -211,6 +211,8 @@ func FuzzCalls(f *testing.F) {
 		f.Add(uint64(xenabi.HypercallDomctl), ctl)
 	}
 	f.Add(uint64(xenabi.HypercallMemoryOp), le.AppendUint64(nil, 14))
+	f.Add(uint64(xenabi.HypercallGrantTableOp), []byte{5, 0, 0, 0, 1, 0, 0, 0})
+	f.Add(uint64(xenabi.HypercallGrantTableOp), []byte{5, 0, 0, 0, 99, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, op uint64, b []byte) {
 		h := fakexen.NewHost(fakexen.NewHVM(5, 0, 1), fakexen.NewHVM(6, 0, 1))
 		x, err := hypercall.New(h, hypercall.Options{})
@@ -226,10 +228,11 @@ func FuzzCalls(f *testing.F) {
 			require.NoError(t, s.buffers.remove(addr))
 		}()
 		copy(s.buffers.at(addr).shared, b)
-		for _, args := range [][maxArgs]uint64{{addr}, {6, addr, 1}, {14, addr}, {1, addr}} {
+		for _, args := range [][maxArgs]uint64{{addr}, {6, addr, 1}, {14, addr}, {1, addr}, {2, addr, 1}} {
 			_, _ = s.do(op, args, 3)
 		}
 		require.Zero(t, h.State(5).Pauses+h.State(6).Pauses)
+		require.False(t, h.State(5).TableGrown || h.State(6).TableGrown)
 		require.NoError(t, x.EnableLogDirty(6), "tracking of a guest that is not the recorder's was changed")
 	})
 }

@@ -4,6 +4,7 @@ package broker
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 	"syscall"
 
@@ -47,9 +48,7 @@ func (c *call) allowed(op uint64, a [maxArgs]uint64) bool {
 			return c.s.permits(xenabi.PoDQueryDomain(b))
 		}
 	case xenabi.HypercallGrantTableOp:
-		b, ok := c.use(a[1], xenabi.GrantOpQuerySizeSize)
-		known := a[0] == xenabi.GrantOpQuerySize || a[0] == xenabi.GrantOpGetVersion
-		return ok && known && a[2] == 1 && c.s.permits(le.Uint16(b))
+		return a[2] == 1 && c.grantTable(a[0], a[1])
 	case xenabi.HypercallHVMOp:
 		b, ok := c.use(a[1], xenabi.HVMParamSize)
 		return ok && a[0] == xenabi.HVMOpGetParam && c.s.permits(le.Uint16(b)) &&
@@ -57,6 +56,25 @@ func (c *call) allowed(op uint64, a [maxArgs]uint64) bool {
 	case xenabi.HypercallDomctl:
 		b, ok := c.use(a[0], xenabi.DomctlSize)
 		return ok && c.domctl(xenabi.Domctl(b))
+	}
+	return false
+}
+
+func (c *call) grantTable(cmd, addr uint64) bool {
+	le := binary.LittleEndian
+	switch cmd {
+	case xenabi.GrantOpQuerySize, xenabi.GrantOpGetVersion:
+		b, ok := c.use(addr, xenabi.GrantOpQuerySizeSize)
+		return ok && c.s.permits(le.Uint16(b))
+	case xenabi.GrantOpSetupTable:
+		b, ok := c.use(addr, xenabi.GrantSetupSize)
+		if !ok || !c.s.permits(le.Uint16(b)) {
+			return false
+		}
+		// More frames than the table has would make it grow.
+		frames, err := c.s.grantFrames(le.Uint16(b))
+		n := le.Uint32(b[xenabi.GrantSetupFrames:])
+		return err == nil && n <= frames && c.pointsTo(le.Uint64(b[xenabi.GrantSetupList:]), 8*uint64(n))
 	}
 	return false
 }
@@ -129,4 +147,22 @@ func (s *server) do(op uint64, args [maxArgs]uint64, n int) (int64, error) {
 		b.out()
 	}
 	return r, err
+}
+
+// grantFrames asks how many frames a guest's grant table has.
+func (s *server) grantFrames(domain uint16) (frames uint32, err error) {
+	b, err := s.config.Port.Alloc(xenabi.GrantOpQuerySizeSize)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, b.Free()) }()
+	le := binary.LittleEndian
+	le.PutUint16(b.Bytes, domain)
+	if _, err := s.config.Port.Call(xenabi.HypercallGrantTableOp, xenabi.GrantOpQuerySize, b.Addr, 1); err != nil {
+		return 0, err
+	}
+	if le.Uint16(b.Bytes[xenabi.GrantQueryStatus:]) != 0 {
+		return 0, syscall.EINVAL
+	}
+	return le.Uint32(b.Bytes[xenabi.GrantQueryFrames:]), nil
 }

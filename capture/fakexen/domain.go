@@ -23,6 +23,10 @@ type Domain struct {
 	PoDFirst   uint64
 	PoDCache   uint64 // pages left; a touch without one crashes the domain
 
+	// Shared are frames of an HVM guest that are in Xen's own heap: shared info, then the
+	// grant table. Their type is reported as if there was none.
+	Shared []uint64
+
 	frames map[uint64][]byte // by gfn, or by mfn for PV
 	broken map[uint64]bool
 	grants []xenabi.GrantEntry
@@ -34,7 +38,8 @@ type Domain struct {
 	dying      bool
 	crashed    bool
 	dirty      map[uint64]bool // nil: log-dirty is off
-	scans      int             // frames asked for in Map and PageTypes
+	tableGrown bool
+	scans      int // frames asked for in Map and PageTypes
 }
 
 // NewHVM makes a PVH-like guest with frames at the given gfns, each filled with a
@@ -136,6 +141,9 @@ func (d *Domain) info() xenabi.DomainInfo {
 	i := xenabi.DomainInfo{
 		Domain: d.ID, TotalPages: uint64(len(d.frames)), MaxPages: d.MaxPages,
 		SharedInfoFrame: d.sharedInfo, OnlineVCPUs: d.VCPUs, MaxVCPUID: d.VCPUs - 1, Handle: d.UUID,
+	}
+	if len(d.Shared) > 0 {
+		i.SharedInfoFrame = d.Shared[0]
 	}
 	for bit, on := range map[uint32]bool{
 		xenabi.DomainHVM: d.HVM, xenabi.DomainHAP: d.HVM && d.HAP, xenabi.DomainPaused: d.pauses > 0,

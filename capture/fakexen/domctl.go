@@ -98,7 +98,7 @@ func (h *Host) pageTypes(c xenabi.Domctl, d *Domain) (int64, error) {
 		switch {
 		case d.broken[f]:
 			typ = xenabi.PageTypeBroken
-		case d.frames[f] == nil:
+		case d.frames[f] == nil, slices.Contains(d.Shared, f):
 			typ = xenabi.PageTypeInvalid
 		}
 		binary.LittleEndian.PutUint64(b.Bytes[8*i:], typ<<28)

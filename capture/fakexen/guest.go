@@ -127,8 +127,9 @@ type State struct {
 	Pauses      int // pause count now
 	TimesPaused int
 	Crashed     bool
-	Scanned     int // frames that were looked up
-	Mapped      int // frames of the whole host mapped now
+	Scanned     int  // frames that were looked up
+	Mapped      int  // frames of the whole host mapped now
+	TableGrown  bool // the grant table was asked for as if it was larger
 }
 
 // State says how a domain is.
@@ -136,5 +137,5 @@ func (h *Host) State(domain uint16) State {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	d := h.domains[domain]
-	return State{Pauses: d.pauses, TimesPaused: d.paused, Crashed: d.crashed, Scanned: d.scans, Mapped: h.mapped}
+	return State{Pauses: d.pauses, TimesPaused: d.paused, Crashed: d.crashed, Scanned: d.scans, Mapped: h.mapped, TableGrown: d.tableGrown}
 }

@@ -270,6 +270,21 @@ func (h *Host) grantOp(cmd, addr uint64) (int64, error) {
 	switch cmd {
 	case xenabi.GrantOpQuerySize:
 		binary.LittleEndian.PutUint32(b.Bytes[xenabi.GrantQueryFrames:], uint32(d.grantFrames()))
+	case xenabi.GrantOpSetupTable:
+		le := binary.LittleEndian
+		list := h.buffers[le.Uint64(b.Bytes[xenabi.GrantSetupList:])]
+		n := int(le.Uint32(b.Bytes[xenabi.GrantSetupFrames:]))
+		if list == nil || len(list.Bytes) < 8*n {
+			return 0, syscall.EFAULT
+		}
+		d.tableGrown = d.tableGrown || n > d.grantFrames()
+		for i := range n {
+			frame := ^uint64(0)
+			if i+1 < len(d.Shared) {
+				frame = d.Shared[i+1]
+			}
+			le.PutUint64(list.Bytes[8*i:], frame)
+		}
 	case xenabi.GrantOpGetVersion:
 		binary.LittleEndian.PutUint32(b.Bytes[xenabi.GrantVersionVersion:], 1)
 	default:

@@ -24,11 +24,16 @@ type machineState struct {
 }
 
 func (m *machineState) add(name string, data []byte, err error) {
-	if err != nil {
-		m.missing = append(m.missing, missing{name, err})
-		return
+	if m.lacks(name, err); err == nil {
+		m.blobs = append(m.blobs, Blob{name, data})
 	}
-	m.blobs = append(m.blobs, Blob{name, data})
+}
+
+// lacks notes a part that is missing, if there is a reason.
+func (m *machineState) lacks(part string, err error) {
+	if err != nil {
+		m.missing = append(m.missing, missing{part, err})
+	}
 }
 
 // readState collects vCPU and device contexts, grant table and shared info. It is

@@ -16,6 +16,8 @@ type layout struct {
 	states  []run    // pages that exist and are not read, ascending
 	p2m     []uint64 // PV: machine frame by page, as the guest has it; nil: the page number is the frame number
 	total   uint64   // frames Xen says the domain has
+	shared  []uint64 // HVM: pages that are Xen's own and the guest has mapped; the dirty log leaves them out
+	unasked error    // why these are not known
 }
 
 // run is a run of pages in one state.
@@ -90,7 +92,23 @@ func planHVM(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo) (*la
 			}
 		}
 	}
+	l.addShared(x, info)
 	return l, nil
+}
+
+// addShared adds the frames that Xen keeps for the guest in its own heap and the guest
+// has mapped among its memory: shared info and the grant table. The type of such a
+// frame is reported as if there was none (getpageframeinfo3 in xen/arch/x86/domctl.c),
+// but it can be mapped.
+func (l *layout) addShared(x *hypercall.Xen, info xenabi.DomainInfo) {
+	var frames []uint64
+	frames, l.unasked = x.GrantFrames(info.Domain)
+	for _, f := range append(frames, info.SharedInfoFrame) {
+		if f > 0 && f < l.pages && !l.present.has(f) {
+			l.present.add(f)
+			l.shared = append(l.shared, f)
+		}
+	}
 }
 
 // PoDError says that a guest is not read because it has populate-on-demand

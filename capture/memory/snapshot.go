@@ -139,7 +139,15 @@ func (sh *shot) addGranted(set bitset) error {
 		return err
 	}
 	g.Writable(set.add)
+	sh.addShared(set)
 	return nil
+}
+
+// addShared adds the frames that Xen itself writes.
+func (sh *shot) addShared(set bitset) {
+	for _, n := range sh.layout.shared {
+		set.add(n)
+	}
 }
 
 // addAppeared adds pages that have a frame now and had none known.
@@ -311,6 +319,7 @@ func (sh *shot) quiet(ctx context.Context, deadline int64) error {
 func (sh *shot) consistent(ctx context.Context, deadline int64) error {
 	s := sh.src
 	sh.state = readState(s.cfg.Xen, sh.info)
+	sh.state.lacks("pages that Xen shares with the guest", sh.layout.unasked)
 	if err := sh.planAgain(ctx); err != nil {
 		return err
 	}
@@ -327,6 +336,7 @@ func (sh *shot) consistent(ctx context.Context, deadline int64) error {
 			return err
 		}
 		sh.state.grants.Writable(sh.again.add)
+		sh.addShared(sh.again)
 		sh.addAppeared(sh.again)
 		err = sh.read(ctx, sh.again, intime, visit)
 	} else {

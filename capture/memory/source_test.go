@@ -484,3 +484,25 @@ func (b *backend) InFlight() uint32 {
 	}
 	return b.left
 }
+
+// Shared info and the grant table of a PVH guest are pages of Xen's own, which the type
+// of a frame does not tell from none, and which the dirty log leaves out.
+func TestPagesThatXenSharesWithTheGuest(t *testing.T) {
+	for _, track := range []memory.Tracking{memory.TrackHash, memory.TrackLogDirty} {
+		t.Run(string(track), func(t *testing.T) {
+			guest := fakexen.NewHVM(guestID, 0, 1, 2, 16, 500, 700)
+			guest.Shared = []uint64{16, 500}
+			host := fakexen.NewHost(guest)
+			r := record(t, host, func(c *memory.Config) { c.Tracking = track })
+			require.Equal(t, uint64(6), r.snapshot().Changed)
+			host.BackendWrite(guestID, 16, []byte("the time of day"))
+			require.Equal(t, uint64(1), r.snapshot().Changed)
+			rd := r.reader()
+			want := map[uint64][]byte{}
+			for _, n := range []uint64{0, 1, 2, 16, 500, 700} {
+				want[n] = host.Page(guestID, n)
+			}
+			requireImage(t, rd, 2, want)
+		})
+	}
+}

@@ -24,6 +24,18 @@ const (
 	GrantVersionVersion  = 4
 )
 
+// struct gnttab_setup_table: {u16 dom; u32 nr_frames@4; i16 status@8; handle of u64
+// frame_list@16}. Asked about another domain, and for no more frames than its table
+// has, the command changes nothing and says where the guest has the table mapped
+// (xen/common/grant_table.c, gnttab_setup_table).
+const (
+	GrantOpSetupTable = 2
+	GrantSetupSize    = 24
+	GrantSetupFrames  = 4
+	GrantSetupStatus  = 8
+	GrantSetupList    = 16
+)
+
 // GrantEntryV1Size and GrantEntryV2Size are the sizes of one entry.
 const (
 	GrantEntryV1Size = 8
