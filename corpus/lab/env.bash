@@ -12,13 +12,14 @@ cache=${XENTAPE_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/xentape/lab}
 run=${XENTAPE_LAB_RUN:-$cache/run}
 port=${XENTAPE_LAB_PORT:-22022}
 suite=${XENTAPE_LAB_SUITE:-bookworm}
-# The archive this machine's own apt uses for that suite, so that no other is asked.
-archive() {
-	apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-		awk -v suite="$suite" '$1 == "Debian" && $2 == suite { sub("/$", "", $3); print $3; exit }'
+# mirror: where the packages of that suite come from; unless it is given, the archive
+# this machine's own apt uses for it, so that no other is asked.
+mirror() {
+	if [ -n "${XENTAPE_LAB_MIRROR:-}" ]; then echo "$XENTAPE_LAB_MIRROR"; return; fi
+	{ apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null || true; } |
+		awk -v suite="$suite" '!from && $1 == "Debian" && $2 == suite { sub("/$", "", $3); from = $3 }
+			END { print from ? from : "http://deb.debian.org/debian" }'
 }
-mirror=${XENTAPE_LAB_MIRROR:-$(archive || true)}
-mirror=${mirror:-http://deb.debian.org/debian}
 
 say() { printf '%(%H:%M:%S)T lab: %s\n' -1 "$*" >&2; }
 die() { say "$*"; exit 1; }

@@ -4,13 +4,17 @@
 // that one image has and the other has not, is printed with what the guest's grant
 // table says of it, and makes it fail.
 //
-//	pagediff IMAGE IMAGE
+// With -more the second image may have pages that the first has not; they are printed
+// as ranges.
+//
+//	pagediff [-more] IMAGE IMAGE
 package main
 
 import (
 	"bytes"
 	"cmp"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -24,11 +28,13 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: pagediff IMAGE IMAGE, each a file or TAPE#SNAPSHOT")
+	more := flag.Bool("more", false, "the second image may have more pages")
+	flag.Parse()
+	if flag.NArg() != 2 {
+		fmt.Fprintln(os.Stderr, "usage: pagediff [-more] IMAGE IMAGE, each a file or TAPE#SNAPSHOT")
 		os.Exit(2)
 	}
-	same, err := run(os.Args[1], os.Args[2], os.Stdout)
+	same, err := run(flag.Arg(0), flag.Arg(1), *more, os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "pagediff:", err)
 	}
@@ -45,7 +51,7 @@ type memory struct {
 	close  func() error
 }
 
-func run(first, second string, w io.Writer) (same bool, err error) {
+func run(first, second string, more bool, w io.Writer) (same bool, err error) {
 	a, err := open(first)
 	if err != nil {
 		return false, err
@@ -59,6 +65,9 @@ func run(first, second string, w io.Writer) (same bool, err error) {
 	d, err := compare(a, b)
 	if err != nil {
 		return false, err
+	}
+	if more {
+		d.setAside(w, b.name)
 	}
 	d.print(w, a, b)
 	return len(d.pages) == 0, nil
@@ -138,6 +147,28 @@ func compare(a, b *memory) (*difference, error) {
 		}
 	}
 	return d, nil
+}
+
+// setAside prints the pages that only the second image has, and leaves them out.
+func (d *difference) setAside(w io.Writer, second string) {
+	var only []format.Extent
+	n := len(d.pages)
+	d.pages = slices.DeleteFunc(d.pages, func(p pageDifference) bool {
+		if has(p.a) {
+			return false
+		}
+		only = union(only, []format.Extent{{Start: p.page, Count: 1}})
+		return true
+	})
+	fmt.Fprintf(w, "%d pages are in %s only:", n-len(d.pages), second)
+	for _, e := range only {
+		fmt.Fprintf(w, " %#x", e.Start)
+		if e.Count > 1 {
+			fmt.Fprintf(w, "-%#x", e.Start+e.Count-1)
+		}
+	}
+	fmt.Fprintln(w)
+	d.compared -= uint64(n - len(d.pages))
 }
 
 func has(s format.PageState) bool { return s == format.PageData || s == format.PageZero }

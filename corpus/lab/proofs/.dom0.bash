@@ -1,10 +1,15 @@
 # What every proof begins with, in dom0: $guest is the guest it is about.
 set -euo pipefail
-cd /root/prove
-tape=/root/prove/tape.xtape
+dir=/root/prove/$guest
+cd "$dir"
+tape=$dir/tape.xtape
 recorder=
-# What a proof that was cut short left behind.
-! pkill -x xentaped || sleep 2
+# What a proof of this guest that was cut short left behind.
+if [ -f recorder.pid ] && [ "$(cat "/proc/$(cat recorder.pid)/comm" 2>/dev/null)" = xentaped ]; then
+	kill -9 "$(cat recorder.pid)"
+	sleep 2
+fi
+rm -f recorder.pid
 
 say() { echo "proof: $*"; }
 fail() {
@@ -20,6 +25,7 @@ record() {
 	rm -f "$tape"
 	setsid xentaped record "$guest" -o "$tape" "$@" >/dev/null 2>recorder.err </dev/null &
 	recorder=$!
+	echo $recorder >recorder.pid
 	for n in $(seq 240); do
 		! xentaped status "$guest" >/dev/null 2>&1 || return 0
 		kill -0 "$recorder" 2>/dev/null || break
@@ -80,9 +86,9 @@ alive() {
 # a volume manager would give it; and the lab's own disk, with the program that does.
 scratch() {
 	truncate -s 64M scratch.img
-	dmsetup create scratch --table "0 131072 linear $(losetup -f --show /root/prove/scratch.img) 0"
-	dmsetup mknodes scratch
-	xl block-attach "$guest" phy:/dev/mapper/scratch,xvdb,w
+	dmsetup create "scratch-$guest" --table "0 131072 linear $(losetup -f --show "$dir/scratch.img") 0"
+	dmsetup mknodes "scratch-$guest"
+	xl block-attach "$guest" "phy:/dev/mapper/scratch-$guest,xvdb,w"
 	xl block-attach "$guest" phy:/dev/vdb,xvdc,r
 	told 'lab: ready to load' 120 'until [ -b /dev/xvdb ] && [ -b /dev/xvdc ]; do sleep 1; done; mount -t ext4 -o ro,noload /dev/xvdc /mnt; echo "lab: ready to load"'
 }
@@ -90,8 +96,8 @@ unscratch() {
 	tell 'umount /mnt'
 	sleep 2
 	for disk in xvdc xvdb; do xl block-detach "$guest" $disk --force >/dev/null 2>&1 || xl block-detach "$guest" $disk || true; done
-	for n in 1 2 3 4 5 6 7 8 9 10; do dmsetup remove scratch 2>/dev/null && break; sleep 2; done
-	losetup -D
+	for n in 1 2 3 4 5 6 7 8 9 10; do dmsetup remove "scratch-$guest" 2>/dev/null && break; sleep 2; done
+	losetup -j "$dir/scratch.img" | cut -d: -f1 | xargs -r losetup -d
 	rm -f scratch.img disk.img
 }
 # load SECONDS: what the guest's own program says of its work on xvdb.
@@ -133,6 +139,6 @@ work_recorded() {
 	xentape export disk "$tape" xvdb -o disk.img
 	sync
 	echo 3 >/proc/sys/vm/drop_caches
-	cmp disk.img /dev/mapper/scratch || fail "the disk differs"
+	cmp disk.img "/dev/mapper/scratch-$guest" || fail "the disk differs"
 	say "64 MiB are the same; slowest request $(field slowest_ms "$alone") ms alone, $(field slowest_ms "$recorded") ms recorded; $lost requests lost; tape $(stat -c %s "$tape") bytes"
 }
