@@ -58,6 +58,17 @@ func (t *Tape) Disk(name string) (*Disk, error) {
 	return nil, fmt.Errorf("%s: no disk %q: the tape has %q", t.Name, name, names)
 }
 
+// Tape is the name of the tape.
+func (d *Disk) Tape() string { return d.tape.Name }
+
+// Continues names the tape that has what the disk held when this one began, and all
+// that was written until then; "" when none does. The segments of a flight recorder
+// follow one another so: the first has the image, the others what came after.
+func (d *Disk) Continues() string { return Attribute(d.Def.Attrs, "continues") }
+
+// Based says whether the tape holds the disk's whole content before the first request.
+func (d *Disk) Based() bool { return d.Info != nil && d.Info.End != nil && d.Info.End.Complete }
+
 // Records iterates over everything the tape has of the disk up to and including
 // tape time until, in the order it was recorded.
 func (d *Disk) Records(until int64) iter.Seq2[format.Record, error] {

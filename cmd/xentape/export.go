@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/xentape/xentape/analyze/files"
 	"github.com/xentape/xentape/analyze/process"
 	"github.com/xentape/xentape/format"
 	"github.com/xentape/xentape/replay"
@@ -157,55 +156,6 @@ func memoryOf(keys *keyFlags, path, at string) (replay.Memory, func(), error) {
 		}
 	}
 	return nil, nil, errors.Join(err, tape.Close())
-}
-
-func newExportDisk(t *terminal) *cobra.Command {
-	var keys keyFlags
-	var at, out, view string
-	c := &cobra.Command{
-		Use: "disk TAPE DISK", Short: "A disk as it stood at a time, as a raw image", Args: nargs(2, 2),
-		Long: `The image is the device byte for byte: what a machine would find that was switched
-off at that moment. Mounting it replays the journal. With --view live, metadata
-that the journal has committed is in its place already: tools that replay no
-journal then read what the guest saw.`,
-		Example: "  xentape export disk incident.xtape xvda --at '#2' -o disk.img",
-		RunE: func(c *cobra.Command, args []string) error {
-			if view != "live" && view != "crash" {
-				return usagef("--view %q: want live or crash", view)
-			}
-			return exportTape(t, &keys, args[0], at, out, func(f *os.File, tape *replay.Tape, until replay.Moment) ([]string, error) {
-				d, err := tape.Disk(args[1])
-				if err != nil {
-					return nil, err
-				}
-				lost, err := export.Disk(f, d.Def.Size, d.Base, replay.Effects(d.Records(until.Time)))
-				if err == nil && view == "live" {
-					err = settle(c.Context(), t, f, tape, d, until)
-				}
-				return lost, err
-			})
-		},
-	}
-	c.Flags().StringVar(&at, "at", "", "the `time`; the end of the tape when not given")
-	c.Flags().StringVar(&view, "view", "crash", "`crash`: as the device held it; live: with committed metadata in its place")
-	c.Flags().StringVarP(&out, "output", "o", "", "the `file` to write")
-	keys.register(c)
-	return c
-}
-
-// settle writes what the disk's journals have committed to its place.
-func settle(ctx context.Context, t *terminal, f *os.File, tape *replay.Tape, d *replay.Disk, until replay.Moment) error {
-	var s diskSource
-	followed, err := s.followDisk(ctx, t, tape, d, until, files.Options{})
-	if err != nil {
-		return err
-	}
-	followed.a.Committed(func(off uint64, data []byte) {
-		if err == nil {
-			_, err = f.WriteAt(data, int64(off))
-		}
-	})
-	return errors.Join(err, followed.written.Close())
 }
 
 func newExportPackets(t *terminal) *cobra.Command {

@@ -3,69 +3,149 @@ package export
 import (
 	"fmt"
 	"iter"
+	"math"
 
 	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/replay"
 )
 
 // Disk writes a disk as it stood after the effects given (replay.Effects): its base,
 // then every request in order. size is the disk's length in bytes.
 func Disk(f File, size uint64, base format.Image, effects iter.Seq2[format.Record, error]) (losses []string, err error) {
-	if err := f.Truncate(int64(size)); err != nil {
+	w := newDiskWriter(f)
+	if err := w.begin(size, base); err != nil {
 		return nil, err
 	}
-	if base == nil {
-		losses = append(losses, "the tape holds no base image: what was never written during the recording reads as zeros")
-	} else {
-		var missing uint64
-		for _, e := range base.Extents() {
-			n, err := copyPages(f, int64(e.Start)*format.PageSize, base, e)
-			if err != nil {
-				return nil, err
+	if err := w.apply(effects); err != nil {
+		return nil, err
+	}
+	return w.end()
+}
+
+// Chain writes a disk as it stood at tape time until of the last of several tapes, each
+// of which goes on where the one before ended. What is before the last tape with an
+// image of its own is not needed. Where none has one, f holds what the disk held at
+// the end of the tape that before names; "" when that is not known.
+func Chain(f File, before string, tapes []*replay.Disk, until int64) (losses []string, err error) {
+	first := 0
+	for i, d := range tapes {
+		if d.Based() {
+			first = i
+		}
+	}
+	w := newDiskWriter(f)
+	for i := first; i < len(tapes); i++ {
+		d, to := tapes[i], int64(math.MaxInt64)
+		if i == len(tapes)-1 {
+			to = until
+		}
+		if d.Based() || i == first && before == "" {
+			err = w.begin(d.Def.Size, d.Base)
+		} else {
+			if before == "" || d.Continues() != before {
+				w.losses = append(w.losses, fmt.Sprintf("%s does not go on where %s ended: what was written between them is not known", d.Tape(), before))
 			}
-			missing += n
+			err = w.resize(d.Def.Size)
 		}
-		losses = append(losses, missingLoss(missing, "the base image")...)
+		if err == nil {
+			err = w.apply(replay.Effects(d.Records(to)))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", d.Tape(), err)
+		}
+		before = d.Tape()
 	}
-	var noData, damaged uint64
-	var old stale
+	return w.end()
+}
+
+// diskWriter writes one disk.
+type diskWriter struct {
+	f       File
+	size    uint64 // bytes
+	old     stale
+	noData  ranges // written without content, and not again since
+	damaged int
+	losses  []string
+}
+
+func newDiskWriter(f File) *diskWriter {
+	return &diskWriter{f: f, old: newStale(), noData: ranges{}}
+}
+
+func (w *diskWriter) resize(size uint64) error {
+	w.size = size
+	return w.f.Truncate(int64(size))
+}
+
+// begin writes what the disk held before the first request.
+func (w *diskWriter) begin(size uint64, base format.Image) error {
+	if err := w.f.Truncate(0); err != nil {
+		return err
+	}
+	if err := w.resize(size); err != nil {
+		return err
+	}
+	if base == nil {
+		w.losses = append(w.losses, "the tape holds no base image: what was never written during the recording reads as zeros")
+		return nil
+	}
+	var missing uint64
+	for _, e := range base.Extents() {
+		n, err := copyPages(w.f, int64(e.Start)*format.PageSize, base, e)
+		if err != nil {
+			return err
+		}
+		missing += n
+	}
+	w.losses = append(w.losses, missingLoss(missing, "the base image")...)
+	return nil
+}
+
+func (w *diskWriter) apply(effects iter.Seq2[format.Record, error]) error {
 	for rec, err := range effects {
-		if err != nil {
-			damaged++
-			continue
+		switch r := rec.(type) {
+		case nil:
+			w.damaged++
+		case *format.Gap:
+			w.old.gap(r, w.size)
+		case *format.DiskRequest:
+			if err = w.request(r); err != nil {
+				return err
+			}
 		}
-		if g, ok := rec.(*format.Gap); ok {
-			old.gap(g, size)
-		}
-		r, ok := rec.(*format.DiskRequest)
-		if !ok {
-			continue
-		}
-		if r.Offset > size || r.Length > size-r.Offset {
-			return losses, fmt.Errorf("record %d: offset %d length %d: beyond the disk's %d bytes", r.Seq, r.Offset, r.Length, size)
-		}
-		switch {
-		case r.Op == format.DiskWriteZeroes, r.Op == format.DiskDiscard, r.Op == format.DiskSecureErase:
-			err = zero(f, r.Offset, r.Length)
-		case r.Op != format.DiskWrite:
-		case r.Flags&format.DiskNoData != 0:
-			noData += r.Length
-		default:
-			_, err = f.WriteAt(r.Data, int64(r.Offset))
-		}
-		if err != nil {
-			return losses, err
-		}
-		old.known(r.Offset, r.Length)
 	}
-	losses = append(losses, old.loss()...)
-	if noData > 0 {
-		losses = append(losses, fmt.Sprintf("%d bytes were written by the guest without their content being captured", noData))
+	return nil
+}
+
+func (w *diskWriter) request(r *format.DiskRequest) (err error) {
+	if r.Offset > w.size || r.Length > w.size-r.Offset {
+		return fmt.Errorf("record %d: offset %d length %d: beyond the disk's %d bytes", r.Seq, r.Offset, r.Length, w.size)
 	}
-	if damaged > 0 {
-		losses = append(losses, fmt.Sprintf("the tape is damaged in %d places: writes may be missing", damaged))
+	w.noData.remove(r.Offset, r.Length)
+	w.old.known(r.Offset, r.Length)
+	switch {
+	case r.Op == format.DiskWriteZeroes, r.Op == format.DiskDiscard, r.Op == format.DiskSecureErase:
+		err = zero(w.f, r.Offset, r.Length)
+	case r.Op != format.DiskWrite:
+	case r.Flags&format.DiskNoData != 0:
+		w.noData.add(r.Offset, r.Length)
+	default:
+		_, err = w.f.WriteAt(r.Data, int64(r.Offset))
+	}
+	return err
+}
+
+// end says what of the disk is not as it was.
+func (w *diskWriter) end() ([]string, error) {
+	losses := append(w.losses, w.old.loss()...)
+	if n := w.noData.bytes(); n > 0 {
+		losses = append(losses, fmt.Sprintf("%d bytes were written by the guest without their content being captured", n))
+	}
+	if w.damaged > 0 {
+		losses = append(losses, fmt.Sprintf("the tape is damaged in %d places: writes may be missing", w.damaged))
 	}
 	// A disk whose size is no multiple of a page ends inside its last page.
-	return losses, f.Truncate(int64(size))
+	return losses, w.f.Truncate(int64(w.size))
 }
 
 // zero overwrites a range with zeros. A discarded range reads as zeros on the

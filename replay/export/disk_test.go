@@ -71,7 +71,7 @@ func TestDiskSaysWhatIsOld(t *testing.T) {
 func TestStale(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	const size = 64
-	var s stale
+	s := newStale()
 	var want [size]bool
 	for range 5000 {
 		e := format.Extent{Start: rng.Uint64N(size), Count: rng.Uint64N(12)}
@@ -86,7 +86,7 @@ func TestStale(t *testing.T) {
 		}
 		var got [size]bool
 		last := uint64(0)
-		for _, e := range s {
+		for _, e := range s.ranges[0] {
 			require.NotZero(t, e.Count)
 			require.GreaterOrEqual(t, e.Start, last, "apart and in order")
 			for at := e.Start; at < e.Start+e.Count; at++ {

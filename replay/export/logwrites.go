@@ -34,7 +34,7 @@ const (
 // and its completion; zeroes written without data become data. A write whose content
 // was not captured cannot be in it: that is a loss.
 func LogWrites(f File, size uint64, effects iter.Seq2[format.Record, error], realtime func(int64) (int64, bool)) (losses []string, err error) {
-	w := &logWriter{f: f, at: logSector, realtime: realtime}
+	w := &logWriter{f: f, at: logSector, realtime: realtime, old: newStale()}
 	damaged := 0
 	for r, err := range effects {
 		switch r := r.(type) {
