@@ -121,7 +121,11 @@ func (sh *shot) live(ctx context.Context) error {
 	}
 	sh.hot = newBitset(sh.layout.pages)
 	start := s.cfg.Clock.Now()
-	if err := sh.read(ctx, first, nil, sh.copyPage(sh.w.Page)); err != nil {
+	through := stash{room: batchFrames, to: sh.w}
+	if err := sh.read(ctx, first, nil, sh.copyPage(through.pass)); err != nil {
+		return err
+	}
+	if err := through.drain(); err != nil {
 		return err
 	}
 	sh.reading = s.cfg.Clock.Now() - start

@@ -20,9 +20,20 @@ func (s *stash) put(page uint64, data []byte) error {
 	return nil
 }
 
+// pass is put for pages that need not be kept: they go to the tape together, their
+// hashing spread over the CPUs.
+func (s *stash) pass(page uint64, data []byte) error {
+	if len(s.pages) >= s.room {
+		if err := s.drain(); err != nil {
+			return err
+		}
+	}
+	return s.put(page, data)
+}
+
 // drain writes everything kept.
 func (s *stash) drain() error {
 	err := s.to.Pages(s.pages, s.data)
-	s.pages, s.data = nil, nil
+	s.pages, s.data = s.pages[:0], s.data[:0]
 	return err
 }
