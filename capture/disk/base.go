@@ -18,12 +18,12 @@ const baseBlock = 1 << 20
 // so that every request of the tape is after it. When ctx ends before the copy
 // does, the rest is stated as missing.
 func (s *Source) copyBase(ctx context.Context, w *format.SnapshotWriter, start int64) error {
-	idleThread()
+	IdleThread()
 	pages := (s.dev.size + format.PageSize - 1) / format.PageSize
 	buf := alignedBuffer(baseBlock)
 	var lost []format.Extent
 	var reason error
-	off := uint64(0)
+	off, read := uint64(0), uint64(0)
 	for ; off < s.dev.size && ctx.Err() == nil; off += baseBlock {
 		n := min(baseBlock, s.dev.size-off)
 		clear(buf[n:])
@@ -41,7 +41,8 @@ func (s *Source) copyBase(ctx context.Context, w *format.SnapshotWriter, start i
 				return err
 			}
 		}
-		s.based.Store(off + n)
+		read += n
+		s.based.Store(read)
 		s.pace(ctx, start, off+n)
 	}
 	if at := off / format.PageSize; at < pages {

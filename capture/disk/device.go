@@ -100,9 +100,9 @@ func alignedBuffer(n int) []byte {
 	return b[skip : skip+n : skip+n]
 }
 
-// idleThread makes the calling goroutine's thread read only when nobody else does
+// IdleThread makes the calling goroutine's thread read only when nobody else does
 // (IOPRIO_CLASS_IDLE, linux/ioprio.h). The thread ends with the goroutine.
-func idleThread() {
+func IdleThread() {
 	const (
 		whoProcess = 1
 		classIdle  = 3 << 13

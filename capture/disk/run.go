@@ -49,7 +49,7 @@ func newRun(s *Source, from content) *run {
 
 // readBack reads chunks as they are asked for.
 func readBack(jobs <-chan uint64, results chan<- *chunkRead, from content, size uint64, clock Clock) {
-	idleThread()
+	IdleThread()
 	for chunk := range jobs {
 		got := &chunkRead{chunk: chunk, t0: clock.Now(), data: alignedBuffer(chunkSize)}
 		n := min(chunkSize, size-chunk*chunkSize)
@@ -280,6 +280,7 @@ func (r *run) finish() error {
 		g.Stream, g.Time = r.s.stream, now
 		r.errs = append(r.errs, r.s.sink.Write(g))
 	}
+	r.s.unsure.Store(uint64(len(r.resync.dirty)) * chunkSize)
 	if left := slices.Sorted(maps.Keys(r.resync.dirty)); len(left) > 0 {
 		g := &format.Gap{
 			From: r.s.begun, To: now, Reason: format.GapBudget, Count: 0, Extents: r.resync.marks(left),

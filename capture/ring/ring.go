@@ -131,8 +131,9 @@ func (r *Ring) Pin(guest string, since time.Time) ([]string, error) {
 
 // Expire gives up segments beyond the limits, and beyond need further bytes, the
 // oldest first. Segments named in open are being written and are kept. Of a pinned
-// segment only the ring's link goes. It returns what was given up.
-func (r *Ring) Expire(now time.Time, need int64, open map[string]bool) ([]Segment, error) {
+// segment only the ring's link goes. release, if not nil, is told of each before it is
+// given up. It returns what was given up.
+func (r *Ring) Expire(now time.Time, need int64, open map[string]bool, release func(Segment)) ([]Segment, error) {
 	all, err := r.Segments()
 	if err != nil {
 		return nil, err
@@ -152,6 +153,9 @@ func (r *Ring) Expire(now time.Time, need int64, open map[string]bool) ([]Segmen
 		}
 		if s.Pinned && !old {
 			continue // its bytes would not come free
+		}
+		if release != nil {
+			release(s)
 		}
 		if err := os.Remove(s.Path); err != nil {
 			return gone, err

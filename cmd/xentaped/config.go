@@ -30,7 +30,7 @@ type config struct {
 	Memory     *bool         `yaml:"memory"`
 	Disk       *bool         `yaml:"disk"`
 	Network    *bool         `yaml:"network"`
-	Base       bool          `yaml:"base"`
+	Base       baseMode      `yaml:"base"`
 	Every      time.Duration `yaml:"snapshot-every"`
 	Pause      time.Duration `yaml:"pause-budget"`
 	Track      string        `yaml:"track"`
@@ -42,6 +42,23 @@ type config struct {
 		Memory size `yaml:"memory"` // of the recorder itself
 		CPUs   int  `yaml:"cpus"`
 	} `yaml:"limits"`
+}
+
+// baseMode says which segments begin with an image of each disk.
+type baseMode string
+
+const (
+	baseNone    baseMode = "false"
+	baseEach    baseMode = "true"
+	baseRolling baseMode = "rolling" // the first: see rolling.go
+)
+
+func (b *baseMode) UnmarshalYAML(n *yaml.Node) error {
+	*b = baseMode(n.Value)
+	if *b != baseNone && *b != baseEach && *b != baseRolling {
+		return fmt.Errorf("line %d: base: %q is not false, true or rolling", n.Line, n.Value)
+	}
+	return nil
 }
 
 // size is a number of bytes, with KiB, MiB, GiB or TiB if wanted.
@@ -74,7 +91,7 @@ func defaults() config {
 	on := true
 	c := config{
 		Directory: "/var/lib/xentape", Segment: 10 * time.Minute, Reserve: 1 << 30,
-		Memory: &on, Disk: &on, Network: &on, Every: 0,
+		Memory: &on, Disk: &on, Network: &on, Base: baseNone, Every: 0,
 		Pause: memory.DefaultPauseBudget, Track: string(memory.TrackHash), DiskRing: 16 << 20,
 	}
 	c.Keep.Age, c.Keep.Bytes = 6*time.Hour, 20<<30
@@ -110,6 +127,8 @@ func parseConfig(text []byte) (*config, error) {
 		return nil, fmt.Errorf("track: %q is not hash or logdirty", c.Track)
 	case c.DiskRing < disk.DefaultRing/64 || c.DiskRing&(c.DiskRing-1) != 0:
 		return nil, fmt.Errorf("disk-ring: %d is not a power of two of at least 1MiB", c.DiskRing)
+	case c.Base == baseRolling && len(c.Recipients) > 0:
+		return nil, errors.New("base: rolling reads segments again, which nobody here can when they are encrypted to recipients: take true or false")
 	case c.Directory == "":
 		return nil, errors.New("directory: empty")
 	}
@@ -135,7 +154,7 @@ const handover = time.Minute
 // sources is what the file asks to record of each guest.
 func (c *config) sources() sources {
 	return sources{
-		memory: *c.Memory, disk: *c.Disk, network: *c.Network, base: c.Base, reads: true, ring: int(c.DiskRing),
+		memory: *c.Memory, disk: *c.Disk, network: *c.Network, base: c.Base != baseNone, rolling: c.Base == baseRolling, reads: true, ring: int(c.DiskRing),
 		memConfig: memory.Config{
 			Automatic: -1, Every: c.Every, PauseBudget: c.Pause, Tracking: memory.Tracking(c.Track),
 			TrackWait: handover,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -31,6 +32,9 @@ type recorderSet struct {
 	mu      sync.Mutex
 	open    map[string]bool    // segments being written
 	flights map[uint16]*flight // by domain
+	rebase  map[string]bool    // guests whose next segment takes images, whatever went before
+
+	expiring sync.Mutex // the ring's segments and images are being changed
 }
 
 // overlap is how long two segments of a guest are both written, so that nothing
@@ -116,8 +120,12 @@ func (f *flight) failure(err error) {
 // segment records one tape, until ctx ends or the guest is gone.
 func (f *flight) segment(ctx context.Context, end func()) error {
 	set := f.set
-	if err := set.makeRoom(); err != nil {
+	if need, err := set.shortage(); err != nil {
 		return err
+	} else if need > 0 { // do not wait for the look at the limits that is due
+		if err := set.makeRoom(); err != nil {
+			return err
+		}
 	}
 	path, err := set.ring.Create(host.FormatUUID(f.guest.UUID), time.Now())
 	if err != nil {
@@ -133,7 +141,7 @@ func (f *flight) segment(ctx context.Context, end func()) error {
 	s := &session{
 		host: set.host, privs: set.privs, guard: set.guard, recorder: recorder, clock: set.clock, want: set.config.sources(),
 		console: set.console, uuid: f.guest.UUID, started: time.Now(), devices: map[string]capture.Source{},
-		gone: end,
+		gone: end, lineage: lineage{tape: filepath.Base(path), before: f.predecessor()},
 	}
 	startEvent(recorder, f.guest, format.Attr{Name: "mode", Value: "flight"}, set.privs.attr())
 	if gap := f.takeFailure(); gap.Reason != 0 {
@@ -148,7 +156,24 @@ func (f *flight) segment(ctx context.Context, end func()) error {
 	f.mu.Lock()
 	f.current, f.tape, f.path = s, tape, path
 	f.mu.Unlock()
-	return recorder.Run(ctx)
+	err = recorder.Run(ctx)
+	s.end(err)
+	return err
+}
+
+// predecessor is the segment from which the next one may go on.
+func (f *flight) predecessor() *session {
+	guest := host.FormatUUID(f.guest.UUID)
+	f.set.mu.Lock()
+	anew := f.set.rebase[guest]
+	delete(f.set.rebase, guest)
+	f.set.mu.Unlock()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if anew {
+		return nil
+	}
+	return f.current
 }
 
 func (f *flight) takeFailure() format.Gap {
@@ -182,6 +207,13 @@ func (f *flight) handle(ctx context.Context, c command) answer {
 		err = nil
 	}
 	pinned, perr := f.set.ring.Pin(host.FormatUUID(f.guest.UUID), since)
+	if f.set.config.Base == baseRolling && len(pinned) > 0 {
+		go func() {
+			if err := f.set.keepImages(ctx, host.FormatUUID(f.guest.UUID), pinned[0]); err != nil {
+				f.set.console.notef("%s: %v", f.guest.Name, err)
+			}
+		}()
+	}
 	if err = errors.Join(err, perr); err != nil {
 		return answer{Error: err.Error(), Status: st(), Pinned: pinned}
 	}
@@ -209,18 +241,23 @@ var errNoRoom = errors.New("the file system has no room left beside its reserve,
 
 // makeRoom gives up what the limits say, and more if the file system demands it.
 func (r *recorderSet) makeRoom() error {
-	free, err := freeBytes(r.config.Directory)
+	r.expiring.Lock()
+	defer r.expiring.Unlock()
+	need, err := r.shortage()
 	if err != nil {
 		return err
 	}
-	need := int64(r.config.Reserve) - free
 	r.mu.Lock()
 	open := make(map[string]bool, len(r.open))
 	for p := range r.open {
 		open[p] = true
 	}
 	r.mu.Unlock()
-	gone, err := r.ring.Expire(time.Now(), need, open)
+	var release func(ring.Segment)
+	if r.config.Base == baseRolling {
+		release = r.fold
+	}
+	gone, err := r.ring.Expire(time.Now(), need, open, release)
 	if err != nil {
 		return err
 	}
@@ -233,6 +270,13 @@ func (r *recorderSet) makeRoom() error {
 		return errNoRoom
 	}
 	return nil
+}
+
+// shortage is what the file system lacks of its reserve, in bytes; at most 0 when
+// nothing.
+func (r *recorderSet) shortage() (int64, error) {
+	free, err := freeBytes(r.config.Directory)
+	return int64(r.config.Reserve) - free, err
 }
 
 // freeBytes is what a file system has room for.

@@ -52,7 +52,7 @@ func startService(t *testing.T, change func(*config)) *service {
 	require.NoError(t, err)
 	s.set = &recorderSet{
 		config: &cfg, host: h, privs: &privileges{}, guard: guard.NewClient(ours, h.Xen), clock: clock, ring: r,
-		console: &console{out: io.Discard, err: io.Discard}, open: map[string]bool{},
+		console: &console{out: io.Discard, err: io.Discard}, open: map[string]bool{}, rebase: map[string]bool{},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -118,7 +118,7 @@ func TestTriggerTakesASnapshotAndKeepsTheTapes(t *testing.T) {
 	_, err := ask(t.Context(), path, command{Verb: "dance"})
 	require.ErrorContains(t, err, `verb "dance" is not known`)
 	s.stop()
-	_, err = s.set.ring.Expire(time.Now().Add(time.Hour), 0, nil)
+	_, err = s.set.ring.Expire(time.Now().Add(time.Hour), 0, nil, nil)
 	require.NoError(t, err)
 	require.Empty(t, s.segments(t))
 	rd := openTape(t, a.Pinned[0])
@@ -148,7 +148,7 @@ func TestRestartGoesOnWithTheRing(t *testing.T) {
 	}, 30*time.Second, 10*time.Millisecond)
 	require.Len(t, a.Pinned, 2)
 	second.stop()
-	_, err = second.set.ring.Expire(time.Now().Add(24*time.Hour), 0, nil)
+	_, err = second.set.ring.Expire(time.Now().Add(24*time.Hour), 0, nil, nil)
 	require.NoError(t, err)
 	require.Empty(t, second.segments(t))
 	require.True(t, openTape(t, a.Pinned[1]).Sealed())
@@ -213,15 +213,17 @@ func TestConfig(t *testing.T) {
 	require.Equal(t, size(512<<20), c.Keep.Bytes)
 	require.False(t, c.sources().disk)
 	for text, says := range map[string]string{
-		"segmnt: 5m":                 "field segmnt not found",
-		"segment: 5s":                "less than a minute",
-		"track: magic":               "not hash or logdirty",
-		"keep: {bytes: 5XB}":         "not like 64MiB",
-		"keep: {bytes: -5}":          "not like 64MiB",
-		"disk-ring: 3MiB":            "not a power of two",
-		"pause-budget: 0s":           "not positive",
-		"directory: \"\"":            "directory: empty",
-		"keep: {bytes: 99999999TiB}": "not like 64MiB",
+		"segmnt: 5m":                          "field segmnt not found",
+		"segment: 5s":                         "less than a minute",
+		"track: magic":                        "not hash or logdirty",
+		"keep: {bytes: 5XB}":                  "not like 64MiB",
+		"keep: {bytes: -5}":                   "not like 64MiB",
+		"disk-ring: 3MiB":                     "not a power of two",
+		"pause-budget: 0s":                    "not positive",
+		"directory: \"\"":                     "directory: empty",
+		"base: sometimes":                     "not false, true or rolling",
+		"{base: rolling, recipients: [age1]}": "encrypted to recipients",
+		"keep: {bytes: 99999999TiB}":          "not like 64MiB",
 	} {
 		_, err := parseConfig([]byte(text))
 		require.ErrorContains(t, err, says, fmt.Sprintf("%q", text))

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/xentape/xentape/capture"
+	"github.com/xentape/xentape/capture/disk"
 	"github.com/xentape/xentape/capture/host"
 	"github.com/xentape/xentape/capture/ring"
 )
@@ -74,7 +75,7 @@ func runService(ctx context.Context, c *console, cfg *config) (err error) {
 		return err
 	}
 	privs.giveUp(c, cfg.sandbox())
-	set := &recorderSet{config: cfg, host: h, privs: privs, guard: keeper, clock: clock, ring: r, console: c, open: map[string]bool{}}
+	set := &recorderSet{config: cfg, host: h, privs: privs, guard: keeper, clock: clock, ring: r, console: c, open: map[string]bool{}, rebase: map[string]bool{}}
 	if err := notify("READY=1"); err != nil {
 		c.notef("service manager: %v", err)
 	}
@@ -86,11 +87,15 @@ func runService(ctx context.Context, c *console, cfg *config) (err error) {
 func (r *recorderSet) run(ctx context.Context) error {
 	var flights sync.WaitGroup
 	defer flights.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // on an error too
 	flights.Go(func() {
 		if err := r.watchTrigger(ctx); err != nil && ctx.Err() == nil {
 			r.console.notef("%v", err)
 		}
 	})
+	failed := make(chan error, 1)
+	flights.Go(func() { failed <- r.keepRoom(ctx) })
 	for {
 		guests, err := r.host.Guests(ctx)
 		if ctx.Err() != nil {
@@ -113,15 +118,26 @@ func (r *recorderSet) run(ctx context.Context) error {
 				r.mu.Unlock()
 			})
 		}
-		if err := r.makeRoom(); err != nil && !errors.Is(err, errNoRoom) {
-			return err
-		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case err := <-failed:
+			return err
 		case <-time.After(lookEvery):
 		}
 	}
+}
+
+// keepRoom keeps the ring within its limits until ctx ends.
+func (r *recorderSet) keepRoom(ctx context.Context) error {
+	disk.IdleThread()
+	for ctx.Err() == nil {
+		if err := r.makeRoom(); err != nil && !errors.Is(err, errNoRoom) {
+			return err
+		}
+		sleep(ctx, lookEvery)
+	}
+	return nil
 }
 
 // begin makes the flight of a guest that is wanted and has none.

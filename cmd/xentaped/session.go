@@ -28,6 +28,7 @@ type sources struct {
 	disk      bool
 	disks     []string // names, as the guest has them; empty: all
 	base      bool     // take the disks' content at the beginning
+	rolling   bool     // unless the segment before has it
 	reads     bool     // note reads
 	ring      int      // bytes of event memory for each disk
 }
@@ -61,6 +62,7 @@ type session struct {
 	fullSince  int64                     // when the file system of the tape was full; 0: it is not
 	goneSince  time.Time                 // zero: the guest is there
 	incomplete bool                      // something asked for is not on the tape
+	lineage    lineage
 }
 
 // start puts the sources of a guest up. Memory last: its first snapshot is to find
@@ -133,15 +135,19 @@ func (s *session) startDisk(ctx context.Context, g *host.Guest, d *host.Disk, ep
 		s.missing(fmt.Sprintf("%s (%s, backend type %s): %v", d.Name, d.Params, d.Type, err))
 		return
 	}
+	attrs := []format.Attr{{Name: "vdev", Value: fmt.Sprint(d.VDev)}, {Name: "params", Value: d.Params}, {Name: "mode", Value: d.Mode}}
+	before := s.inherit(d.Name, device)
+	if before != "" {
+		attrs = append(attrs, format.Attr{Name: "continues", Value: before})
+	}
 	var opener disk.Opener
 	if s.privs.client != nil {
 		opener = s.privs.client.Disk(g.Domain, d.VDev)
 	}
 	s.startDevice(ctx, disk.New(disk.Config{
-		Opener: opener, Device: device, Clock: s.clock, Blkback: d.Type == "phy", NoReads: !s.want.reads, NoBase: !s.want.base, Ring: s.want.ring,
+		Opener: opener, Device: device, Clock: s.clock, Blkback: d.Type == "phy", NoReads: !s.want.reads, NoBase: !s.want.base || before != "", Ring: s.want.ring,
 		Stream: format.StreamDef{
-			Name: d.Name, Domain: g.UUID, DomID: g.Domain, Epoch: epoch,
-			Attrs: []format.Attr{{Name: "vdev", Value: fmt.Sprint(d.VDev)}, {Name: "params", Value: d.Params}, {Name: "mode", Value: d.Mode}},
+			Name: d.Name, Domain: g.UUID, DomID: g.Domain, Epoch: epoch, Attrs: attrs,
 		},
 	}))
 }
