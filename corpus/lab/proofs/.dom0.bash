@@ -34,6 +34,18 @@ record() {
 	cat recorder.err
 	fail "no recorder"
 }
+# serve: the flight recorder with run.yaml, once it answers.
+serve() {
+	setsid xentaped run --config run.yaml >/dev/null 2>run.err </dev/null &
+	recorder=$!
+	echo $recorder >recorder.pid
+	for n in $(seq 240); do
+		! xentaped status "$guest" >/dev/null 2>&1 || return 0
+		sleep 0.5
+	done
+	cat run.err
+	fail "no service"
+}
 # finish: ends the recorder; the tape is complete then. Status 3 is left to the proof.
 finish() {
 	local status=0
