@@ -27,9 +27,9 @@ type config struct {
 		Bytes size          `yaml:"bytes"`
 	} `yaml:"keep"`
 	Reserve    size          `yaml:"reserve"` // bytes of the file system never used
-	Memory     *bool         `yaml:"memory"`
-	Disk       *bool         `yaml:"disk"`
-	Network    *bool         `yaml:"network"`
+	Memory     bool          `yaml:"memory"`
+	Disk       bool          `yaml:"disk"`
+	Network    bool          `yaml:"network"`
 	Base       baseMode      `yaml:"base"`
 	Every      time.Duration `yaml:"snapshot-every"`
 	Pause      time.Duration `yaml:"pause-budget"`
@@ -88,10 +88,9 @@ func parseSize(text string) (size, error) {
 
 // defaults are what a file need not say.
 func defaults() config {
-	on := true
 	c := config{
 		Directory: "/var/lib/xentape", Segment: 10 * time.Minute, Reserve: 1 << 30,
-		Memory: &on, Disk: &on, Network: &on, Base: baseNone, Every: 0,
+		Memory: true, Disk: true, Network: true, Base: baseNone, Every: 0,
 		Pause: memory.DefaultPauseBudget, Track: string(memory.TrackHash), DiskRing: 16 << 20,
 	}
 	c.Keep.Age, c.Keep.Bytes = 6*time.Hour, 20<<30
@@ -154,7 +153,7 @@ const handover = time.Minute
 // sources is what the file asks to record of each guest.
 func (c *config) sources() sources {
 	return sources{
-		memory: *c.Memory, disk: *c.Disk, network: *c.Network, base: c.Base != baseNone, rolling: c.Base == baseRolling, reads: true, ring: int(c.DiskRing),
+		memory: c.Memory, disk: c.Disk, network: c.Network, base: c.Base != baseNone, rolling: c.Base == baseRolling, reads: true, ring: int(c.DiskRing),
 		memConfig: memory.Config{
 			Automatic: -1, Every: c.Every, PauseBudget: c.Pause, Tracking: memory.Tracking(c.Track),
 			TrackWait: handover,

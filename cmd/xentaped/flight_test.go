@@ -39,9 +39,8 @@ func startService(t *testing.T, change func(*config)) *service {
 	ours, theirs := net.Pipe()
 	go guard.Serve(theirs, h.Xen, guard.Marks(stateDir()))
 	cfg := defaults()
-	off := false
 	cfg.Directory, cfg.Segment, cfg.Reserve = t.TempDir(), 300*time.Millisecond, 0
-	cfg.Disk, cfg.Network = &off, &off
+	cfg.Disk, cfg.Network = false, false
 	cfg.Pause = time.Minute
 	if change != nil {
 		change(&cfg)
@@ -212,6 +211,7 @@ func TestConfig(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, size(512<<20), c.Keep.Bytes)
 	require.False(t, c.sources().disk)
+	require.True(t, c.sources().memory && c.sources().network, "each is turned off by itself")
 	for text, says := range map[string]string{
 		"segmnt: 5m":                          "field segmnt not found",
 		"segment: 5s":                         "less than a minute",
