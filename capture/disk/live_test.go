@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/xentape/xentape/capture"
 	"github.com/xentape/xentape/capture/internal/blktrace"
 	"github.com/xentape/xentape/capture/internal/bpf"
+	"github.com/xentape/xentape/corpus/need"
 	"github.com/xentape/xentape/format"
 )
 
@@ -32,11 +34,9 @@ func compressedRAMDisk(t *testing.T, size int) string {
 		_ = exec.Command("modprobe", "zram").Run() // where it cannot be, the next line says so
 	}
 	n, err := os.ReadFile("/sys/class/zram-control/hot_add")
-	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("this kernel has no zram, whose devices this test records: %v; the model tests hold without", err)
-	}
 	if err != nil {
-		cannot(t, "make a zram device: %v", err)
+		// Where the module cannot be loaded there is no zram; where it is, root has devices.
+		need.Able(t, os.Geteuid() == 0 && !errors.Is(err, os.ErrNotExist) && !readOnly("/sys"), "make a zram device, which these tests record", err)
 	}
 	name := "zram" + strings.TrimSpace(string(n))
 	t.Cleanup(func() {
@@ -49,17 +49,51 @@ func compressedRAMDisk(t *testing.T, size int) string {
 	return dev
 }
 
-// cannot skips the test where this machine could not do it: without root, or on a
-// kernel without types for BPF. Where it could and the tools are required, it fails.
-func cannot(t *testing.T, what string, err error) {
-	t.Helper()
-	_, btf := os.Stat("/sys/kernel/btf/vmlinux")
-	locked, _ := os.ReadFile("/sys/kernel/security/lockdown")
-	if os.Getenv("XENTAPE_REQUIRE_TOOLS") != "" && os.Geteuid() == 0 && btf == nil && !bytes.Contains(locked, []byte("[confidentiality]")) {
-		t.Fatalf("root of this kernel cannot "+what, err)
-	}
-	t.Skipf("cannot "+what+" (root: %v, kernel types: %v); the model tests hold without", err, os.Geteuid() == 0, btf == nil)
+// readOnly says that a file system may not be written to, as /sys in most containers.
+func readOnly(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Flags&unix.ST_RDONLY != 0
 }
+
+// has says whether this process has some capabilities (linux/capability.h).
+func has(caps ...uint) bool {
+	text, err := os.ReadFile("/proc/self/status")
+	_, rest, _ := strings.Cut(string(text), "CapEff:\t")
+	held, perr := strconv.ParseUint(rest[:min(16, len(rest))], 16, 64)
+	for _, c := range caps {
+		if held>>c&1 == 0 {
+			return false
+		}
+	}
+	return err == nil && perr == nil
+}
+
+// lockdown is what the kernel keeps from root (kernel_lockdown(7)): "none", "integrity"
+// or "confidentiality".
+func lockdown(t *testing.T) string {
+	dir := t.TempDir()
+	if unix.Mount("securityfs", dir, "securityfs", 0, "") != nil {
+		return "none"
+	}
+	text, _ := os.ReadFile(filepath.Join(dir, "lockdown")) // a kernel without it has none
+	require.NoError(t, unix.Unmount(dir, 0))
+	_, text, _ = bytes.Cut(text, []byte("["))
+	level, _, found := bytes.Cut(text, []byte("]"))
+	if !found {
+		return "none"
+	}
+	return string(level)
+}
+
+// seesBlocks says whether BPF can look at the block layer here: with its capabilities,
+// on a kernel that has its own types and lets them be read.
+func seesBlocks(t *testing.T) bool {
+	_, err := os.Stat("/sys/kernel/btf/vmlinux")
+	return err == nil && has(unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN) && lockdown(t) != "confidentiality"
+}
+
+// seesTracer says whether the block tracer can be had: no lockdown closes debugfs.
+func seesTracer(t *testing.T) bool { return has(unix.CAP_SYS_ADMIN) && lockdown(t) == "none" }
 
 // elsewhere opens the device and its watching as a broker in another process does: all
 // that comes back is descriptors.
@@ -110,13 +144,11 @@ func startLive(t *testing.T, c Config) *live {
 		l.s.open = func() (probe, error) { return nil, errors.ErrUnsupported }
 	}
 	if err := l.s.Attach(t.Context(), l.w); err != nil {
-		if errors.Is(err, os.ErrPermission) || errors.Is(err, errors.ErrUnsupported) && c.DebugFS == "" {
-			if c.DebugFS != "" {
-				t.Skipf("this kernel opens its debugfs to nobody, where the block tracer is: %v", err)
-			}
-			cannot(t, "watch the block layer: %v", err)
+		able := seesBlocks(t)
+		if c.DebugFS != "" {
+			able = seesTracer(t)
 		}
-		require.NoError(t, err)
+		need.Able(t, able, "watch the block layer", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
