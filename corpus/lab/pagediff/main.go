@@ -5,9 +5,10 @@
 // table says of it, and makes it fail.
 //
 // With -more the second image may have pages that the first has not; they are printed
-// as ranges.
+// as ranges. LATER is an image of the same guest, taken after the first as the second
+// was before it: a page that differs must be as it is there.
 //
-//	pagediff [-more] IMAGE IMAGE
+//	pagediff [-more] IMAGE IMAGE [LATER]
 package main
 
 import (
@@ -30,11 +31,11 @@ import (
 func main() {
 	more := flag.Bool("more", false, "the second image may have more pages")
 	flag.Parse()
-	if flag.NArg() != 2 {
-		fmt.Fprintln(os.Stderr, "usage: pagediff [-more] IMAGE IMAGE, each a file or TAPE#SNAPSHOT")
+	if flag.NArg() < 2 || flag.NArg() > 3 {
+		fmt.Fprintln(os.Stderr, "usage: pagediff [-more] IMAGE IMAGE [LATER], each a file or TAPE#SNAPSHOT")
 		os.Exit(2)
 	}
-	same, err := run(flag.Arg(0), flag.Arg(1), *more, os.Stdout)
+	same, err := run(flag.Arg(0), flag.Arg(1), flag.Arg(2), *more, os.Stdout)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "pagediff:", err)
 	}
@@ -51,7 +52,7 @@ type memory struct {
 	close  func() error
 }
 
-func run(first, second string, more bool, w io.Writer) (same bool, err error) {
+func run(first, second, later string, more bool, w io.Writer) (same bool, err error) {
 	a, err := open(first)
 	if err != nil {
 		return false, err
@@ -70,7 +71,15 @@ func run(first, second string, more bool, w io.Writer) (same bool, err error) {
 		d.setAside(w, b.name)
 	}
 	d.print(w, a, b)
-	return len(d.pages) == 0, nil
+	if later == "" || len(d.pages) == 0 {
+		return len(d.pages) == 0, nil
+	}
+	c, err := open(later)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	return d.changedLater(w, a, c)
 }
 
 // open opens a file, or a snapshot of a tape.
@@ -169,6 +178,28 @@ func (d *difference) setAside(w io.Writer, second string) {
 	}
 	fmt.Fprintln(w)
 	d.compared -= uint64(n - len(d.pages))
+}
+
+// changedLater says whether each page that differs is as a later image has it.
+func (d *difference) changedLater(w io.Writer, a, later *memory) (bool, error) {
+	var pa, pc [format.PageSize]byte
+	left := 0
+	for _, p := range d.pages {
+		sa, err := a.ReadPage(p.page, pa[:])
+		if err != nil {
+			return false, fmt.Errorf("%s: page %#x: %w", a.name, p.page, err)
+		}
+		sc, err := later.ReadPage(p.page, pc[:])
+		if err != nil {
+			return false, fmt.Errorf("%s: page %#x: %w", later.name, p.page, err)
+		}
+		if has(sa) != has(sc) || pa != pc {
+			left++
+			fmt.Fprintf(w, "page %#x: differs from %s too\n", p.page, later.name)
+		}
+	}
+	fmt.Fprintf(w, "%d of these %d pages are as %s has them\n", len(d.pages)-left, len(d.pages), later.name)
+	return left == 0, nil
 }
 
 func has(s format.PageState) bool { return s == format.PageData || s == format.PageZero }
