@@ -6,13 +6,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"math/rand"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -22,78 +17,10 @@ import (
 	"github.com/xentape/xentape/capture"
 	"github.com/xentape/xentape/capture/internal/blktrace"
 	"github.com/xentape/xentape/capture/internal/bpf"
+	"github.com/xentape/xentape/corpus/hostkernel"
 	"github.com/xentape/xentape/corpus/need"
 	"github.com/xentape/xentape/format"
 )
-
-// compressedRAMDisk makes a zram device of size bytes, which takes bios like a
-// device-mapper target does, and removes it at the end.
-func compressedRAMDisk(t *testing.T, size int) string {
-	t.Helper()
-	if _, err := os.Stat("/sys/class/zram-control"); err != nil && os.Geteuid() == 0 {
-		_ = exec.Command("modprobe", "zram").Run() // where it cannot be, the next line says so
-	}
-	n, err := os.ReadFile("/sys/class/zram-control/hot_add")
-	if err != nil {
-		// Where the module cannot be loaded there is no zram; where it is, root has devices.
-		need.Able(t, os.Geteuid() == 0 && !errors.Is(err, os.ErrNotExist) && !readOnly("/sys"), "make a zram device, which these tests record", err)
-	}
-	name := "zram" + strings.TrimSpace(string(n))
-	t.Cleanup(func() {
-		os.WriteFile("/sys/block/"+name+"/reset", []byte("1"), 0)
-		os.WriteFile("/sys/class/zram-control/hot_remove", bytes.TrimSpace(n), 0)
-	})
-	require.NoError(t, os.WriteFile(filepath.Join("/sys/block", name, "disksize"), []byte(fmt.Sprint(size)), 0))
-	dev := "/dev/" + name
-	require.Eventually(t, func() bool { _, err := os.Stat(dev); return err == nil }, 5*time.Second, 10*time.Millisecond)
-	return dev
-}
-
-// readOnly says that a file system may not be written to, as /sys in most containers.
-func readOnly(path string) bool {
-	var st unix.Statfs_t
-	return unix.Statfs(path, &st) == nil && st.Flags&unix.ST_RDONLY != 0
-}
-
-// has says whether this process has some capabilities (linux/capability.h).
-func has(caps ...uint) bool {
-	text, err := os.ReadFile("/proc/self/status")
-	_, rest, _ := strings.Cut(string(text), "CapEff:\t")
-	held, perr := strconv.ParseUint(rest[:min(16, len(rest))], 16, 64)
-	for _, c := range caps {
-		if held>>c&1 == 0 {
-			return false
-		}
-	}
-	return err == nil && perr == nil
-}
-
-// lockdown is what the kernel keeps from root (kernel_lockdown(7)): "none", "integrity"
-// or "confidentiality".
-func lockdown(t *testing.T) string {
-	dir := t.TempDir()
-	if unix.Mount("securityfs", dir, "securityfs", 0, "") != nil {
-		return "none"
-	}
-	text, _ := os.ReadFile(filepath.Join(dir, "lockdown")) // a kernel without it has none
-	require.NoError(t, unix.Unmount(dir, 0))
-	_, text, _ = bytes.Cut(text, []byte("["))
-	level, _, found := bytes.Cut(text, []byte("]"))
-	if !found {
-		return "none"
-	}
-	return string(level)
-}
-
-// seesBlocks says whether BPF can look at the block layer here: with its capabilities,
-// on a kernel that has its own types and lets them be read.
-func seesBlocks(t *testing.T) bool {
-	_, err := os.Stat("/sys/kernel/btf/vmlinux")
-	return err == nil && has(unix.CAP_BPF, unix.CAP_PERFMON, unix.CAP_SYS_ADMIN) && lockdown(t) != "confidentiality"
-}
-
-// seesTracer says whether the block tracer can be had: no lockdown closes debugfs.
-func seesTracer(t *testing.T) bool { return has(unix.CAP_SYS_ADMIN) && lockdown(t) == "none" }
 
 // elsewhere opens the device and its watching as a broker in another process does: all
 // that comes back is descriptors.
@@ -144,9 +71,9 @@ func startLive(t *testing.T, c Config) *live {
 		l.s.open = func() (probe, error) { return nil, errors.ErrUnsupported }
 	}
 	if err := l.s.Attach(t.Context(), l.w); err != nil {
-		able := seesBlocks(t)
+		able := hostkernel.ShowsBlocks(t)
 		if c.DebugFS != "" {
-			able = seesTracer(t)
+			able = hostkernel.ShowsTrace(t)
 		}
 		need.Able(t, able, "watch the block layer", err)
 	}
@@ -215,7 +142,7 @@ func guestWrites(t *testing.T, dev string, size int, seed int64, until time.Time
 
 func TestRealDevice(t *testing.T) {
 	const size = 48 << 20
-	dev := compressedRAMDisk(t, size)
+	dev := hostkernel.RAMDisk(t, size)
 	guestWrites(t, dev, size, 1, time.Now().Add(100*time.Millisecond))
 	l := startLive(t, Config{Device: dev, Ring: 64 << 20})
 	requests, _ := guestWrites(t, dev, size, 2, time.Now().Add(500*time.Millisecond))
@@ -246,7 +173,7 @@ func TestRealDevice(t *testing.T) {
 // tape has the disk all the same.
 func TestRealDeviceOverload(t *testing.T) {
 	const size = 48 << 20
-	dev := compressedRAMDisk(t, size)
+	dev := hostkernel.RAMDisk(t, size)
 	l := startLive(t, Config{Device: dev, Ring: 128 << 10, Opener: elsewhere{dev}})
 	requests, slowest := guestWrites(t, dev, size, 3, time.Now().Add(time.Second))
 	require.Eventually(t, func() bool { return l.s.Status().Based == size }, 20*time.Second, 10*time.Millisecond)
@@ -276,7 +203,7 @@ func TestRealDeviceOverload(t *testing.T) {
 // it has no content.
 func TestRealDeviceWithoutBPF(t *testing.T) {
 	const size = 16 << 20
-	dev := compressedRAMDisk(t, size)
+	dev := hostkernel.RAMDisk(t, size)
 	debugFS := t.TempDir()
 	require.NoError(t, unix.Mount("debugfs", debugFS, "debugfs", 0, ""))
 	t.Cleanup(func() { require.NoError(t, unix.Unmount(debugFS, 0)) })

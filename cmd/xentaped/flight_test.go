@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,13 +30,45 @@ type service struct {
 	set   *recorderSet
 	uuid  [16]byte
 	stop  func()
+	told  *journal
+}
+
+// journal is what the operator was told.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(b)
+}
+
+// trouble is all but what is said of every guest.
+func (j *journal) trouble() (lines []string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for line := range strings.Lines(j.text.String()) {
+		if !strings.Contains(line, ": recording ") && !strings.Contains(line, "is not recorded any more") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 func startService(t *testing.T, change func(*config)) *service {
+	return startServiceOf(t, nil, change)
+}
+
+// startServiceOf adds nodes to the xenstore of the imaginary host.
+func startServiceOf(t *testing.T, nodes map[string]string, change func(*config)) *service {
 	t.Setenv("RUNTIME_DIRECTORY", t.TempDir())
 	guest := fakexen.NewHVM(5, 0, 1, 2, 3, 700)
-	s := &service{xen: fakexen.NewHost(guest), uuid: guest.UUID}
-	store := fakexen.NewStore(map[string]string{"/local/domain/5/name": "web", "/libxl/5/type": "pvh", "/local/domain/0/name": "Domain-0"})
+	s := &service{xen: fakexen.NewHost(guest), uuid: guest.UUID, told: &journal{}}
+	tree := map[string]string{"/local/domain/5/name": "web", "/libxl/5/type": "pvh", "/local/domain/0/name": "Domain-0"}
+	maps.Copy(tree, nodes)
+	store := fakexen.NewStore(tree)
 	s.store = store
 	h, err := host.On(s.xen, store.Dial())
 	require.NoError(t, err)
@@ -51,7 +87,7 @@ func startService(t *testing.T, change func(*config)) *service {
 	require.NoError(t, err)
 	s.set = &recorderSet{
 		config: &cfg, host: h, privs: &privileges{}, guard: guard.NewClient(ours, h.Xen), clock: clock, ring: r,
-		console: &console{out: io.Discard, err: io.Discard}, open: map[string]bool{}, rebase: map[string]bool{},
+		console: &console{out: io.Discard, err: s.told}, open: map[string]bool{}, rebase: map[string]bool{},
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
