@@ -216,14 +216,14 @@ func floodUDP(addr, count string) error {
 	return nil
 }
 
-// memorySink keeps what a source writes. slow makes each packet take that long.
+// memorySink keeps what a source writes. A packet waits until held, if not nil, is closed.
 type memorySink struct {
 	mu      sync.Mutex
 	streams []format.StreamDef
 	packets []format.Packet
 	gaps    []format.Gap
 	events  []format.Event
-	slow    time.Duration
+	held    chan struct{}
 }
 
 func (m *memorySink) DefineStream(d format.StreamDef) (format.StreamID, error) {
@@ -236,6 +236,9 @@ func (m *memorySink) BeginSnapshot(format.SnapshotBegin) (*format.SnapshotWriter
 }
 
 func (m *memorySink) Write(r format.Record) error {
+	if _, ok := r.(*format.Packet); ok && m.held != nil {
+		<-m.held
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch r := r.(type) {
@@ -243,7 +246,6 @@ func (m *memorySink) Write(r format.Record) error {
 		p := *r
 		p.Data = bytes.Clone(r.Data)
 		m.packets = append(m.packets, p)
-		time.Sleep(m.slow)
 	case *format.Gap:
 		m.gaps = append(m.gaps, *r)
 	case *format.Event:
@@ -400,13 +402,11 @@ func TestOverflowIsCounted(t *testing.T) {
 	}
 	const sent = 20000
 	g := newGuest(t, 1)
-	sink := &memorySink{slow: 50 * time.Microsecond}
+	sink := &memorySink{held: make(chan struct{})}
 	before := counter(t, "vif1.0", "rx_packets") + counter(t, "vif1.0", "tx_packets")
 	s, stop := record(t, "vif1.0", sink, 256<<10)
 	g.tell(t, fmt.Sprintf("flood 10.0.1.1:7 %d", sent))
-	sink.mu.Lock()
-	sink.slow = 0
-	sink.mu.Unlock()
+	close(sink.held)
 	time.Sleep(300 * time.Millisecond)
 	stop()
 	udp, lost := 0, uint64(0)
