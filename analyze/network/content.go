@@ -42,14 +42,16 @@ type parser interface {
 	finish(c *conn) // the connection is over
 }
 
-// app is the application side of one connection.
+// app is the application side of one connection; what every packet needs comes
+// first.
 type app struct {
-	dir       [2]direction
 	parsers   []parser
 	parserBuf [1]parser
-	open      bool // the protocol is still to be found
-	respond   bool // the responder spoke first
+	plain     *plain // until a protocol is found
+	open      bool   // the protocol is still to be found
+	respond   bool   // the responder spoke first
 	tries     int
+	dir       [2]direction
 	dns       []*DNS
 	http      []*HTTP
 	tls       *TLS
@@ -58,7 +60,6 @@ type app struct {
 	udp       udpParser
 	udpTries  int
 	udpSeen   int
-	plain     *plain // until a protocol is found
 }
 
 // direction is the content side of one half of a TCP stream.

@@ -45,14 +45,14 @@ type fileSink struct {
 	*File
 	emit   func(f *File, offset uint64, data []byte)
 	whole  hash.Hash
-	block  []byte
+	offset uint64
 	blocks bool // block hashes are wanted
 	broken bool // the current block has a hole
 	part   bool // it is a range of the file only
-	offset uint64
+	typed  bool // typ is known
+	block  []byte
 	first  []byte // for the type
 	typ    string // of the content
-	typed  bool   // typ is known
 }
 
 // sniffBytes is how many first bytes tell the type.

@@ -39,32 +39,32 @@ type HTTP struct {
 // httpParser follows both directions of an HTTP connection.
 type httpParser struct {
 	c         *conn
-	side      [2]httpSide
-	state     httpState
-	requests  int
+	tunnel    bool
 	keepAlive bool
 	connect   bool // CONNECT was asked for
-	tunnel    bool
+	requests  int
 	upgrade   string
+	side      [2]httpSide
+	state     httpState
 }
 
 // httpSide is one direction's stream and the message in it.
 type httpSide struct {
 	p        *httpParser
 	isOrig   bool
-	stream   http.Stream
+	failed   bool
+	packing  bool
+	inLines  bool
 	file     *fileSink
 	files    int // in this message
 	bodyLen  uint64
-	inLines  bool
-	lines    lineCount
 	parts    *multipart
+	stream   http.Stream
+	lines    lineCount
 	encoding string
 	packed   []byte // encoded body, decoded when whole
-	packing  bool
 	typ      string
 	filename string
-	failed   bool
 }
 
 func newHTTP(c *conn) *httpParser {

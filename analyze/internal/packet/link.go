@@ -262,14 +262,16 @@ func (f *Frames) pppProto(proto uint16, data []byte) {
 	}
 }
 
-// nflog walks the TLVs of LINKTYPE_NFLOG to the packet payload (type 9).
+// nflog walks the TLVs of LINKTYPE_NFLOG to the packet payload (type 9). They are in
+// the byte order of the capturing host, which is taken to be little-endian: what is
+// read must not depend on the machine it is read on.
 func (f *Frames) nflog(data []byte) {
 	if len(data) <= 4 || data[1] != 0 {
 		return
 	}
 	for data = data[4:]; len(data) >= 4; {
-		n := int(binary.NativeEndian.Uint16(data))
-		typ := binary.NativeEndian.Uint16(data[2:])
+		n := int(binary.LittleEndian.Uint16(data))
+		typ := binary.LittleEndian.Uint16(data[2:])
 		if n < 4 || n > len(data) {
 			return
 		}
