@@ -180,9 +180,9 @@ const skeleton = `<!doctype html>
 <div class="split">
 <section aria-label="Events" id="events">
 <div id="status" role="status" aria-live="polite"></div>
-<div id="grid" role="grid" aria-label="Events in time order" tabindex="0"><div id="rows"></div></div>
+<div id="grid" role="grid" aria-label="Events in time order" tabindex="0"><div id="rows" role="rowgroup"></div></div>
 </section>
-<section aria-label="Selected event" id="detail" aria-live="polite" tabindex="-1"><p>Select an event to see its evidence and its neighbours.</p></section>
+<section role="region" aria-label="Selected event" id="detail" aria-live="polite" tabindex="-1"><p>Select an event to see its evidence and its neighbours.</p></section>
 </div>
 </main>
 <noscript><p>This page draws its timeline with the script it contains; allow scripts for this file, or read the JSON lines beside it.</p></noscript>

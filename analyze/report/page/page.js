@@ -72,7 +72,8 @@ function filter() {
   $('status').textContent = `${shown.length} of ${ev.length} events` + (D.gaps.length ? `; ${D.gaps.length} gaps in the recording` : '');
   $('grid').setAttribute('aria-rowcount', shown.length);
   $('rows').style.height = shown.length * 24 + 'px';
-  list(); draw();
+  // What is chosen is among what is shown, and in sight.
+  if (shown.length && !shown.includes(sel)) choose(shown[0], true); else if (sel && shown.length) choose(sel, true); else { list(); draw(); }
 }
 
 // The list is virtual: only the rows in sight exist.
@@ -156,7 +157,7 @@ function paint() {
       const key = (a | 0) * 4096 + e.row; const seen = density.get(key) || 0; density.set(key, seen + 1);
       if (seen > 2 && e !== sel) continue;
       cx.fillStyle = e === sel ? col('snap') : col(g === 'process' && e.o.kernel ? 'kernel' : g === 'finding' && levels.includes(e.o.severity) ? e.o.severity : g);
-      cx.globalAlpha = g === 'finding' || e === sel ? 0.9 : 0.55;
+      cx.globalAlpha = g === 'finding' || e === sel ? 0.9 : +col('lane');
       cx.fillRect(a, yy, bw, lane - 3); cx.globalAlpha = 1;
       boxes.push([a, yy, bw, lane, e]);
       if (bw > 40 || g === 'finding') { cx.fillStyle = col('fg'); cx.save(); cx.beginPath(); cx.rect(Math.max(a, 0), yy, g === 'finding' ? 260 : bw, lane); cx.clip(); cx.fillText(e.what.slice(0, 120), Math.max(a, 0) + 4, yy + 5.5); cx.restore(); }
@@ -203,10 +204,16 @@ $('grid').addEventListener('keydown', e => {
   const i = shown.indexOf(sel), page = Math.max(1, Math.floor($('grid').clientHeight / 24) - 1);
   const to = {ArrowDown: i + 1, ArrowUp: i - 1, PageDown: i + page, PageUp: i - page, Home: 0, End: shown.length - 1}[e.key];
   if (to !== undefined && shown.length) { e.preventDefault(); choose(shown[Math.max(0, Math.min(shown.length - 1, to))], true); }
+  else if (e.key === 'Enter') { e.preventDefault(); $('detail').focus(); }
   else if (e.key === '+' || e.key === '=') zoom(1 / 1.3); else if (e.key === '-') zoom(1.3);
   else if (e.key === 'ArrowLeft') pan(-80); else if (e.key === 'ArrowRight') pan(80);
 });
 $('q').addEventListener('input', filter);
+$('q').addEventListener('keydown', e => {
+  if (e.key === 'Enter') { e.preventDefault(); $('grid').focus(); }
+  else if (e.key === 'Escape') { e.preventDefault(); $('q').value = ''; filter(); }
+});
+$('detail').addEventListener('keydown', e => { if (e.key === 'Escape') $('grid').focus(); });
 $('controls').addEventListener('change', filter);
 $('controls').addEventListener('submit', e => e.preventDefault());
 $('zoomin').addEventListener('click', () => zoom(1 / 1.5)); $('zoomout').addEventListener('click', () => zoom(1.5));
@@ -219,8 +226,7 @@ addEventListener('keydown', e => { if (e.key === '/' && document.activeElement !
 addEventListener('resize', () => { list(); draw(); });
 $('title').textContent = clean(D.title);
 $('about').textContent = `${clean(D.tape)} · ${stamp(D.start)} to ${stamp(D.end)} UTC · ${D.processes.length} processes, ${D.files.length} file events, ${D.conns.length} connections, ${D.findings.length} findings` + (D.root ? ` · tree root ${clean(D.root).slice(0, 16)}…` : '') + ` · xentape ${clean(D.version)}`;
+sel = levels.map(l => ev.find(e => e.o.severity === l)).find(Boolean) ?? null;
 filter();
-const first = levels.map(l => shown.find(e => e.o.severity === l)).find(Boolean) || shown[0];
-if (first) choose(first, true);
 document.documentElement.dataset.ready = 'true';
 })();
