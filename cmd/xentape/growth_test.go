@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -99,15 +97,48 @@ func TestFollowingReadsWhatIsNew(t *testing.T) {
 // TestWatchFollowsFromTheFirstRecord: what watch says of a tape that grows from its
 // first bytes on is, taken together, what story says of it.
 func TestWatchFollowsFromTheFirstRecord(t *testing.T) {
-	path, whole := recorded(t)
-	growing := filepath.Join(t.TempDir(), "growing.xtape")
-	const first = 4096
-	require.NoError(t, os.WriteFile(growing, whole[:first], 0o644))
-	done := make(chan error, 1)
-	go func() { done <- grow(growing, whole[first:], 30) }()
-	var out, errs bytes.Buffer
-	code := run(context.Background(), []string{"watch", "--json", "--every", "10ms", growing}, strings.NewReader(""), &out, &errs)
-	require.NoError(t, <-done)
-	require.Equal(t, exitDone, code, errs.String())
-	require.Equal(t, heard(t, ok(t, "story", "--json", path)), heard(t, out.String()))
+	made, _ := tape(t)
+	real, _ := recorded(t)
+	for _, path := range []string{made, real} {
+		whole, err := os.ReadFile(path)
+		require.NoError(t, err)
+		growing := filepath.Join(t.TempDir(), "growing.xtape")
+		first := len(whole) / 30
+		require.NoError(t, os.WriteFile(growing, whole[:first], 0o644))
+		done := make(chan error, 1)
+		go func() { done <- grow(growing, whole[first:], 30) }()
+		said := heard(t, ok(t, "watch", "--json", "--every", "10ms", growing))
+		require.NoError(t, <-done)
+		require.Equal(t, heard(t, ok(t, "story", "--json", path)), said)
+	}
+}
+
+// TestACutTapeIsSaid: of a tape that was cut off, all verbs that tell the story tell
+// the same of what is there, and that it is not all.
+func TestACutTapeIsSaid(t *testing.T) {
+	whole, err := os.ReadFile(shipped + "/web-intrusion/tape.xtape")
+	require.NoError(t, err)
+	for _, n := range []int{9_000_000, 22_000_000} {
+		dir := t.TempDir()
+		cut := filepath.Join(dir, "cut.xtape")
+		require.NoError(t, os.WriteFile(cut, whole[:n], 0o644))
+		s := xentape(t, "story", "--json", cut)
+		require.Equal(t, exitIncomplete, s.code)
+		require.True(t, strings.HasPrefix(s.err, "xentape: tape: is not sealed"), s.err)
+		require.NotContains(t, s.err, ": :", "every stream has a name")
+		require.Equal(t, n == 22_000_000, strings.Contains(s.out, "reverse-shell"), "the snapshot that shows it is there")
+		require.NotContains(t, s.out, "task-count")
+		w := xentape(t, "watch", "--json", "--every", "1ms", "--stop-when-idle", "1ms", cut)
+		require.Equal(t, exitIncomplete, w.code)
+		require.Equal(t, heard(t, s.out), heard(t, w.out))
+		require.Contains(t, w.err, "is not sealed")
+		out := filepath.Join(dir, "out")
+		require.Equal(t, exitIncomplete, xentape(t, "analyze", "-o", out, "--format", "jsonl", cut).code)
+		b, err := os.ReadFile(filepath.Join(out, "story.jsonl"))
+		require.NoError(t, err)
+		require.Equal(t, s.out, string(b))
+		b, err = os.ReadFile(filepath.Join(out, "manifest.json"))
+		require.NoError(t, err)
+		require.Contains(t, string(b), `"complete": false`)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -166,17 +167,27 @@ func perfettoReads(t *testing.T, path string) {
 	require.Contains(t, s, `process_name: "bash"`)
 	require.Contains(t, s, "type: TYPE_SLICE_BEGIN")
 	require.Equal(t, strings.Count(s, "TYPE_SLICE_BEGIN"), strings.Count(s, "TYPE_SLICE_END"))
-	flows := map[string]int{}
-	for _, m := range regexp.MustCompile(`flow_ids: (\d+)`).FindAllStringSubmatch(s, -1) {
-		flows[m[1]]++
-	}
-	arrows := 0
-	for _, n := range flows {
-		if n > 1 {
-			arrows++
+	// The dropper came over a connection into a file, and its process, another's,
+	// held the connection of the shell: each pair shares the id of an arrow.
+	flows := func(what string) (ids []string) {
+		for _, p := range strings.Split(s, "\npacket {") {
+			if strings.Contains(p, what) {
+				for _, m := range regexp.MustCompile(`flow_ids: (\d+)`).FindAllStringSubmatch(p, -1) {
+					ids = append(ids, m[1])
+				}
+			}
 		}
+		require.NotEmpty(t, ids, what)
+		return ids
 	}
-	require.Greater(t, arrows, 3, "processes to connections, and connections to files")
+	for _, pair := range [][2]string{
+		{`name: "tcp 10.9.9.20:53654`, `name: "write /tmp/.u`},             // connection → file
+		{`name: "process 183: `, `name: "tcp 10.9.9.20:36140`},             // process → connection
+		{`name: "process 130: `, `name: "write /var/log/nginx/access.log`}, // process → file
+	} {
+		from, to := flows(pair[0]), flows(pair[1])
+		require.True(t, slices.ContainsFunc(from, func(id string) bool { return slices.Contains(to, id) }), "%s → %s: %v, %v", pair[0], pair[1], from, to)
+	}
 }
 
 // parquetRows reads tables with hyparquet, from the npm registry.

@@ -85,7 +85,7 @@ func Write(out io.Writer, s *story.Story) (undated int, err error) {
 	w.uuid = trackFirst + uint64(len(tracks))
 	flows := map[string]uint64{} // connection uid → flow id
 	for i := range s.Items {
-		if !w.item(&s.Items[i], tracks, flows) {
+		if !w.item(&s.Items[i], tracks[s.ProcessIndex(&s.Items[i])], flows) {
 			undated++
 		}
 	}
@@ -101,14 +101,9 @@ func firstTime(s *story.Story) uint64 {
 	return 0
 }
 
-type owner struct {
-	pid  int
-	comm string
-}
-
-// processes makes a track for each process, and slices of their lives.
-func (w *writer) processes(s *story.Story) map[owner]uint64 {
-	tracks := map[owner]uint64{}
+// processes makes a track for each process, by its place in the input.
+func (w *writer) processes(s *story.Story) map[int]uint64 {
+	tracks := map[int]uint64{}
 	in := s.Input()
 	id := uint64(trackFirst)
 	for i := range in.Processes {
@@ -117,21 +112,18 @@ func (w *writer) processes(s *story.Story) map[owner]uint64 {
 			continue
 		}
 		w.track(id, 0, fmt.Sprintf("%s %d", p.Comm, p.PID), p)
-		tracks[owner{p.PID, p.Comm}] = id
+		tracks[i] = id
 		id++
 	}
 	return tracks
 }
 
-// item writes one item as a slice or an instant on its track.
-func (w *writer) item(it *story.Item, tracks map[owner]uint64, flows map[string]uint64) bool {
+// item writes one item as a slice or an instant on its track, below that of its
+// process; 0 when that is not known.
+func (w *writer) item(it *story.Item, parent uint64, flows map[string]uint64) bool {
 	at, upper := it.At(), it.Upper()
 	if at <= 0 {
 		return false
-	}
-	parent := uint64(0)
-	if it.Process != nil {
-		parent = tracks[owner{it.Process.PID, it.Process.Comm}]
 	}
 	switch it.Kind {
 	case story.KindProcess, story.KindExit:
