@@ -13,6 +13,7 @@ import (
 // §2(B)).
 func Sum(b []byte, start uint64) uint16 {
 	var sum, carry uint64
+	whole := b
 	for len(b) >= 64 {
 		w := b[:64:64]
 		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(w), 0)
@@ -32,13 +33,23 @@ func Sum(b []byte, start uint64) uint16 {
 		b = b[8:]
 	}
 	if len(b) > 0 {
-		var last [8]byte
-		copy(last[:], b)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(last[:]), carry)
+		sum, carry = bits.Add64(sum, last(whole, len(b)), carry)
 	}
 	sum, carry = bits.Add64(sum, carry, 0)
 	body := bits.ReverseBytes16(fold(sum + carry))
 	return fold(start + uint64(body))
+}
+
+// last returns the last n bytes of b, 1 to 7, as the low bytes of a word.
+func last(b []byte, n int) uint64 {
+	if len(b) >= 8 {
+		return binary.LittleEndian.Uint64(b[len(b)-8:]) >> (64 - 8*n)
+	}
+	word := uint64(0)
+	for i := len(b) - 1; i >= 0; i-- {
+		word = word<<8 | uint64(b[i])
+	}
+	return word
 }
 
 func fold(sum uint64) uint16 {
