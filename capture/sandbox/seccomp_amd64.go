@@ -52,9 +52,9 @@ var making = []uintptr{
 // connecting are those that make sockets and name them.
 var connecting = []uintptr{unix.SYS_BIND, unix.SYS_LISTEN, unix.SYS_CONNECT, unix.SYS_SETSOCKOPT}
 
-// Commands of bpf that look into maps which this process was given (linux/bpf.h).
+// Commands of bpf that look into maps which this process was given (linux/bpf.h),
+// beside bpfMapLookup.
 const (
-	bpfMapLookup  = 1
 	bpfMapNextKey = 4
 	bpfObjectInfo = 15
 )

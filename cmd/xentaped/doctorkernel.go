@@ -68,6 +68,11 @@ func (e *examination) confinement() {
 	default:
 		e.add("host", "Landlock", yes, "version %d: the recorder sees of the file system what it needs", v)
 	}
+	if err := sandbox.MapsShown(); err != nil {
+		e.add("host", "BPF maps", partly, "%v: recording disks needs --no-sandbox, or kernel.unprivileged_bpf_disabled = 0", err)
+	} else {
+		e.add("host", "BPF maps", yes, "the recorder sees its own program's maps without privilege")
+	}
 	if _, err := os.Stat(seccompActions); err != nil {
 		e.add("host", "seccomp", partly, "%v: the recorder's system calls cannot be limited", err)
 		return
