@@ -106,15 +106,16 @@ func pinnedPath(segment string) string {
 }
 
 // Pin keeps the segments of a guest that hold anything since a moment, whatever the
-// limits. It returns their paths in the pinned directory.
-func (r *Ring) Pin(guest string, since time.Time) ([]string, error) {
+// limits. Those named in open are being written, and are among them. It returns their
+// paths in the pinned directory, the oldest first.
+func (r *Ring) Pin(guest string, since time.Time, open map[string]bool) ([]string, error) {
 	all, err := r.Segments()
 	if err != nil {
 		return nil, err
 	}
 	var pinned []string
 	for _, s := range all {
-		if s.Guest != guest || s.End.Before(since) {
+		if s.Guest != guest || s.End.Before(since) && !open[s.Path] {
 			continue
 		}
 		to := pinnedPath(s.Path)

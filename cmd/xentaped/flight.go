@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ type recorderSet struct {
 	clock   *capture.Clock
 	ring    *ring.Ring
 	console *console
+	look    time.Duration // how often to look for new guests, and at the limits
 
 	mu      sync.Mutex
 	open    map[string]bool    // segments being written
@@ -206,7 +208,7 @@ func (f *flight) handle(ctx context.Context, c command) answer {
 	if errors.Is(err, errNoMemory) {
 		err = nil
 	}
-	pinned, perr := f.set.ring.Pin(host.FormatUUID(f.guest.UUID), since)
+	pinned, perr := f.set.ring.Pin(host.FormatUUID(f.guest.UUID), since, f.set.written())
 	if f.set.config.Base == baseRolling && len(pinned) > 0 {
 		go func() {
 			if err := f.set.keepImages(ctx, host.FormatUUID(f.guest.UUID), pinned[0]); err != nil {
@@ -230,6 +232,13 @@ func (r *recorderSet) writing(path string, on bool) {
 	}
 }
 
+// written are the segments being written.
+func (r *recorderSet) written() map[string]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.open)
+}
+
 // exists says whether the guest is still there.
 func (r *recorderSet) exists(g *host.Guest) bool {
 	info, err := r.host.Xen.DomainInfo(g.Domain)
@@ -247,17 +256,11 @@ func (r *recorderSet) makeRoom() error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	open := make(map[string]bool, len(r.open))
-	for p := range r.open {
-		open[p] = true
-	}
-	r.mu.Unlock()
 	var release func(ring.Segment)
 	if r.config.Base == baseRolling {
 		release = r.fold
 	}
-	gone, err := r.ring.Expire(time.Now(), need, open, release)
+	gone, err := r.ring.Expire(time.Now(), need, r.written(), release)
 	if err != nil {
 		return err
 	}

@@ -87,7 +87,7 @@ func startServiceOf(t *testing.T, nodes map[string]string, change func(*config))
 	require.NoError(t, err)
 	s.set = &recorderSet{
 		config: &cfg, host: h, privs: &privileges{}, guard: guard.NewClient(ours, h.Xen), clock: clock, ring: r,
-		console: &console{out: io.Discard, err: s.told}, open: map[string]bool{}, rebase: map[string]bool{},
+		console: &console{out: io.Discard, err: s.told}, open: map[string]bool{}, rebase: map[string]bool{}, look: 200 * time.Millisecond,
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -175,7 +175,7 @@ func (r *recorderSet) keepImages(ctx context.Context, guest, first string) error
 		if err != nil {
 			return err
 		}
-		if len(before) == 0 || !r.isOpen(before[len(before)-1].Path) {
+		if len(before) == 0 || !r.written()[before[len(before)-1].Path] {
 			break
 		}
 		if sleep(ctx, time.Second); ctx.Err() != nil {
@@ -193,10 +193,14 @@ func (r *recorderSet) keepImages(ctx context.Context, guest, first string) error
 		return err
 	}
 	chains := map[string]*chain{}
+	var errs []error
 	for _, i := range images {
+		if i.after >= filepath.Base(first) {
+			errs = append(errs, fmt.Errorf("no image of %s is kept with the tapes: the ring has gone on to %s", i.disk, i.after))
+			continue
+		}
 		chains[i.disk] = &chain{from: i}
 	}
-	var errs []error
 	for _, s := range before {
 		tape, err := replay.Open(s.Path, replay.Options{})
 		if err != nil {
@@ -226,12 +230,6 @@ func (r *recorderSet) keepImages(ctx context.Context, guest, first string) error
 func (r *recorderSet) segmentsBefore(guest, name string) ([]ring.Segment, error) {
 	all, err := r.ring.Segments()
 	return slices.DeleteFunc(all, func(s ring.Segment) bool { return s.Guest != guest || filepath.Base(s.Path) >= name }), err
-}
-
-func (r *recorderSet) isOpen(path string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.open[path]
 }
 
 // chain is a disk over several tapes.

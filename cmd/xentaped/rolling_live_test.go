@@ -37,7 +37,7 @@ func TestRollingRingOfARealDisk(t *testing.T) {
 		node + "physical-device":            fmt.Sprintf("%x:%x", unix.Major(st.Rdev), unix.Minor(st.Rdev)),
 		"/libxl/5/device/vbd/51712/backend": filepath.Dir(node + "x"),
 	}, func(c *config) {
-		c.Memory, c.Disk, c.Base, c.Segment, c.Keep.Age, c.DiskRing = false, true, baseRolling, 3*time.Second, time.Second, 4<<20
+		c.Memory, c.Disk, c.Base, c.Segment, c.Keep.Age, c.DiskRing = false, true, baseRolling, 2*time.Second, 3*time.Second, 4<<20
 	})
 	own := filepath.Join(s.set.config.Directory, host.FormatUUID(s.uuid))
 	f, err := os.OpenFile(dev, os.O_RDWR|unix.O_DIRECT, 0)
@@ -59,7 +59,7 @@ func TestRollingRingOfARealDisk(t *testing.T) {
 		}
 	}
 	require.NotEmpty(t, first, "nothing was folded: %s", s.told.trouble())
-	a, err := ask(t.Context(), socketPath(s.uuid), command{Verb: "trigger", Keep: duration(10 * time.Second)})
+	a, err := ask(t.Context(), socketPath(s.uuid), command{Verb: "trigger"})
 	require.NoError(t, err)
 	for range 20 {
 		write()
@@ -94,9 +94,11 @@ func TestRollingRingOfARealDisk(t *testing.T) {
 	pinned, err := filepath.Glob(filepath.Join(own, "pinned", "*.xtape"))
 	require.NoError(t, err)
 	require.Subset(t, pinned, a.Pinned)
-	later := left[len(left)-1]
-	if filepath.Base(pinned[len(pinned)-1]) < filepath.Base(later) {
-		pinned = append(pinned, later) // begun after the trigger
+	last := filepath.Base(pinned[len(pinned)-1])
+	for _, path := range left {
+		if filepath.Base(path) > last { // begun after the trigger
+			pinned = append(pinned, path)
+		}
 	}
 	requireDisk(t, want, kept[0], pinned)
 }

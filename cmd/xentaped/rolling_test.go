@@ -104,7 +104,7 @@ func TestWhatExpiresIsFoldedIntoTheBase(t *testing.T) {
 	require.Empty(t, told.String())
 
 	// What is kept of the last two comes with the disk as it was before them.
-	pinned, err := set.ring.Pin("guest", now.Add(-46*time.Minute))
+	pinned, err := set.ring.Pin("guest", now.Add(-46*time.Minute), nil)
 	require.NoError(t, err)
 	require.Len(t, pinned, 2)
 	require.NoError(t, set.keepImages(t.Context(), "guest", pinned[0]))

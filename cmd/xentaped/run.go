@@ -75,7 +75,7 @@ func runService(ctx context.Context, c *console, cfg *config) (err error) {
 		return err
 	}
 	privs.giveUp(c, cfg.sandbox())
-	set := &recorderSet{config: cfg, host: h, privs: privs, guard: keeper, clock: clock, ring: r, console: c, open: map[string]bool{}, rebase: map[string]bool{}}
+	set := &recorderSet{config: cfg, host: h, privs: privs, guard: keeper, clock: clock, ring: r, console: c, open: map[string]bool{}, rebase: map[string]bool{}, look: lookEvery}
 	if err := notify("READY=1"); err != nil {
 		c.notef("service manager: %v", err)
 	}
@@ -123,7 +123,7 @@ func (r *recorderSet) run(ctx context.Context) error {
 			return nil
 		case err := <-failed:
 			return err
-		case <-time.After(lookEvery):
+		case <-time.After(r.look):
 		}
 	}
 }
@@ -135,7 +135,7 @@ func (r *recorderSet) keepRoom(ctx context.Context) error {
 		if err := r.makeRoom(); err != nil && !errors.Is(err, errNoRoom) {
 			return err
 		}
-		sleep(ctx, lookEvery)
+		sleep(ctx, r.look)
 	}
 	return nil
 }
