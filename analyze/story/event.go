@@ -3,6 +3,7 @@ package story
 import (
 	"path"
 	"regexp"
+	"slices"
 	"sort"
 	"strings"
 
@@ -242,15 +243,23 @@ func (j *joiner) connEvent(i int) *event {
 // time, as log rotation does: "auth.log.2.gz", "auth.log-20261122".
 func (j *joiner) rotated(f *FileEvent) bool {
 	const about = int64(120e9)
-	for _, k := range j.inFolder[path.Dir(f.Path)] {
-		g := &j.in.Files[k]
-		if rest, ok := strings.CutPrefix(g.Path, f.Path); ok && (g.Op == "create" || g.Op == "rename" || g.Op == "write") &&
-			generation.MatchString(rest) && g.Lower >= f.Lower-about && g.Lower <= f.Upper+about {
-			return true
-		}
-	}
-	return false
+	at := j.generations[f.Path]
+	i, _ := slices.BinarySearch(at, f.Lower-about)
+	return i < len(at) && at[i] <= f.Upper+about
 }
 
-// generation is what log rotation adds to the name of a log.
-var generation = regexp.MustCompile(`^[.-][0-9]+(\.(gz|xz|bz2|zst))?$`)
+// joinGenerations notes when older generations of logs were written, by the log.
+func (j *joiner) joinGenerations() {
+	for i := range j.in.Files {
+		f := &j.in.Files[i]
+		if m := generation.FindStringSubmatch(f.Path); m != nil && (f.Op == "create" || f.Op == "rename" || f.Op == "write") {
+			j.generations[m[1]] = append(j.generations[m[1]], f.Lower)
+		}
+	}
+	for _, at := range j.generations {
+		slices.Sort(at)
+	}
+}
+
+// generation is what log rotation makes of the name of a log.
+var generation = regexp.MustCompile(`(?s)^(.+)[.-][0-9]+(?:\.(?:gz|xz|bz2|zst))?$`)

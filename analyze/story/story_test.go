@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/xentape/xentape/analyze/files"
 	"github.com/xentape/xentape/analyze/network"
 	"github.com/xentape/xentape/analyze/process"
 )
@@ -170,4 +171,9 @@ func TestUserRules(t *testing.T) {
 	rs, err := ParseRules("u.yml", []byte("title: ours\nid: ours\nlevel: low\nlogsource: {category: network_connection}\ndetection: {s: {DestinationPort: 4444}, condition: s}\n"))
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"ours": "low"}, findings(Tell(incident(), rs)))
+}
+
+func TestSummaryOfManyFiles(t *testing.T) {
+	require.Equal(t, "341 files of xvda, /z/a the first", summaryOf(&files.Finding{Volume: "xvda", Count: 341, Paths: []string{"/z/a", "/z/b"}}))
+	require.Equal(t, "/etc/passwd", summaryOf(&files.Finding{Volume: "xvda", Path: "/etc/passwd"}))
 }
