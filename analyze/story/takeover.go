@@ -73,6 +73,15 @@ func (e *Engine) oddities(in *Input) {
 		}
 		in.Oddities = append(in.Oddities, o)
 	}
+	type file struct {
+		disk, path string
+		inode      uint64
+	}
+	latest := map[file]int{}
+	for i := range in.Files {
+		f := &in.Files[i]
+		latest[file{f.Disk, f.Path, f.Inode}] = i
+	}
 	for _, id := range e.order {
 		for _, f := range e.disks[id].a.Findings() {
 			o := Oddity{Rule: f.Kind, Severity: f.Severity, Summary: summaryOf(&f), Path: f.Path, Detail: fmt.Sprint(f.Inode, f.Time), Why: strings.Join(f.Reasons, "; "), File: -1}
@@ -83,10 +92,8 @@ func (e *Engine) oddities(in *Input) {
 				}
 			}
 			o.Evidence = []Evidence{{Stream: f.Disk, Records: f.Records}}
-			for i := range in.Files {
-				if in.Files[i].Inode == f.Inode && in.Files[i].Path == f.Path && in.Files[i].Disk == f.Disk {
-					o.File = i
-				}
+			if i, ok := latest[file{f.Disk, f.Path, f.Inode}]; ok {
+				o.File = i
 			}
 			in.Oddities = append(in.Oddities, o)
 		}
@@ -106,8 +113,11 @@ func snapshotNumber(snaps []Snapshot, numbers []int) *Snapshot {
 
 // summaryOf says what a finding of the file analyzer is about.
 func summaryOf(f *files.Finding) string {
-	if f.Count > 1 {
-		return fmt.Sprintf("%d files of %s, %s the first", f.Count, f.Volume, f.Path)
+	switch {
+	case f.Count > 1 && len(f.Paths) > 0:
+		return fmt.Sprintf("%d files of %s, %s the first", f.Count, f.Volume, f.Paths[0])
+	case f.Count > 1:
+		return fmt.Sprintf("%d files of %s", f.Count, f.Volume)
 	}
 	return f.Path
 }

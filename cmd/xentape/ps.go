@@ -294,6 +294,10 @@ func treeOrder(ps []process.Process) (order, depth []int) {
 
 func printProcessFindings(t *terminal, fs []process.Finding) {
 	for _, f := range fs {
-		t.printf("%s %s [%s]\n", t.style(styleAlert, "!"), printable(f.Summary), f.Grade)
+		mark := t.style(styleAlert, "!")
+		for _, line := range wrap(printable(fmt.Sprintf("%s [%s]", f.Summary, f.Grade)), t.width-2) {
+			t.printf("%s %s\n", mark, line)
+			mark = " "
+		}
 	}
 }
