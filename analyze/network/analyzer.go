@@ -65,8 +65,9 @@ type Analyzer struct {
 	stats    Stats
 	results  *results
 	relays   map[relay]struct{}
-	ip       packet.IP // the datagram in hand, and what else is known of it
-	meta     meta
+	// The stream of the packet before, and its number.
+	before      format.StreamID
+	ifaceBefore uint32
 }
 
 // Stats count what was read, and what could not be and why.
@@ -164,8 +165,8 @@ type meta struct {
 
 // iface numbers the streams in order of their first packets.
 func (a *Analyzer) iface(id format.StreamID) uint32 {
-	if m := &a.meta; m.stream == id && len(a.ifaces) > 0 {
-		return m.iface // that of the packet before
+	if a.before == id && len(a.ifaces) > 0 {
+		return a.ifaceBefore
 	}
 	n, known := a.ifaces[id]
 	if !known {
@@ -175,6 +176,7 @@ func (a *Analyzer) iface(id format.StreamID) uint32 {
 		n = uint32(len(a.ifaces))
 		a.ifaces[id] = n
 	}
+	a.before, a.ifaceBefore = id, n
 	return n
 }
 
@@ -182,8 +184,7 @@ func (a *Analyzer) packet(p *format.Packet) {
 	a.stats.Packets++
 	a.last = p.Time
 	a.stats.Bytes += uint64(len(p.Data))
-	m := &a.meta
-	*m = meta{now: p.Time, rec: p.Seq, stream: p.Stream, iface: a.iface(p.Stream), direction: p.Direction, trust: a.opt.IgnoreChecksums}
+	m := meta{now: p.Time, rec: p.Seq, stream: p.Stream, iface: a.iface(p.Stream), direction: p.Direction, trust: a.opt.IgnoreChecksums}
 	if n := int64(p.OrigLen) - int64(len(p.Data)); n > 0 {
 		m.missing = int(n)
 	}
@@ -198,15 +199,15 @@ func (a *Analyzer) packet(p *format.Packet) {
 	}
 	for i := range list {
 		m.vlan, m.innerVLAN, m.missing = list[i].VLAN, list[i].InnerVLAN, missing
-		a.datagram(list[i].Data, list[i].Trimmed)
+		a.datagram(&m, list[i].Data, list[i].Trimmed)
 	}
 }
 
 // datagram decodes one IP packet and hands it to the shard of its addresses.
 // Fragments are put together before that, because only the first has ports.
-func (a *Analyzer) datagram(data []byte, trimmed int) {
-	ip, m := &a.ip, &a.meta
-	if r := packet.DecodeIP(ip, data, len(data)+trimmed+m.missing, m.trust); r != packet.OK {
+func (a *Analyzer) datagram(m *meta, data []byte, trimmed int) {
+	var ip packet.IP
+	if r := packet.DecodeIP(&ip, data, len(data)+trimmed+m.missing, m.trust); r != packet.OK {
 		a.stats.reject(r)
 		return
 	}
@@ -214,7 +215,7 @@ func (a *Analyzer) datagram(data []byte, trimmed int) {
 		a.stats.Fragments++
 		switch {
 		case len(ip.Payload) >= ip.Wire:
-			if !a.defrag.Add(ip, m.now) {
+			if !a.defrag.Add(&ip, m.now) {
 				return
 			}
 			m.missing = 0
@@ -223,12 +224,12 @@ func (a *Analyzer) datagram(data []byte, trimmed int) {
 			return
 		}
 	}
-	n := a.shardOf(ip)
+	n := a.shardOf(&ip)
 	if a.pool != nil {
-		a.pool.send(n, ip, m)
+		a.pool.send(n, &ip, m)
 		return
 	}
-	a.shards[n].datagram(ip, m)
+	a.shards[n].datagram(&ip, m)
 }
 
 func (s *Stats) reject(r packet.Reason) {

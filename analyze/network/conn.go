@@ -49,7 +49,7 @@ type conn struct {
 	inactivity         int64
 	tcp                *tcpConn
 	app                *app
-	current            *meta // of the packet being processed; nil between packets
+	at                 int64 // when the packet in hand came
 	closing            int64 // when the first FIN or RST came; 0 none
 	lastRec            uint64
 	pkts, ipBytes      [2]uint64 // originator, responder
@@ -58,6 +58,7 @@ type conn struct {
 	historySeen        uint32
 	proto              uint8
 	noSession          bool             // session timers are cancelled
+	inHand             bool             // a packet of it is being processed
 	isDNS              bool             // attached to DNS by its port: ended between questions
 	origSent           format.Direction // of packets of the originator, as the recorder saw it
 	shard              *shard

@@ -315,17 +315,13 @@ type Header struct {
 
 // header starts a record of content at the current packet.
 func (c *conn) header() Header {
-	h := Header{UID: c.uid(), ID: c.id(), at: c.last, FirstRecord: c.lastRec, LastRecord: c.lastRec}
-	if c.current != nil {
-		h.at = c.current.now
-	}
-	return h
+	return Header{UID: c.uid(), ID: c.id(), at: c.now(), FirstRecord: c.lastRec, LastRecord: c.lastRec}
 }
 
-// now is the time of the packet being processed, ns of the tape.
+// now is the time of the packet in hand, or else of the last, ns of the tape.
 func (c *conn) now() int64 {
-	if c.current != nil {
-		return c.current.now
+	if c.inHand {
+		return c.at
 	}
 	return c.last
 }

@@ -32,8 +32,6 @@ type shard struct {
 	inner     [maxDepth + 1]packet.IP
 	metas     [maxDepth + 1]meta
 	ipTunnels map[tunnelKey]string
-	header    packet.TCP // the segment in hand: TCP is never inside TCP here
-	segment   segment
 }
 
 func newShard(o *Options, p *ports) *shard {
@@ -134,9 +132,9 @@ func (s *shard) tcp(ip *packet.IP, m *meta) {
 		s.stats.Truncated++
 		return
 	}
-	seg := &s.header
-	r := packet.DecodeTCP(seg, ip.Payload, ip.Wire)
-	c, isOrig := s.find(ip, m, seg.Src, seg.Dst, false, seg)
+	var seg segment
+	r := packet.DecodeTCP(&seg.TCP, ip.Payload, ip.Wire)
+	c, isOrig := s.find(ip, m, seg.Src, seg.Dst, false, &seg.TCP)
 	if r != packet.OK {
 		s.stats.reject(r)
 		return
@@ -147,12 +145,11 @@ func (s *shard) tcp(ip *packet.IP, m *meta) {
 		}
 		return
 	}
-	pk := &s.segment
-	*pk = segment{TCP: seg, now: m.now, payload: ip.Payload[seg.Header:], length: ip.Wire - seg.Header, isOrig: isOrig}
-	c.current = m
-	c.tcpPacket(pk)
-	c.current = nil
-	c.count(pk.isOrig, ip.Total)
+	seg.now, seg.payload, seg.length, seg.isOrig = m.now, ip.Payload[seg.Header:], ip.Wire-seg.Header, isOrig
+	c.inHand, c.at = true, m.now
+	c.tcpPacket(&seg)
+	c.inHand = false
+	c.count(seg.isOrig, ip.Total)
 }
 
 func (s *shard) udp(ip *packet.IP, m *meta) {
@@ -181,14 +178,14 @@ func (s *shard) udp(ip *packet.IP, m *meta) {
 	if k == packet.NoTunnel && packet.LooksTeredo(payload) {
 		k = packet.TunnelTeredo
 	}
-	c.current = m
+	c.inHand, c.at = true, m.now
 	if k != packet.NoTunnel {
 		s.udpTunnel(c, ip, m, k, isOrig, payload)
 	}
 	if c.app != nil {
 		c.app.datagram(c, isOrig, payload)
 	}
-	c.current = nil
+	c.inHand = false
 }
 
 // uncheckedVXLAN: a VXLAN sender may leave the checksum zero, over IPv6 too
@@ -251,7 +248,7 @@ func (s *shard) evict(now int64) {
 	}
 	all := make([]*conn, 0, s.table.len())
 	for c := range s.table.all() {
-		if c.current == nil { // else what made room necessary is inside it
+		if !c.inHand { // else what made room necessary is inside it
 			all = append(all, c)
 		}
 	}

@@ -59,7 +59,7 @@ func (t *tcpConn) reused(seg *packet.TCP) bool {
 
 // segment is one TCP packet on its way through the state machine.
 type segment struct {
-	*packet.TCP
+	packet.TCP
 	now     int64
 	payload []byte // captured
 	length  int    // payload bytes on the wire

@@ -61,16 +61,17 @@ type Frame struct {
 // only where a wireless frame aggregates several (A-MSDU). It is reused from
 // packet to packet.
 type Frames struct {
-	list  []Frame
-	whole []byte
-	vlan  [2]uint16
+	list []Frame
+	size int // of the captured frame
+	room int // its capacity
+	vlan [2]uint16
 }
 
 // Link strips the link layer lt from data and returns the IP packets inside; the
 // result is valid until the next call. Frames that carry something else, or are
 // too short to say, give none.
 func (f *Frames) Link(lt uint16, data []byte) []Frame {
-	f.list, f.whole = f.list[:0], data
+	f.list, f.size, f.room = f.list[:0], len(data), cap(data)
 	f.vlan = [2]uint16{}
 	switch lt {
 	case LinkEthernet:
@@ -115,8 +116,8 @@ func (f *Frames) Link(lt uint16, data []byte) []Frame {
 
 func (f *Frames) add(ip []byte) {
 	if len(ip) >= 20 && (ip[0]>>4 == 4 || ip[0]>>4 == 6) {
-		// ip is a part of whole: their capacities tell where it begins.
-		after := len(f.whole) - (cap(f.whole) - cap(ip)) - len(ip)
+		// ip is a part of the frame: their capacities tell where it begins.
+		after := f.size - (f.room - cap(ip)) - len(ip)
 		f.list = append(f.list, Frame{Data: ip, Trimmed: after, VLAN: f.vlan[0], InnerVLAN: f.vlan[1]})
 	}
 }
