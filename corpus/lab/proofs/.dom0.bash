@@ -97,6 +97,7 @@ alive() {
 # scratch: a disk of 64 MiB for the guest to work on, xvdb there, over device mapper as
 # a volume manager would give it; and the lab's own disk, with the program that does.
 scratch() {
+	! dmsetup info "scratch-$guest" >/dev/null 2>&1 || unscratch # of a proof that was cut short
 	truncate -s 64M scratch.img
 	dmsetup create "scratch-$guest" --table "0 131072 linear $(losetup -f --show "$dir/scratch.img") 0"
 	dmsetup mknodes "scratch-$guest"
@@ -114,7 +115,7 @@ unscratch() {
 }
 # load SECONDS: what the guest's own program says of its work on xvdb.
 load() {
-	told '{"writes"' $(($1 + 180)) "/mnt/load -seconds $1 /dev/xvdb"
+	told '{"writes"' $(($1 + 180)) "${program:-/mnt/load} -seconds $1 /dev/xvdb"
 	grep '^{"writes"' "/var/log/xen/console/guest-$guest.log" | tail -1 | tr -d '\r'
 }
 # field NAME JSON: a number of a line of JSON.
