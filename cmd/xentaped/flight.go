@@ -36,7 +36,8 @@ type recorderSet struct {
 	flights map[uint16]*flight // by domain
 	rebase  map[string]bool    // guests whose next segment takes images, whatever went before
 
-	expiring sync.Mutex // the ring's segments and images are being changed
+	expiring sync.Mutex     // the ring's segments and images are being changed
+	keeping  sync.WaitGroup // images being put beside pinned tapes
 }
 
 // overlap is how long two segments of a guest are both written, so that nothing
@@ -69,32 +70,54 @@ func (f *flight) fly(ctx context.Context) {
 	go serve(ctx, socket, f.handle)
 	var segments sync.WaitGroup
 	defer segments.Wait()
+	endBefore := func() {} // ends the segment before this one
+	defer func() { endBefore() }()
 	for ctx.Err() == nil && f.set.exists(f.guest) {
 		life, end := context.WithCancel(ctx)
-		done := make(chan error, 1)
+		begun, done := make(chan struct{}), make(chan error, 1)
 		segments.Go(func() {
 			defer end()
-			err := f.segment(life, end)
+			err := f.segment(life, begun, end)
 			if err != nil {
 				f.failure(err)
 			}
 			done <- err
 		})
-		select {
-		case err := <-done:
+		// The segment before ends when this one is being recorded, a little later.
+		before := endBefore
+		over, err := f.lasts(ctx, begun, done, func() {
+			segments.Go(func() {
+				sleep(ctx, overlap)
+				before()
+			})
+		})
+		if endBefore = end; over {
+			before()
 			end()
 			if err != nil {
 				sleep(ctx, retry)
 			}
-			continue
-		case <-time.After(f.set.config.Segment):
-		case <-ctx.Done():
 		}
-		// The next segment begins; this one ends a little later.
-		segments.Go(func() {
-			sleep(ctx, overlap)
-			end()
-		})
+	}
+}
+
+// lasts waits until a segment is as long as it is to be, counted from when it is being
+// recorded, when recorded is called: the next one goes on from it. over says that it
+// ended before.
+func (f *flight) lasts(ctx context.Context, begun <-chan struct{}, done <-chan error, recorded func()) (over bool, err error) {
+	var due <-chan time.Time
+	for {
+		select {
+		case <-begun:
+			begun, due = nil, time.After(f.set.config.Segment)
+			recorded()
+		case err := <-done:
+			return true, err
+		case <-due:
+			return false, nil
+		case <-ctx.Done():
+			return false, nil
+		}
 	}
 }
 
@@ -119,8 +142,9 @@ func (f *flight) failure(err error) {
 	}
 }
 
-// segment records one tape, until ctx ends or the guest is gone.
-func (f *flight) segment(ctx context.Context, end func()) error {
+// segment records one tape, until ctx ends or the guest is gone. begun is closed when
+// it is being recorded.
+func (f *flight) segment(ctx context.Context, begun chan<- struct{}, end func()) error {
 	set := f.set
 	if need, err := set.shortage(); err != nil {
 		return err
@@ -158,6 +182,7 @@ func (f *flight) segment(ctx context.Context, end func()) error {
 	f.mu.Lock()
 	f.current, f.tape, f.path = s, tape, path
 	f.mu.Unlock()
+	close(begun)
 	err = recorder.Run(ctx)
 	s.end(err)
 	return err
@@ -210,11 +235,11 @@ func (f *flight) handle(ctx context.Context, c command) answer {
 	}
 	pinned, perr := f.set.ring.Pin(host.FormatUUID(f.guest.UUID), since, f.set.written())
 	if f.set.config.Base == baseRolling && len(pinned) > 0 {
-		go func() {
-			if err := f.set.keepImages(ctx, host.FormatUUID(f.guest.UUID), pinned[0]); err != nil {
+		f.set.keeping.Go(func() {
+			if err := f.set.keepImages(context.WithoutCancel(ctx), host.FormatUUID(f.guest.UUID), pinned[0]); err != nil {
 				f.set.console.notef("%s: %v", f.guest.Name, err)
 			}
-		}()
+		})
 	}
 	if err = errors.Join(err, perr); err != nil {
 		return answer{Error: err.Error(), Status: st(), Pinned: pinned}

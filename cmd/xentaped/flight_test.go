@@ -221,7 +221,7 @@ func TestFullFileSystemIsAGapNotACrash(t *testing.T) {
 	defer s.stop()
 	f := &flight{set: s.set, guest: &host.Guest{Domain: 5, UUID: s.uuid, Name: "web"}}
 	s.set.config.Reserve = 1 << 60
-	require.ErrorIs(t, f.segment(t.Context(), func() {}), errNoRoom)
+	require.ErrorIs(t, f.segment(t.Context(), make(chan struct{}), func() {}), errNoRoom)
 	f.failure(errNoRoom)
 	gap := f.takeFailure()
 	require.Equal(t, format.GapDiskFull, gap.Reason)

@@ -112,6 +112,11 @@ func (r *recorderSet) foldOne(s ring.Segment) error {
 			old = append(old, from) // the disk was not followed from there on
 			continue
 		}
+		if !tape.Reader().Sealed() {
+			err = fmt.Errorf("the content of %s is not kept: the recording was cut off", d.Def.Name)
+			old, errs = append(old, from), append(errs, err)
+			continue
+		}
 		if err := roll(dir, from, d); err != nil {
 			errs = append(errs, err)
 		}

@@ -61,6 +61,7 @@ func TestRollingRingOfARealDisk(t *testing.T) {
 	require.NotEmpty(t, first, "nothing was folded: %s", s.told.trouble())
 	a, err := ask(t.Context(), socketPath(s.uuid), command{Verb: "trigger"})
 	require.NoError(t, err)
+	require.NotEmpty(t, a.Pinned)
 	for range 20 {
 		write()
 	}
@@ -68,7 +69,7 @@ func TestRollingRingOfARealDisk(t *testing.T) {
 	require.Eventually(t, func() bool {
 		kept, err = imagesIn(filepath.Join(own, "pinned"))
 		return err == nil && len(kept) == 1
-	}, 30*time.Second, 50*time.Millisecond, "%s", s.told.trouble())
+	}, time.Minute, 50*time.Millisecond, "%s", s.told.trouble())
 	// A segment that begins while the service ends has nothing to go on from: end it
 	// right after one has begun.
 	before := s.recording()

@@ -86,6 +86,7 @@ func runService(ctx context.Context, c *console, cfg *config) (err error) {
 // limits.
 func (r *recorderSet) run(ctx context.Context) error {
 	var flights sync.WaitGroup
+	defer r.keeping.Wait() // until the segments before the pinned ones have ended
 	defer flights.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // on an error too
