@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -155,6 +156,28 @@ func TestFiles(t *testing.T) {
 			steps, tree := compareSteps(r, events, c.gaps), compareTree(r, events, c.gaps)
 			require.Len(t, steps.differences, c.steps, "%v", steps.differences)
 			require.Len(t, tree.differences, c.tree, "%v", tree.differences)
+		})
+	}
+}
+
+// TestContentThatNeverReachedTheDisk: a file that was deleted before the kernel wrote
+// it has no content on the tape; one that stayed has.
+func TestContentThatNeverReachedTheDisk(t *testing.T) {
+	for name, c := range map[string]struct {
+		gone      int // seconds; 0: it stays
+		different int
+	}{"deleted soon": {60, 0}, "deleted late": {90, 1}, "stays": {0, 1}} {
+		t.Run(name, func(t *testing.T) {
+			r, events := incident(), fileEvents()
+			events[0].SHA256New = ""
+			if c.gone > 0 {
+				r.notes = append(r.notes, truth.FileNote{Time: at(c.gone), When: "after", Op: "delete", Path: "/etc/evil"})
+				events = append(events, fileEvent{Op: "delete", Path: "/etc/evil", Inode: 12, Type: "file", Lower: moment(c.gone - 1), Upper: moment(c.gone)})
+				r.notes = slices.Insert(r.notes, len(r.notes)-1, truth.FileNote{Time: at(c.gone - 2), When: "before", Path: "/etc/evil", State: r.notes[1].State})
+			}
+			steps := compareSteps(r, events, nil)
+			require.Len(t, steps.differences, c.different, "%v", steps.differences)
+			require.Len(t, steps.explained, 1-c.different)
 		})
 	}
 }

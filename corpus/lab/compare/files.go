@@ -18,6 +18,7 @@ type fileEvent struct {
 	OldPath   string     `json:"old_path"`
 	Type      string     `json:"type"`
 	Inode     uint64     `json:"inode"`
+	Size      uint64     `json:"size"`
 	Mode      string     `json:"mode"`
 	Target    string     `json:"target"`
 	SHA256Old string     `json:"sha256_old"`
@@ -81,13 +82,14 @@ func compareSteps(t *record, events []fileEvent, gs gaps) *report {
 			continue
 		}
 		var reasons []string
-		found := false
+		found, unwritten := false, false
 		for _, e := range events {
 			if e.Path != s.path || !slices.Contains(opsFor[s.op], e.Op) {
 				continue
 			}
-			wrong := append(s.wrong(e), s.wrongContent(e, events)...)
-			if len(wrong) == 0 {
+			wrong, content := s.wrong(e), s.wrongContent(e, events)
+			unwritten = unwritten || len(wrong) == 0 && e.Op == "create" && e.SHA256New == "" && e.Size == 0
+			if wrong = append(wrong, content...); len(wrong) == 0 {
 				found = true
 				break
 			}
@@ -103,11 +105,25 @@ func compareSteps(t *record, events []fileEvent, gs gaps) *report {
 		}
 		if g, ok := gs.during("disk", s.from, t.points[len(t.points)-1].Time); ok {
 			r.explain("%s: %s", text, g.text)
+		} else if unwritten && t.soonGone(s) {
+			r.explain("%s: it was deleted before its content went to disk", text)
 		} else {
 			r.differ("%s", text)
 		}
 	}
 	return r
+}
+
+// dirtyExpire is how long content stays in memory before the kernel writes it to
+// disk by itself: vm.dirty_expire_centisecs, 30 s on Debian.
+const dirtyExpire = 30 * time.Second
+
+// soonGone reports whether a later step deleted the file within that time. A file
+// system that allocates late (ext4, xfs, btrfs) then never writes its content.
+func (t *record) soonGone(made step) bool {
+	return slices.ContainsFunc(t.steps(), func(s step) bool {
+		return s.path == made.path && s.after == nil && s.to.After(made.to) && s.to.Before(made.to.Add(dirtyExpire))
+	})
 }
 
 // tickSlack covers the coarse clock of inode times: a jiffy, 4 ms on Debian.
