@@ -385,7 +385,7 @@ func (c *classifier) flush() {
 		c.interval(&c.out[i])
 	}
 	slices.SortStableFunc(c.out, func(a, b Event) int {
-		return cmp.Or(cmp.Compare(a.TimeLower, b.TimeLower), cmp.Compare(a.class, b.class), cmp.Compare(a.Path, b.Path))
+		return cmp.Or(cmp.Compare(max(a.TimeLower, a.by), max(b.TimeLower, b.by)), cmp.Compare(a.class, b.class), cmp.Compare(a.Path, b.Path))
 	})
 	for _, e := range c.out {
 		c.v.a.emit(e)

@@ -136,6 +136,7 @@ type Event struct {
 	id    fs.ID
 	vol   *volumeState
 	class uint8
+	by    Time // where an end is known only to lie before this: its place among the others; 0 for all else
 }
 
 // XattrChange is one extended attribute before and after; nil for absent.

@@ -70,7 +70,8 @@ type fileKey struct {
 type life struct {
 	born       Time
 	executable bool
-	overwrites int // in place, of most of it
+	overwrites int  // in place, of most of it
+	drowned    bool // by noise, where something readable was
 	records    []uint64
 }
 

@@ -32,7 +32,15 @@ func (c *classifier) interval(e *Event) {
 		}
 		lo = 0 // content may reach the disk long after the commit that dated it
 	case OpDelete, OpRmdir, OpUnlink:
-		if change != nil && change.New.CTime != 0 && change.New.CTime != fs.NoTime {
+		if change != nil && reused(change) {
+			// The inode's times are another file's, which began after this one ended.
+			if born := change.New.BTime; born != fs.NoTime && born >= lo && (hi == 0 || born <= hi) {
+				e.by = Time(born)
+				if hi == 0 || born+tick < hi {
+					hi = born + tick
+				}
+			}
+		} else if change != nil && change.New.CTime != 0 && change.New.CTime != fs.NoTime {
 			t, basis = Time(change.New.CTime), BasisChange
 		}
 	default:
@@ -55,6 +63,11 @@ func (c *classifier) interval(e *Event) {
 	if hi != 0 {
 		e.TimeUpper = Time(hi)
 	}
+}
+
+// reused: the inode's number is another file's now.
+func reused(change *fs.InodeChange) bool {
+	return change.New.Live && change.New.Generation != change.Old.Generation
 }
 
 // beforeChange dates a write whose modification time was set to something else

@@ -41,6 +41,7 @@ func (f *finder) lives(e *Event, l *life) {
 	case OpWrite:
 		if e.SHA256Old != "" && e.Size != nil && written(e)*2 >= *e.Size && e.EntropyNew != nil && overwritten(e) {
 			l.overwrites++
+			l.drowned = l.drowned || *e.EntropyNew != 0 && e.EntropyOld != nil && *e.EntropyOld < 7
 		}
 	case OpDelete:
 		f.died(e, l)
@@ -69,10 +70,14 @@ func (f *finder) died(e *Event, l *life) {
 		}
 		f.add(g)
 	}
-	if l.overwrites > 1 {
+	if l.overwrites > 1 || l.drowned {
+		times := fmt.Sprintf("%d times", l.overwrites)
+		if l.overwrites == 1 {
+			times = "with noise"
+		}
 		f.add(&Finding{Kind: FindShred, Severity: "high", Disk: e.Disk, Volume: e.Volume, Path: e.Path, Inode: e.Inode,
 			Time: e.TimeLower, Until: e.TimeUpper, Records: append([]uint64{e.FirstRecord, e.LastRecord}, l.records...),
-			Reasons: []string{fmt.Sprintf("overwritten %d times in place, then deleted: its first content is the sha256_old of the first of these writes", l.overwrites)}})
+			Reasons: []string{"overwritten " + times + " in place, then deleted: its first content is the sha256_old of the first of these writes"}})
 	}
 }
 

@@ -99,7 +99,10 @@ func (w *wave) count(f *finder, e *Event, p, how string) {
 	if w.renamed[p] {
 		w.extended(p)
 	}
-	w.last = e.TimeLower
+	// An event told only to lie between two commits begins before those around it.
+	if e.TimeLower.Known() && (!w.last.Known() || e.TimeLower > w.last) {
+		w.last = e.TimeLower
+	}
 	if len(w.files) == 1 {
 		w.first = e.TimeLower
 	}
