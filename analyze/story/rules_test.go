@@ -166,7 +166,7 @@ var ruleCases = map[string]ruleCase{
 	"cron-persistence":        {file(FileEvent{Op: "create", Path: "/etc/cron.d/x"}), file(FileEvent{Op: "delete", Path: "/etc/cron.d/x"})},
 	"systemd-persistence":     {file(FileEvent{Op: "write", Path: "/root/.config/systemd/user/x.service"}), file(FileEvent{Op: "write", Path: "/var/lib/systemd/system/x"})},
 	"ssh-authorized-keys":     {file(FileEvent{Op: "write", Path: "/root/.ssh/authorized_keys"}), file(FileEvent{Op: "write", Path: "/root/.ssh/known_hosts"})},
-	"log-wiping":              {file(FileEvent{Op: "write", Path: "/var/log/auth.log", Removed: []string{"sshd: accepted"}}), file(FileEvent{Op: "write", Path: "/var/log/auth.log", Added: []string{"sshd: accepted"}})},
+	"log-wiping":              {file(FileEvent{Op: "write", Path: "/var/log/auth.log", Removed: []string{"sshd: accepted"}}), all(file(FileEvent{Op: "write", Path: "/var/log/auth.log", Added: []string{"sshd: accepted"}}), file(FileEvent{Op: "truncate", Path: "/var/log/longer", Size: 9, SizeOld: bytesOf(3)}))},
 	"log-rotation":            {all(file(FileEvent{Op: "delete", Path: "/var/log/x"}), file(FileEvent{Op: "create", Path: "/var/log/x.2.gz"})), all(file(FileEvent{Op: "delete", Path: "/var/log/x"}), file(FileEvent{Op: "create", Path: "/var/log/xy.2.gz"}))},
 	"history-wiping":          {file(FileEvent{Op: "symlink", Path: "/root/.bash_history"}), file(FileEvent{Op: "write", Path: "/root/.bash_history"})},
 	"login-records-rewritten": {file(FileEvent{Op: "write", Path: "/var/log/wtmp", SHA256Old: "aa"}), file(FileEvent{Op: "write", Path: "/var/log/wtmp", SHA256Old: "aa", SizeOld: bytesOf(3)})},
