@@ -93,7 +93,7 @@ func TestEventJSONRoundTrip(t *testing.T) {
 		require.NoError(t, err)
 		var back Event
 		require.NoError(t, json.Unmarshal(b, &back))
-		back.id, back.vol, back.class = e.id, e.vol, e.class
+		back.id, back.vol, back.class, back.by = e.id, e.vol, e.class, e.by
 		require.Equal(t, e, back)
 	}
 }
