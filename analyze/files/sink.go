@@ -29,10 +29,17 @@ func (v *volumeState) Problem(p fs.Problem) {
 	if p.ID != (fs.ID{}) {
 		q.Path = v.names.path(p.ID)
 	}
-	v.problem(q)
-	if p.Kind == fs.ProblemTamper {
+	switch {
+	case p.Kind == fs.ProblemUnknown:
+		v.unknown = true
+	case p.Kind == fs.ProblemTamper && v.unknown:
+		// What the volume held before was never wholly seen, as on a disk without a
+		// base image: a transaction that was not seen may well have committed this.
+		q.Kind, q.Text = problemKind(fs.ProblemUnknown), q.Text+" that was seen"
+	case p.Kind == fs.ProblemTamper:
 		v.a.findings.tamper(v, q, p.At)
 	}
+	v.problem(q)
 }
 
 func problemKind(k fs.ProblemKind) string {

@@ -32,6 +32,7 @@ type volumeState struct {
 	wrote    map[fs.ID]Time // when content last arrived
 	last     int64          // guest clock of the last transaction
 	lastOK   bool
+	unknown  bool // bytes that were needed were never captured
 }
 
 // awaited: mtime moved as a write moves it, the bytes are still in the guest's

@@ -95,6 +95,11 @@ func (d *disk) feed(r format.Record) error {
 	return d.a.Feed(r)
 }
 
+// copying: the base image of the disk is being recorded. Until it is complete the
+// disk is followed in its requests alone, and of that nothing is told: it would be
+// taken back.
+func (d *disk) copying() bool { return !d.whole && d.settled == math.MaxUint64 }
+
 // FileEvents lists the changes on all disks, disk by disk, in the order in which
 // they became known.
 func (e *Engine) FileEvents() []files.Event {

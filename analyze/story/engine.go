@@ -3,6 +3,7 @@ package story
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 
@@ -186,6 +187,11 @@ func (e *Engine) feed(r format.Record, final bool) error {
 			}
 		}
 		return nil
+	case *format.SnapshotBegin:
+		if d := e.disks[h.Stream]; d != nil && !d.whole {
+			d.settled = math.MaxUint64
+		}
+		return nil
 	case *format.SnapshotEnd:
 		if d := e.disks[h.Stream]; d != nil {
 			return e.based(d, h.Seq) // its base
@@ -237,6 +243,9 @@ func (e *Engine) tell(final bool) (*Story, error) {
 	in.Transfers = e.transferred()
 	for _, id := range e.order {
 		d := e.disks[id]
+		if d.copying() {
+			continue
+		}
 		for i := range d.events {
 			f := fileEventOf(&d.events[i], e.clock)
 			if c := d.cached[i]; c != nil {

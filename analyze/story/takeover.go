@@ -83,6 +83,9 @@ func (e *Engine) oddities(in *Input) {
 		latest[file{f.Disk, f.Path, f.Inode}] = i
 	}
 	for _, id := range e.order {
+		if e.disks[id].copying() {
+			continue
+		}
 		for _, f := range e.disks[id].a.Findings() {
 			o := Oddity{Rule: f.Kind, Severity: f.Severity, Summary: summaryOf(&f), Path: f.Path, Detail: fmt.Sprint(f.Inode, f.Time), Why: strings.Join(f.Reasons, "; "), File: -1}
 			if f.Time.Known() {
