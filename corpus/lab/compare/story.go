@@ -44,6 +44,10 @@ func compareStory(t *record, items []storyItem) *report {
 			continue
 		}
 		holders := t.holders(k)
+		if len(holders) == 0 {
+			r.explain("the reverse shell %s to %s was open at no point: nobody knows whose it was", k.guest, k.peer)
+			continue
+		}
 		named := slices.ContainsFunc(items, func(it storyItem) bool {
 			return it.Conn != nil && it.Process != nil && slices.Contains(holders, it.Process.PID) &&
 				netip.AddrPortFrom(it.Conn.OrigH, it.Conn.OrigP) == k.guest && netip.AddrPortFrom(it.Conn.RespH, it.Conn.RespP) == k.peer
