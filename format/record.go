@@ -261,3 +261,13 @@ type Mark struct {
 	Stamp
 	Text string
 }
+
+// Attribute returns the value of a stream's attribute, or "".
+func Attribute(attrs []Attr, name string) string {
+	for _, a := range attrs {
+		if a.Name == name {
+			return a.Value
+		}
+	}
+	return ""
+}

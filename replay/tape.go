@@ -140,16 +140,6 @@ func (t *Tape) mark(text string) (Moment, error) {
 	return Moment{}, fmt.Errorf("time %q: the tape has no such mark", "@"+text)
 }
 
-// Attribute returns the value of a stream's attribute, or "".
-func Attribute(attrs []format.Attr, name string) string {
-	for _, a := range attrs {
-		if a.Name == name {
-			return a.Value
-		}
-	}
-	return ""
-}
-
 // memoryStreams tells which streams are guest memory.
 func (t *Tape) memoryStreams() map[format.StreamID]format.StreamDef {
 	m := map[format.StreamID]format.StreamDef{}
@@ -180,7 +170,7 @@ func (t *Tape) Snapshots() []MemoryInfo {
 }
 
 func (t *Tape) memoryInfo(def format.StreamDef, s format.SnapshotInfo) MemoryInfo {
-	i := MemoryInfo{ID: s.Begin.ID, Guest: guestType(Attribute(def.Attrs, "guest-type")), First: s.Begin.Seq, Time: s.Begin.Time}
+	i := MemoryInfo{ID: s.Begin.ID, Guest: guestType(format.Attribute(def.Attrs, "guest-type")), First: s.Begin.Seq, Time: s.Begin.Time}
 	if s.End != nil {
 		i.Conditions, i.Last = s.End.Conditions, s.End.Seq
 		i.Time = s.End.Time

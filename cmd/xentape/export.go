@@ -191,12 +191,12 @@ func exportPackets(ctx context.Context, f *os.File, tape *replay.Tape, vif strin
 			continue
 		}
 		lt := uint64(1)
-		if v := replay.Attribute(s.Attrs, "link-type"); v != "" {
+		if v := format.Attribute(s.Attrs, "link-type"); v != "" {
 			if lt, err = strconv.ParseUint(v, 10, 16); err != nil {
 				return nil, fmt.Errorf("stream %s: attribute link-type: %w", s.Name, err)
 			}
 		}
-		n, err := w.AddInterface(export.Interface{Name: s.Name, LinkType: uint16(lt), Comment: replay.Attribute(s.Attrs, "mac")})
+		n, err := w.AddInterface(export.Interface{Name: s.Name, LinkType: uint16(lt), Comment: format.Attribute(s.Attrs, "mac")})
 		if err != nil {
 			return nil, err
 		}

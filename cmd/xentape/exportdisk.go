@@ -12,8 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/xentape/xentape/analyze/files"
+	"github.com/xentape/xentape/format/rebuild"
 	"github.com/xentape/xentape/replay"
-	"github.com/xentape/xentape/replay/export"
 )
 
 func newExportDisk(t *terminal) *cobra.Command {
@@ -54,7 +54,7 @@ first. The time is one of the last tape's.`,
 				if err != nil {
 					return nil, err
 				}
-				lost, err := export.Chain(f, before, append(disks, d), until.Time)
+				lost, err := rebuild.Chain(f, before, append(disks, d), until.Time)
 				if err == nil && view == "live" {
 					err = settle(c.Context(), t, f, tape, d, until)
 				}

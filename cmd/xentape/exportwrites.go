@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/xentape/xentape/format/rebuild"
 	"github.com/xentape/xentape/replay"
 	"github.com/xentape/xentape/replay/export"
 )
@@ -25,7 +26,7 @@ requests and the time between a request and its completion are not in such a log
 				if err != nil {
 					return nil, err
 				}
-				return export.LogWrites(f, d.Def.Size, replay.Effects(d.Records(until.Time)), tape.Clock().Realtime)
+				return export.LogWrites(f, d.Def.Size, rebuild.Effects(d.Records(until.Time)), tape.Clock().Realtime)
 			})
 		},
 	}

@@ -17,8 +17,8 @@ import (
 
 	"github.com/xentape/xentape/capture/disk"
 	"github.com/xentape/xentape/capture/ring"
-	"github.com/xentape/xentape/replay"
-	"github.com/xentape/xentape/replay/export"
+	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/format/rebuild"
 )
 
 // With "base: rolling" only a guest's first segment has images of its disks. What is
@@ -94,12 +94,8 @@ func (r *recorderSet) foldOne(s ring.Segment) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	tape, err := replay.Open(s.Path, replay.Options{})
-	var disks []*replay.Disk
-	if err == nil {
-		defer tape.Close()
-		disks, err = tape.Disks()
-	}
+	disks, done, err := disksOf(s.Path)
+	defer done()
 	errs := []error{err}
 	for _, d := range disks {
 		at := slices.IndexFunc(old, func(i image) bool { return i.disk == d.Def.Name })
@@ -112,7 +108,7 @@ func (r *recorderSet) foldOne(s ring.Segment) error {
 			old = append(old, from) // the disk was not followed from there on
 			continue
 		}
-		if !tape.Reader().Sealed() {
+		if !d.Sealed() {
 			err = fmt.Errorf("the content of %s is not kept: the recording was cut off", d.Def.Name)
 			old, errs = append(old, from), append(errs, err)
 			continue
@@ -134,10 +130,29 @@ func (r *recorderSet) foldOne(s ring.Segment) error {
 	return err
 }
 
+// disksOf opens a segment, which is closed by done, for its disks.
+func disksOf(path string) (disks []*rebuild.Disk, done func(), err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, func() {}, err
+	}
+	done = func() { f.Close() }
+	info, err := f.Stat()
+	if err != nil {
+		return nil, done, err
+	}
+	r, err := format.Open(f, info.Size(), format.ReaderOptions{})
+	if err != nil {
+		return nil, done, fmt.Errorf("%s: %w", path, err)
+	}
+	disks, err = rebuild.Disks(r, filepath.Base(path))
+	return disks, done, err
+}
+
 // roll makes an image of what a disk held at the end of a tape, out of the image that
 // the tape goes on from, if the tape has none of its own. What cannot be had whole is
 // removed: it would look like a disk.
-func roll(dir string, from image, d *replay.Disk) error {
+func roll(dir string, from image, d *rebuild.Disk) error {
 	work := from.path
 	if d.Based() {
 		work = filepath.Join(dir, "."+url.PathEscape(d.Def.Name)+".new")
@@ -145,7 +160,7 @@ func roll(dir string, from image, d *replay.Disk) error {
 			return err
 		}
 	}
-	err := writeImage(work, from.after, []*replay.Disk{d})
+	err := writeImage(work, from.after, []*rebuild.Disk{d})
 	if err != nil {
 		err = errors.Join(fmt.Errorf("the content of %s is not kept: %w", d.Def.Name, err), os.Remove(work))
 	} else {
@@ -159,12 +174,12 @@ func roll(dir string, from image, d *replay.Disk) error {
 
 // writeImage has the file hold a disk as it is at the end of the last of some tapes, and
 // sees it onto the disk.
-func writeImage(path, before string, tapes []*replay.Disk) error {
+func writeImage(path, before string, tapes []*rebuild.Disk) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	losses, err := export.Chain(f, before, tapes, math.MaxInt64)
+	losses, err := rebuild.Chain(f, before, tapes, math.MaxInt64)
 	if err == nil && len(losses) > 0 {
 		err = errors.New(strings.Join(losses, "; "))
 	}
@@ -207,13 +222,8 @@ func (r *recorderSet) keepImages(ctx context.Context, guest, first string) error
 		chains[i.disk] = &chain{from: i}
 	}
 	for _, s := range before {
-		tape, err := replay.Open(s.Path, replay.Options{})
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		defer tape.Close()
-		disks, err := tape.Disks()
+		disks, done, err := disksOf(s.Path)
+		defer done()
 		errs = append(errs, err)
 		for _, d := range disks {
 			c := chains[d.Def.Name]
@@ -240,7 +250,7 @@ func (r *recorderSet) segmentsBefore(guest, name string) ([]ring.Segment, error)
 // chain is a disk over several tapes.
 type chain struct {
 	from  image // what it held before them; zero: the first that has an image says
-	tapes []*replay.Disk
+	tapes []*rebuild.Disk
 }
 
 // write makes the image of the disk at the end of the chain.

@@ -19,8 +19,8 @@ import (
 	"github.com/xentape/xentape/capture/host"
 	"github.com/xentape/xentape/corpus/hostkernel"
 	"github.com/xentape/xentape/corpus/need"
+	"github.com/xentape/xentape/format/rebuild"
 	"github.com/xentape/xentape/replay"
-	"github.com/xentape/xentape/replay/export"
 )
 
 // The service records a real disk of an imaginary guest, segment after segment, while
@@ -154,7 +154,7 @@ func requireDisk(t *testing.T, want []byte, from image, tapes []string) {
 	f, err := os.OpenFile(work, os.O_RDWR, 0)
 	require.NoError(t, err)
 	defer f.Close()
-	var disks []*replay.Disk
+	var disks []*rebuild.Disk
 	for _, path := range tapes {
 		tape, err := replay.Open(path, replay.Options{})
 		require.NoError(t, err)
@@ -164,7 +164,7 @@ func requireDisk(t *testing.T, want []byte, from image, tapes []string) {
 		require.NoError(t, err)
 		disks = append(disks, d)
 	}
-	losses, err := export.Chain(f, from.after, disks, math.MaxInt64)
+	losses, err := rebuild.Chain(f, from.after, disks, math.MaxInt64)
 	require.NoError(t, err)
 	require.Empty(t, losses)
 	got, err := os.ReadFile(work)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/format/rebuild"
 	"github.com/xentape/xentape/replay"
 )
 
@@ -65,13 +66,13 @@ func ELF(f File, m replay.Memory, extra []Note) (losses []string, err error) {
 	}
 	var missing uint64
 	for i, e := range es {
-		n, err := copyPages(f, int64(ph[i+1].Off), m, e)
+		n, err := rebuild.CopyPages(f, int64(ph[i+1].Off), m, e)
 		if err != nil {
 			return nil, err
 		}
 		missing += n
 	}
-	losses = append(losses, missingLoss(missing, "memory")...)
+	losses = append(losses, rebuild.MissingLoss(missing, "memory")...)
 	return append(losses, pvLoss(m)...), nil
 }
 

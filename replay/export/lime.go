@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/format/rebuild"
 	"github.com/xentape/xentape/replay"
 )
 
@@ -29,7 +30,7 @@ func LiME(f File, m replay.Memory) (losses []string, err error) {
 			return nil, err
 		}
 		off += limeHeaderSize
-		n, err := copyPages(f, off, m, e)
+		n, err := rebuild.CopyPages(f, off, m, e)
 		if err != nil {
 			return nil, err
 		}
@@ -39,7 +40,7 @@ func LiME(f File, m replay.Memory) (losses []string, err error) {
 	if err := f.Truncate(off); err != nil {
 		return nil, err
 	}
-	losses = missingLoss(missing, "memory")
+	losses = rebuild.MissingLoss(missing, "memory")
 	losses = append(losses, "LiME carries no processor state")
 	return append(losses, pvLoss(m)...), nil
 }

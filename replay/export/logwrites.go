@@ -7,6 +7,7 @@ import (
 	"iter"
 
 	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/format/rebuild"
 )
 
 // The on-disk structures of Linux's dm-log-writes target (drivers/md/dm-log-writes.c,
@@ -27,14 +28,14 @@ const (
 	logTime = 504
 )
 
-// LogWrites writes the effects on a disk (replay.Effects) and its marks as a log that replay-log and others of dm-log-writes read. realtime gives the
+// LogWrites writes the effects on a disk (rebuild.Effects) and its marks as a log that replay-log and others of dm-log-writes read. realtime gives the
 // wall clock of a tape time; where it is not known, the log holds none.
 //
 // A log has no reads, no requests that failed, and no difference between a request
 // and its completion; zeroes written without data become data. A write whose content
 // was not captured cannot be in it: that is a loss.
 func LogWrites(f File, size uint64, effects iter.Seq2[format.Record, error], realtime func(int64) (int64, bool)) (losses []string, err error) {
-	w := &logWriter{f: f, at: logSector, realtime: realtime, old: newStale()}
+	w := &logWriter{f: f, at: logSector, realtime: realtime, old: rebuild.NewStale()}
 	damaged := 0
 	for r, err := range effects {
 		switch r := r.(type) {
@@ -42,10 +43,10 @@ func LogWrites(f File, size uint64, effects iter.Seq2[format.Record, error], rea
 			damaged++
 			continue
 		case *format.DiskRequest:
-			w.old.known(r.Offset, r.Length)
+			w.old.Known(r.Offset, r.Length)
 			err = w.request(r)
 		case *format.Gap:
-			w.old.gap(r, size)
+			w.old.Gap(r, size)
 		case *format.Mark:
 			err = w.mark(r)
 		}
@@ -68,7 +69,7 @@ type logWriter struct {
 	entries  uint64
 	noData   uint64
 	odd      uint64
-	old      stale
+	old      rebuild.Stale
 	realtime func(int64) (int64, bool)
 }
 
@@ -82,7 +83,7 @@ func (w *logWriter) losses(damaged int) (out []string) {
 	if damaged > 0 {
 		out = append(out, fmt.Sprintf("the tape is damaged in %d places: writes may be missing", damaged))
 	}
-	return append(out, w.old.loss()...)
+	return append(out, w.old.Loss()...)
 }
 
 // request writes one request that took effect.

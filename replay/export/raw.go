@@ -2,6 +2,7 @@ package export
 
 import (
 	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/format/rebuild"
 	"github.com/xentape/xentape/replay"
 )
 
@@ -14,13 +15,13 @@ func Raw(f File, m replay.Memory) (losses []string, err error) {
 	}
 	var missing uint64
 	for _, e := range es {
-		n, err := copyPages(f, int64(e.Start)*format.PageSize, m, e)
+		n, err := rebuild.CopyPages(f, int64(e.Start)*format.PageSize, m, e)
 		if err != nil {
 			return nil, err
 		}
 		missing += n
 	}
-	losses = missingLoss(missing, "memory")
+	losses = rebuild.MissingLoss(missing, "memory")
 	losses = append(losses, "a raw image tells holes from zeros nowhere and carries no processor state")
 	return append(losses, pvLoss(m)...), nil
 }
@@ -31,4 +32,13 @@ func pvLoss(m replay.Memory) []string {
 		return nil
 	}
 	return []string{"page tables of this PV guest hold machine frames, and the table to translate them (xen/p2m) has no place in this format: use xen-core"}
+}
+
+// end is one past the last page of the extents.
+func end(es []format.Extent) uint64 {
+	if len(es) == 0 {
+		return 0
+	}
+	last := es[len(es)-1]
+	return last.Start + last.Count
 }

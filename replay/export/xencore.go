@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/format/rebuild"
 	"github.com/xentape/xentape/replay"
 )
 
@@ -85,14 +86,14 @@ func XenCore(f File, m replay.Memory) (losses []string, err error) {
 	var missing uint64
 	off := pagesOff
 	for _, e := range es {
-		n, err := copyPages(f, off, m, e)
+		n, err := rebuild.CopyPages(f, off, m, e)
 		if err != nil {
 			return nil, err
 		}
 		missing += n
 		off += int64(e.Count) * format.PageSize
 	}
-	return append(losses, missingLoss(missing, "memory")...), nil
+	return append(losses, rebuild.MissingLoss(missing, "memory")...), nil
 }
 
 // pageIndex is .xen_pfn, one frame number a page, or .xen_p2m, with the machine

@@ -1,4 +1,4 @@
-package export
+package rebuild
 
 import (
 	"errors"
@@ -12,11 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/xentape/xentape/format"
-	"github.com/xentape/xentape/replay"
 )
 
 func effects(rs ...format.Record) iter.Seq2[format.Record, error] {
-	return replay.Effects(func(yield func(format.Record, error) bool) {
+	return Effects(func(yield func(format.Record, error) bool) {
 		for _, r := range rs {
 			if r == nil && !yield(nil, errors.New("damage")) || r != nil && !yield(r, nil) {
 				return
@@ -57,7 +56,10 @@ func TestDiskSaysWhatIsOld(t *testing.T) {
 			f, err := os.Create(path)
 			require.NoError(t, err)
 			defer f.Close()
-			losses, err := Disk(f, 8, nil, effects(c.records...))
+			w := newDiskWriter(f)
+			require.NoError(t, w.begin(8, nil))
+			require.NoError(t, w.apply(effects(c.records...)))
+			losses, err := w.end()
 			require.NoError(t, err)
 			require.Equal(t, c.losses, losses)
 			b, err := io.ReadAll(io.NewSectionReader(f, 0, 100))
@@ -71,7 +73,7 @@ func TestDiskSaysWhatIsOld(t *testing.T) {
 func TestStale(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	const size = 64
-	s := newStale()
+	s := NewStale()
 	var want [size]bool
 	for range 5000 {
 		e := format.Extent{Start: rng.Uint64N(size), Count: rng.Uint64N(12)}
@@ -80,9 +82,9 @@ func TestStale(t *testing.T) {
 			want[at] = gap
 		}
 		if gap {
-			s.gap(&format.Gap{Count: 1, Extents: []format.Extent{e}}, size)
+			s.Gap(&format.Gap{Count: 1, Extents: []format.Extent{e}}, size)
 		} else {
-			s.known(e.Start, e.Count)
+			s.Known(e.Start, e.Count)
 		}
 		var got [size]bool
 		last := uint64(0)

@@ -1,4 +1,4 @@
-package export
+package rebuild
 
 import (
 	"fmt"
@@ -6,27 +6,13 @@ import (
 	"math"
 
 	"github.com/xentape/xentape/format"
-	"github.com/xentape/xentape/replay"
 )
-
-// Disk writes a disk as it stood after the effects given (replay.Effects): its base,
-// then every request in order. size is the disk's length in bytes.
-func Disk(f File, size uint64, base format.Image, effects iter.Seq2[format.Record, error]) (losses []string, err error) {
-	w := newDiskWriter(f)
-	if err := w.begin(size, base); err != nil {
-		return nil, err
-	}
-	if err := w.apply(effects); err != nil {
-		return nil, err
-	}
-	return w.end()
-}
 
 // Chain writes a disk as it stood at tape time until of the last of several tapes, each
 // of which goes on where the one before ended. What is before the last tape with an
 // image of its own is not needed. Where none has one, f holds what the disk held at
 // the end of the tape that before names; "" when that is not known.
-func Chain(f File, before string, tapes []*replay.Disk, until int64) (losses []string, err error) {
+func Chain(f File, before string, tapes []*Disk, until int64) (losses []string, err error) {
 	first := 0
 	for i, d := range tapes {
 		if d.Based() {
@@ -48,7 +34,7 @@ func Chain(f File, before string, tapes []*replay.Disk, until int64) (losses []s
 			err = w.resize(d.Def.Size)
 		}
 		if err == nil {
-			err = w.apply(replay.Effects(d.Records(to)))
+			err = w.apply(Effects(d.Records(to)))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", d.Tape(), err)
@@ -62,14 +48,14 @@ func Chain(f File, before string, tapes []*replay.Disk, until int64) (losses []s
 type diskWriter struct {
 	f       File
 	size    uint64 // bytes
-	old     stale
+	old     Stale
 	noData  ranges // written without content, and not again since
 	damaged int
 	losses  []string
 }
 
 func newDiskWriter(f File) *diskWriter {
-	return &diskWriter{f: f, old: newStale(), noData: ranges{}}
+	return &diskWriter{f: f, old: NewStale(), noData: ranges{}}
 }
 
 func (w *diskWriter) resize(size uint64) error {
@@ -91,13 +77,13 @@ func (w *diskWriter) begin(size uint64, base format.Image) error {
 	}
 	var missing uint64
 	for _, e := range base.Extents() {
-		n, err := copyPages(w.f, int64(e.Start)*format.PageSize, base, e)
+		n, err := CopyPages(w.f, int64(e.Start)*format.PageSize, base, e)
 		if err != nil {
 			return err
 		}
 		missing += n
 	}
-	w.losses = append(w.losses, missingLoss(missing, "the base image")...)
+	w.losses = append(w.losses, MissingLoss(missing, "the base image")...)
 	return nil
 }
 
@@ -107,7 +93,7 @@ func (w *diskWriter) apply(effects iter.Seq2[format.Record, error]) error {
 		case nil:
 			w.damaged++
 		case *format.Gap:
-			w.old.gap(r, w.size)
+			w.old.Gap(r, w.size)
 		case *format.DiskRequest:
 			if err = w.request(r); err != nil {
 				return err
@@ -122,7 +108,7 @@ func (w *diskWriter) request(r *format.DiskRequest) (err error) {
 		return fmt.Errorf("record %d: offset %d length %d: beyond the disk's %d bytes", r.Seq, r.Offset, r.Length, w.size)
 	}
 	w.noData.remove(r.Offset, r.Length)
-	w.old.known(r.Offset, r.Length)
+	w.old.Known(r.Offset, r.Length)
 	switch {
 	case r.Op == format.DiskWriteZeroes, r.Op == format.DiskDiscard, r.Op == format.DiskSecureErase:
 		err = zero(w.f, r.Offset, r.Length)
@@ -137,7 +123,7 @@ func (w *diskWriter) request(r *format.DiskRequest) (err error) {
 
 // end says what of the disk is not as it was.
 func (w *diskWriter) end() ([]string, error) {
-	losses := append(w.losses, w.old.loss()...)
+	losses := append(w.losses, w.old.Loss()...)
 	if n := w.noData.bytes(); n > 0 {
 		losses = append(losses, fmt.Sprintf("%d bytes were written by the guest without their content being captured", n))
 	}

@@ -1,4 +1,4 @@
-package export
+package rebuild
 
 import (
 	"bytes"
@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/xentape/xentape/format"
-	"github.com/xentape/xentape/replay"
 )
 
 const diskPages = 64
@@ -64,7 +63,7 @@ func (g *guestDisk) work(n int) (out []request) {
 }
 
 // tape writes a tape of some requests; image, if not nil, is the disk before them.
-func (g *guestDisk) tape(t *testing.T, name, continues string, image []byte, requests []request, more ...format.Record) *replay.Disk {
+func (g *guestDisk) tape(t *testing.T, name, continues string, image []byte, requests []request, more ...format.Record) *Disk {
 	t.Helper()
 	var b bytes.Buffer
 	w, err := format.NewWriter(&b, format.WriterOptions{Producer: "test", Start: format.Anchor{Stamp: format.Stamp{Time: 1}}})
@@ -104,15 +103,16 @@ func (g *guestDisk) tape(t *testing.T, name, continues string, image []byte, req
 		require.NoError(t, w.Write(r))
 	}
 	require.NoError(t, w.Seal())
-	tape, err := replay.New(name, bytes.NewReader(b.Bytes()), int64(b.Len()), replay.Options{})
+	r, err := format.Open(bytes.NewReader(b.Bytes()), int64(b.Len()), format.ReaderOptions{})
 	require.NoError(t, err)
-	d, err := tape.Disk("xvda")
+	disks, err := Disks(r, name)
 	require.NoError(t, err)
-	return d
+	require.Len(t, disks, 1)
+	return disks[0]
 }
 
 // exportChain is the disk as Chain writes it, over what the file holds already.
-func exportChain(t *testing.T, holds []byte, before string, tapes []*replay.Disk, until int64) ([]byte, []string) {
+func exportChain(t *testing.T, holds []byte, before string, tapes []*Disk, until int64) ([]byte, []string) {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "disk.img")
 	require.NoError(t, os.WriteFile(name, holds, 0o600))
@@ -132,7 +132,7 @@ func exportChain(t *testing.T, holds []byte, before string, tapes []*replay.Disk
 func TestDiskOverSeveralTapes(t *testing.T) {
 	g := newGuestDisk()
 	image := bytes.Clone(g.data)
-	var tapes []*replay.Disk
+	var tapes []*Disk
 	var ends [][]byte
 	var shared []request // of the overlap: on both tapes
 	for i := range 5 {
@@ -156,10 +156,10 @@ func TestDiskOverSeveralTapes(t *testing.T) {
 		if i > 0 {
 			before = tapes[i-1].Tape()
 		}
-		kept, losses = exportChain(t, kept, before, []*replay.Disk{tape}, math.MaxInt64)
+		kept, losses = exportChain(t, kept, before, []*Disk{tape}, math.MaxInt64)
 		require.Empty(t, losses)
 		require.True(t, bytes.Equal(ends[i], kept), "folded up to %d", i)
-		again, _ := exportChain(t, kept, before, []*replay.Disk{tape}, math.MaxInt64)
+		again, _ := exportChain(t, kept, before, []*Disk{tape}, math.MaxInt64)
 		require.True(t, bytes.Equal(kept, again), "what was begun and not noted is done again")
 		rest, losses := exportChain(t, kept, tape.Tape(), tapes[i+1:], math.MaxInt64)
 		if i+1 < len(tapes) {
@@ -189,14 +189,14 @@ func TestDiskSaysWhatIsUnknownInTheEnd(t *testing.T) {
 	back := request{DiskRequest: format.DiskRequest{
 		Stamp: format.Stamp{Time: g.time + 9}, ID: 2 << 40, Op: format.DiskWrite, Flags: format.DiskReadback, Offset: 4096, Length: 12288, Data: make([]byte, 12288),
 	}}
-	_, losses := exportChain(t, nil, "", []*replay.Disk{g.tape(t, "a", "", image, []request{lost, back})}, math.MaxInt64)
+	_, losses := exportChain(t, nil, "", []*Disk{g.tape(t, "a", "", image, []request{lost, back})}, math.MaxInt64)
 	require.Equal(t, []string{"4096 bytes were written by the guest without their content being captured"}, losses)
 	back.Length, back.Data = 16384, make([]byte, 16384)
-	_, losses = exportChain(t, nil, "", []*replay.Disk{g.tape(t, "a", "", image, []request{lost, back})}, math.MaxInt64)
+	_, losses = exportChain(t, nil, "", []*Disk{g.tape(t, "a", "", image, []request{lost, back})}, math.MaxInt64)
 	require.Empty(t, losses)
 	gap := &format.Gap{Reason: format.GapBudget, From: 1, To: 2, Extents: []format.Extent{{Start: 65536, Count: 65536}}}
 	gap.Time = g.time + 20
-	_, losses = exportChain(t, nil, "", []*replay.Disk{g.tape(t, "a", "", image, []request{lost, back}, gap)}, math.MaxInt64)
+	_, losses = exportChain(t, nil, "", []*Disk{g.tape(t, "a", "", image, []request{lost, back}, gap)}, math.MaxInt64)
 	require.Len(t, losses, 1)
 	require.Contains(t, losses[0], "65536 bytes may be older than this")
 }

@@ -1,4 +1,4 @@
-package export
+package rebuild
 
 import (
 	"fmt"
@@ -6,14 +6,15 @@ import (
 	"github.com/xentape/xentape/format"
 )
 
-// stale is what of a disk may differ from what the tape has: the extents of gaps, as
+// Stale is what of a disk may differ from what the tape has: the extents of gaps, as
 // far as nothing has been written or read back there since.
-type stale struct{ ranges }
+type Stale struct{ ranges }
 
-func newStale() stale { return stale{ranges{}} }
+// NewStale is nothing.
+func NewStale() Stale { return Stale{ranges{}} }
 
-// gap adds what the records missing in g may have changed.
-func (s stale) gap(g *format.Gap, size uint64) {
+// Gap adds what the records missing in g may have changed.
+func (s Stale) Gap(g *format.Gap, size uint64) {
 	extents := g.Extents
 	if g.Count == format.Unknown && len(extents) == 0 {
 		extents = []format.Extent{{Count: size}}
@@ -24,11 +25,11 @@ func (s stale) gap(g *format.Gap, size uint64) {
 	}
 }
 
-// known takes out [start, start+n).
-func (s stale) known(start, n uint64) { s.remove(start, n) }
+// Known takes out [start, start+n).
+func (s Stale) Known(start, n uint64) { s.remove(start, n) }
 
-// loss says how much there is.
-func (s stale) loss() []string {
+// Loss says how much there is.
+func (s Stale) Loss() []string {
 	if s.bytes() == 0 {
 		return nil
 	}
