@@ -97,7 +97,7 @@ func (c *classifier) contents() {
 			c.hold(d)
 			continue
 		}
-		if d.Ranges = c.written(d, attr); len(d.Ranges) == 0 {
+		if d.Ranges = within(c.written(d, attr), attr.Size); len(d.Ranges) == 0 {
 			continue
 		}
 		path := c.v.names.path(d.ID)
@@ -142,6 +142,19 @@ func (c *classifier) hold(d *fs.DataChange) {
 		return
 	}
 	h.Ranges, h.Last = joined(append(h.Ranges, d.Ranges...)), d.Last
+}
+
+// within leaves out what lies beyond the end of a file: the rest of its last block,
+// and blocks that were only reserved.
+func within(rs []fs.Range, size uint64) []fs.Range {
+	out := rs[:0:0]
+	for _, r := range rs {
+		if r.Off < size {
+			r.Len = min(r.Len, size-r.Off)
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // joined sorts ranges and merges those that touch.

@@ -65,7 +65,9 @@ func TestOtherFilesystems(t *testing.T) {
 			kind, _, _, err := a.State().Describe("")
 			require.NoError(t, err)
 			require.Equal(t, c.kind, kind)
-			checkRenames(t, a.Events())
+			events := a.Events()
+			checkRenames(t, events)
+			checkWrites(t, events)
 		})
 	}
 }
@@ -84,6 +86,25 @@ func checkPaths(t *testing.T, a *Analyzer, want []fstest.Entry) {
 		got = append([]string{"/"}, got...)
 	}
 	require.ElementsMatch(t, paths, got)
+}
+
+// checkWrites: what was written lies within the file, and how noisy it is is told, of
+// file systems that write whole blocks too.
+func checkWrites(t *testing.T, events []Event) {
+	t.Helper()
+	told := 0
+	for _, e := range events {
+		if e.Op != OpWrite || len(e.Ranges) == 0 {
+			continue
+		}
+		last := e.Ranges[len(e.Ranges)-1]
+		require.LessOrEqual(t, last.Off+last.Len, *e.Size, "%+v", e)
+		if e.SHA256New != "" {
+			require.NotNil(t, e.EntropyNew, "%+v", e)
+			told++
+		}
+	}
+	require.NotZero(t, told)
 }
 
 // checkRenames: what the workloads renamed they named so, and nothing else.
