@@ -87,17 +87,30 @@ func (c *classifier) forged(e *Event) bool {
 	return e.BTime.Known() && e.MTime < e.BTime || e.MTime > e.CTime
 }
 
-// bounds are the guest times of the previous transaction and this one; 0 unknown.
+// bounds are the guest times between which what this transaction shows was done; 0
+// unknown.
+//
+// The commit before is no lower bound: what happens while it is being written is
+// already of the next (jbd2 switches to a new transaction first, fs/jbd2/commit.c).
+// The one before that is. Where changes wait for other reasons, the file system says
+// how long.
 func (c *classifier) bounds() (lo, hi int64) {
-	if c.v.lastOK {
-		lo = c.v.last
+	switch lag := c.v.info.Lag; {
+	case !c.v.lastOK:
+	case lag > 0:
+		lo = c.v.last - lag
+	default:
+		lo = c.v.previous
 	}
 	if c.tx.Time != fs.NoTime {
 		return lo, c.tx.Time
 	}
 	if w := c.v.a.clock.wall(c.tx.Last.Time); w.Known() {
 		// The recording host's clock against the guest's: allow a second.
-		return lo - 1e9, int64(w) + 1e9
+		if lo != 0 {
+			lo -= 1e9
+		}
+		return lo, int64(w) + 1e9
 	}
 	return lo, 0
 }

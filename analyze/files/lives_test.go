@@ -45,7 +45,7 @@ func TestContentDestroyedBeforeTheFile(t *testing.T) {
 // old one's end, it only bounds it.
 func TestDeletedAndReusedWithinATransaction(t *testing.T) {
 	const second = int64(1e9)
-	v := &volumeState{last: 100 * second, lastOK: true}
+	v := &volumeState{previous: 100 * second, last: 103 * second, lastOK: true}
 	for name, c := range map[string]struct {
 		new          fs.Attr
 		lower, upper int64

@@ -72,6 +72,10 @@ func (v *volumeState) Commit(tx *fs.Tx) {
 			delete(v.before, id)
 		}
 	}
+	v.previous = 0
+	if v.lastOK {
+		v.previous = v.last
+	}
 	if tx.Time != fs.NoTime {
 		v.last, v.lastOK = tx.Time, true
 	} else if w := v.a.clock.wall(tx.Last.Time); w.Known() {

@@ -32,7 +32,8 @@ type volumeState struct {
 	wrote    map[fs.ID]Time // when content last arrived
 	last     int64          // guest clock of the last transaction
 	lastOK   bool
-	unknown  bool // bytes that were needed were never captured
+	previous int64 // and of the one before it; 0 if there was none
+	unknown  bool  // bytes that were needed were never captured
 }
 
 // awaited: mtime moved as a write moves it, the bytes are still in the guest's

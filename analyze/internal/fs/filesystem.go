@@ -40,8 +40,17 @@ type Info struct {
 	Root      ID
 	Journaled bool     // changes become true at a commit record
 	Features  []string // names of the features set, the filesystem's own terms
-	LocalTime bool     // timestamps are in the guest's unknown time zone (FAT)
+	// Lag is how long before the write that shows it a change may have been made, ns.
+	// 0: commits follow one another, and a change is in the one after it or, made
+	// while that was under way, in the next.
+	Lag       int64
+	LocalTime bool // timestamps are in the guest's unknown time zone (FAT)
 }
+
+// WritebackLag is Linux's default age at which what was changed in memory is written
+// back (vm.dirty_expire_centisecs, Documentation/admin-guide/sysctl/vm.rst) and the
+// interval at which that is looked for (dirty_writeback_centisecs).
+const WritebackLag = int64(35e9)
 
 // Op is what a write does to its range.
 type Op uint8

@@ -244,10 +244,14 @@ func (s *super) features() []string {
 
 func (s *super) info() fs.Info {
 	u := s.uuid
+	lag := int64(0)
+	if !s.journaled() {
+		lag = fs.WritebackLag
+	}
 	return fs.Info{
 		Type: s.typeName(), Label: s.label, BlockSize: s.blockSize, Size: s.claimed,
 		UUID: fmt.Sprintf("%x-%x-%x-%x-%x", u[0:4], u[4:6], u[6:8], u[8:10], u[10:16]),
-		Root: fs.ID{Num: rootInode}, Journaled: s.journaled(), Features: s.features(),
+		Root: fs.ID{Num: rootInode}, Journaled: s.journaled(), Lag: lag, Features: s.features(),
 	}
 }
 

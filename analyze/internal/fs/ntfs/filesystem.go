@@ -53,7 +53,7 @@ func Identify(dev fs.Device) (fs.Info, error) {
 func (o *Boot) info() fs.Info {
 	return fs.Info{
 		Type: "ntfs", UUID: fmt.Sprintf("%016X", o.Serial), BlockSize: o.Cluster, Size: o.Size,
-		Root: id(rootRecord, ""),
+		Root: id(rootRecord, ""), Lag: fs.WritebackLag,
 	}
 }
 

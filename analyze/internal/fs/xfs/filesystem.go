@@ -68,12 +68,16 @@ func Identify(dev fs.Device) (fs.Info, error) {
 // Info implements fs.Filesystem.
 func (x *xfs) Info() fs.Info { return x.vol.sb.info() }
 
+// logLag is how long what was logged may stay in memory: the default interval at which
+// the log is forced out (fs.xfs.xfssyncd_centisecs, Documentation/admin-guide/xfs.rst).
+const logLag = int64(30e9)
+
 func (s *Superblock) info() fs.Info {
 	u := s.UUID
 	i := fs.Info{
 		Type: "xfs", UUID: fmt.Sprintf("%x-%x-%x-%x-%x", u[:4], u[4:6], u[6:8], u[8:10], u[10:]),
 		Label: s.Label, BlockSize: uint64(s.BlockSize), Size: s.Blocks << s.BlockLog,
-		Root: id(s.RootInode), Journaled: s.LogStart != 0,
+		Root: id(s.RootInode), Journaled: s.LogStart != 0, Lag: logLag,
 		Features: []string{fmt.Sprintf("v%d", s.Version)},
 	}
 	for _, f := range []struct {
