@@ -170,7 +170,7 @@ func heldOwner(c *network.Conn, held []sighting) *Owner {
 	slices.SortStableFunc(held, func(a, b sighting) int {
 		switch in := inside(&a); {
 		case in == inside(&b):
-			return cmp.Or(cmp.Compare(a.snap.Number, b.snap.Number), youngest(a.proc, b.proc))
+			return cmp.Or(cmp.Compare(a.snap.Number, b.snap.Number), likelier(&a, &b))
 		case in:
 			return -1
 		}
@@ -231,14 +231,30 @@ func (x *sockets) listener(c *network.Conn, local netip.AddrPort, how string) *O
 	return inferred(near, how)
 }
 
-// inferred names the youngest of the processes of one snapshot that fit.
+// inferred names one of the processes of one snapshot that fit.
 func inferred(fits []sighting, how string) *Owner {
-	slices.SortStableFunc(fits, func(a, b sighting) int { return youngest(a.proc, b.proc) })
+	slices.SortStableFunc(fits, func(a, b sighting) int { return likelier(&a, &b) })
 	o := newOwner(fits[0].proc, Inferred)
 	for i := range fits {
 		o.also(&fits[i], how)
 	}
 	return o
+}
+
+// likelier orders those who hold a socket in one snapshot. Who has it as standard input or
+// output hands it on to all that it starts: of these the first is the one it was made
+// for, a shell's rather than its commands'.
+func likelier(a, b *sighting) int {
+	stdio := func(s *sighting) bool { return s.sock.FD >= 0 && s.sock.FD <= 2 }
+	switch {
+	case stdio(a) && stdio(b):
+		return youngest(b.proc, a.proc)
+	case stdio(a):
+		return -1
+	case stdio(b):
+		return 1
+	}
+	return youngest(a.proc, b.proc)
 }
 
 // youngest orders processes by their start, the latest first: of several that fit,

@@ -152,15 +152,30 @@ func TestOrderAndRepeat(t *testing.T) {
 }
 
 func TestSharedSocketNamesAllHolders(t *testing.T) {
-	in := incident()
-	p := in.Snapshots[1].Processes[3]
-	p.PID, p.StartTime, p.TaskAddress, p.Comm = 72, p.StartTime+1, 0x5000, "sleep"
-	in.Snapshots[1].Processes = append(in.Snapshots[1].Processes, p)
-	in.Processes = append(in.Processes, p)
-	o := tell(t, in).Owners[1]
-	require.Equal(t, 72, o.PID, "the youngest uses it")
-	require.Len(t, o.Evidence, 2)
-	require.Contains(t, o.Evidence[1].Detail, "pid 71")
+	for name, c := range map[string]struct {
+		fd    int
+		owner int
+		other string
+	}{
+		"a shell's input, which its commands have too": {0, 71, "pid 72"},
+		"inherited, and used":                          {5, 72, "pid 71"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := incident()
+			shell := &in.Snapshots[1].Processes[3]
+			for i := range shell.Sockets {
+				shell.Sockets[i].FD = c.fd
+			}
+			p := *shell
+			p.PID, p.StartTime, p.TaskAddress, p.Comm = 72, p.StartTime+1, 0x5000, "sleep"
+			in.Snapshots[1].Processes = append(in.Snapshots[1].Processes, p)
+			in.Processes = append(in.Processes, p)
+			o := tell(t, in).Owners[1]
+			require.Equal(t, c.owner, o.PID)
+			require.Len(t, o.Evidence, 2)
+			require.Contains(t, o.Evidence[1].Detail, c.other)
+		})
+	}
 }
 
 func TestUserRules(t *testing.T) {
