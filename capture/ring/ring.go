@@ -133,7 +133,8 @@ func (r *Ring) Pin(guest string, since time.Time, open map[string]bool) ([]strin
 // Expire gives up segments beyond the limits, and beyond need further bytes, the
 // oldest first. Segments named in open are being written and are kept. Of a pinned
 // segment only the ring's link goes. release, if not nil, is told of each before it is
-// given up. It returns what was given up.
+// given up; then a guest's segments go in order, none before one that is being written.
+// It returns what was given up.
 func (r *Ring) Expire(now time.Time, need int64, open map[string]bool, release func(Segment)) ([]Segment, error) {
 	all, err := r.Segments()
 	if err != nil {
@@ -146,7 +147,9 @@ func (r *Ring) Expire(now time.Time, need int64, open map[string]bool, release f
 		}
 	}
 	var gone []Segment
+	waits := map[string]bool{} // guests of whom a segment is being written
 	for _, s := range all {
+		waits[s.Guest] = waits[s.Guest] || open[s.Path]
 		old := r.limits.Age > 0 && now.Sub(s.End) > r.limits.Age
 		large := r.limits.Bytes > 0 && total > r.limits.Bytes
 		if open[s.Path] || !old && !large && need <= 0 {
@@ -154,6 +157,9 @@ func (r *Ring) Expire(now time.Time, need int64, open map[string]bool, release f
 		}
 		if s.Pinned && !old {
 			continue // its bytes would not come free
+		}
+		if release != nil && waits[s.Guest] {
+			continue
 		}
 		if release != nil {
 			release(s)

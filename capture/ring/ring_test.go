@@ -59,6 +59,22 @@ func TestAgeIsThatOfTheEnd(t *testing.T) {
 	require.Equal(t, []string{names[0], names[2], names[3], names[4]}, left(t, r), "the open one stays")
 }
 
+// TestReleasedInOrder: what is handed on must be handed on in order, and not before it
+// is complete.
+func TestReleasedInOrder(t *testing.T) {
+	r, err := ring.Open(t.TempDir(), ring.Limits{Age: time.Minute})
+	require.NoError(t, err)
+	web, mail := fill(t, r, "web", 4, 1), fill(t, r, "mail", 2, 1)
+	var told []string
+	_, err = r.Expire(begin.Add(time.Hour), 0, map[string]bool{web[1]: true}, func(s ring.Segment) {
+		require.FileExists(t, s.Path)
+		told = append(told, s.Path)
+	})
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{web[0], mail[0], mail[1]}, told)
+	require.ElementsMatch(t, web[1:], left(t, r))
+}
+
 func TestPinnedSegmentsOutliveTheRing(t *testing.T) {
 	r, err := ring.Open(t.TempDir(), ring.Limits{Age: time.Minute, Bytes: 100})
 	require.NoError(t, err)
