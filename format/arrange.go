@@ -15,8 +15,9 @@ type SnapshotInfo struct {
 }
 
 // arrange orders the table of chunks for reading: lanes, packs, snapshots; names
-// what is missing; and reads the records a reader needs to begin.
-func (r *Reader) arrange() error {
+// what is missing; and reads the records a reader needs to begin. indexed: the
+// chunks are those that the index lists.
+func (r *Reader) arrange(indexed bool) error {
 	slices.SortFunc(r.chunks, func(a, b *chunkInfo) int { return cmp.Compare(a.head.Number, b.head.Number) })
 	r.lanes = nil
 	r.packs = map[uint32]*chunkInfo{}
@@ -33,11 +34,45 @@ func (r *Reader) arrange() error {
 			}
 		}
 	}
+	if indexed {
+		if err := r.root(); err != nil {
+			return err
+		}
+	}
 	r.arrangeLanes(r.chunks)
 	r.nameMissing()
 	r.begin()
 	return nil
 }
+
+// root checks that the hashes of chunks that the index lists, and those of the few
+// chunks after it, lead to the root in the footer. From then on each body is
+// compared with its chunk's hash when it is read.
+func (r *Reader) root() error {
+	a := newAuditor(r)
+	a.lossy = true // what is to be told of the chunks before has been told
+	a.leaves = r.leaves
+	for _, c := range r.chunks {
+		if _, listed := r.leaves[c.head.Number]; listed && c.head.Type != chunkLoss {
+			continue
+		}
+		var d *Damage
+		if err := a.check(c); errors.As(err, &d) {
+			return nil // which is told
+		} else if err != nil {
+			return err
+		}
+	}
+	log, whole := a.treeLog(r.chunks)
+	if n := len(log.leaves) - 1; whole && n >= 0 && uint64(n) == r.footer.Size && treeRoot(log.leaves[:n]) == r.footer.Root {
+		r.rooted = true
+	} else {
+		r.note(r.chunks[len(r.chunks)-1], DamageFooter, errRoot)
+	}
+	return nil
+}
+
+var errRoot = errors.New("root of the Merkle log is not that of the chunks")
 
 // maxLanes bounds the lanes of a tape. A Writer makes one for a kind of stream;
 // salvage's gap records overlap those and need another.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"slices"
 )
@@ -21,6 +20,10 @@ type auditor struct {
 	packs     map[uint32]auditedPack
 	maps      map[uint32]uint64 // by snapshot: end of the pages mapped so far
 	index     int64             // offset of the last index chunk
+
+	// versions are the pages' last contents, as a writer keeps them: what
+	// differences are mostly to, without opening earlier chunks again.
+	versions *versionCache
 
 	raw, plain []byte // the chunk in hand, as stored and opened
 
@@ -71,7 +74,10 @@ func (a *auditor) checkpoint(c *chunkInfo, body []byte) error {
 }
 
 func newAuditor(r *Reader) *auditor {
-	return &auditor{r: r, leaves: map[uint64][32]byte{}, packs: map[uint32]auditedPack{}, maps: map[uint32]uint64{}}
+	return &auditor{
+		r: r, leaves: map[uint64][32]byte{}, packs: map[uint32]auditedPack{}, maps: map[uint32]uint64{},
+		versions: newVersionCache(deltaMemory),
+	}
 }
 
 // check audits a chunk. An error that is a *Damage is about the chunk; any other
@@ -83,8 +89,8 @@ func (a *auditor) check(c *chunkInfo) error {
 		return fmt.Errorf("read tape at byte %d: %w", c.off, err)
 	}
 	n := chunkHeaderSize + len(c.head.Meta)
-	if crc32.Checksum(raw[n:], castagnoli) != c.head.CRC {
-		return a.r.note(c, DamageBody, errors.New("body checksum does not match"))
+	if err := a.r.checkBody(c, raw[n:]); err != nil {
+		return err
 	}
 	a.leaves[c.head.Number] = chunkLeaf(raw[:n], raw[n:])
 	if cap(a.plain) < int(c.head.Size) {

@@ -2,6 +2,7 @@ package format
 
 import (
 	"crypto/sha256"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 )
@@ -30,6 +31,7 @@ func (a *auditor) pages(c *chunkInfo, body []byte) error {
 	}
 	if err != nil {
 		delete(a.packs, c.pages.Pack)
+		a.versions = newVersionCache(a.versions.limit) // some may be this chunk's
 	}
 	return err
 }
@@ -114,28 +116,72 @@ func (a *auditor) pageMap(c *chunkInfo, body []byte) error {
 // a content that is lost they cannot be checked.
 func (a *auditor) slots(c *chunkInfo, p *packBody) error {
 	digests := make([][32]byte, len(p.bases))
+	keys := slotKeys(c.pages, p)
+	whole := &versions{}
+	known := true
 	var page [PageSize]byte
 	for i := range digests {
+		loc := pageLoc{pack: c.pages.Pack, slot: uint32(i)}
 		if p.bases[i].pack == 0 {
-			digests[i] = sha256.Sum256(p.data[i*PageSize:][:PageSize])
+			content := p.data[i*PageSize:][:PageSize:PageSize]
+			digests[i] = sha256.Sum256(content)
+			if keys[i].stream != 0 {
+				a.versions.put(keys[i], content, loc, whole)
+			}
 			continue
 		}
-		if !a.slotContent(c.pages.Pack, p, i, page[:]) {
-			return nil
+		if !a.slotContent(c.pages.Pack, p, keys[i], i, page[:]) {
+			known = false
+			continue
 		}
 		digests[i] = sha256.Sum256(page[:])
+		if keys[i].stream != 0 {
+			a.versions.putCopy(keys[i], page[:], loc)
+		}
 	}
-	if slotsRoot(p.salt, digests) != *c.pages.Commit {
+	if a.versions.keepPack(whole, int64(cap(p.data)), nil) {
+		// It has the contents now, where they lie.
+		if a.plain = nil; c.pages.Codec == codecNone {
+			a.raw = nil
+		}
+	}
+	if known && slotsRoot(p.salt, digests) != *c.pages.Commit {
 		return errors.New("commitments to pages do not match their root")
 	}
 	return nil
 }
 
-// slotContent puts a slot's content together from chunks that were found good; false
-// when one of them is not there.
-func (a *auditor) slotContent(pack uint32, p *packBody, slot int, dst []byte) bool {
+// slotKeys tells of each slot of a pack of which page it was stored: the page that
+// the pack states first with it. Stream 0: of none that the pack states.
+func slotKeys(m *pagesMeta, p *packBody) []versionKey {
+	keys := make([]versionKey, len(p.bases))
+	for _, r := range p.runs {
+		if r.state != PageData || r.pack != m.Pack {
+			continue
+		}
+		for i := range min(r.count, uint64(len(keys))) {
+			if at := uint64(r.slot) + i; at < uint64(len(keys)) && keys[at].stream == 0 {
+				keys[at] = versionKey{m.Stream, r.start + i}
+			}
+		}
+	}
+	return keys
+}
+
+// slotContent puts the content of a slot that holds a difference together, from
+// chunks that were found good; false when one of them is not there. The page's
+// last content, which a writer stores the difference to, is mostly at hand.
+func (a *auditor) slotContent(pack uint32, p *packBody, k versionKey, slot int, dst []byte) bool {
+	l := p.bases[slot]
+	if _, good := a.packs[l.pack]; !good {
+		return false
+	}
+	if v, ok := a.versions.get(k); ok && v.loc == (pageLoc{pack: l.pack, slot: l.slot}) {
+		subtle.XORBytes(dst, v.data, p.data[slot*PageSize:][:PageSize])
+		return true
+	}
 	copy(dst, p.data[slot*PageSize:])
-	own, l := p, p.bases[slot]
+	own := p
 	for range maxDelta {
 		if l.pack == 0 {
 			return true
@@ -154,7 +200,7 @@ func (a *auditor) slotContent(pack uint32, p *packBody, slot int, dst []byte) bo
 		if int(l.slot) >= len(q.bases) {
 			return false
 		}
-		xorInto(dst, q.data[int(l.slot)*PageSize:][:PageSize])
+		subtle.XORBytes(dst, dst, q.data[int(l.slot)*PageSize:][:PageSize])
 		l = q.bases[l.slot]
 	}
 	return l.pack == 0

@@ -27,7 +27,7 @@ const (
 	DamageDuplicate DamageKind = "duplicate" // a chunk number that comes twice
 	DamageTruncated DamageKind = "truncated" // the file ends within a chunk
 	DamageFooter    DamageKind = "footer"    // the footer does not agree with the tape
-	DamageTree      DamageKind = "tree"      // a tree head that is not that of the chunks
+	DamageTree      DamageKind = "tree"      // a tree head that is not that of the chunks, or a chunk that is not the one in the tree
 	DamageSignature DamageKind = "signature" // a signature that does not hold
 	DamageSequence  DamageKind = "sequence"  // records twice, or missing without a gap
 )

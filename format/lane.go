@@ -94,6 +94,12 @@ func recordSalt(chunk []byte, i int) (s [saltSize]byte) {
 }
 
 func recordLeaf(salt [saltSize]byte, rec []byte) [32]byte {
+	var b [256]byte // most are short: statements, and digests of pages
+	if n := 1 + saltSize + len(rec); n <= len(b) {
+		copy(b[1:], salt[:])
+		copy(b[1+saltSize:], rec)
+		return sha256.Sum256(b[:n])
+	}
 	h := sha256.New()
 	h.Write([]byte{0})
 	h.Write(salt[:])

@@ -25,7 +25,8 @@ func (r *Reader) load() error {
 	if !r.scanOnly {
 		err = r.loadByIndex()
 	}
-	if err != nil {
+	indexed := err == nil
+	if !indexed {
 		r.reset()
 		if string(magic[:]) != Magic {
 			r.damage = append(r.damage, &Damage{Kind: DamageMagic, Length: min(start, r.size), Detail: "the file does not begin as a tape does"})
@@ -35,7 +36,7 @@ func (r *Reader) load() error {
 			return err
 		}
 	}
-	return r.arrange()
+	return r.arrange(indexed)
 }
 
 // firstChunk is where the first chunk of a file with a damaged magic is looked for:
@@ -52,7 +53,7 @@ func (r *Reader) firstChunk() int64 {
 }
 
 func (r *Reader) reset() {
-	r.chunks, r.damage, r.losses, r.footer, r.sealed = nil, nil, nil, nil, false
+	r.chunks, r.damage, r.losses, r.footer, r.sealed, r.rooted = nil, nil, nil, nil, false, false
 	r.byNum = map[uint64]*chunkInfo{}
 	r.listed = map[uint64]indexEntry{}
 	r.leaves = map[uint64][32]byte{}

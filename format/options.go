@@ -29,6 +29,10 @@ type WriterOptions struct {
 	DeltaMemory     int64 // bytes of previous page versions kept for storing differences; 64 MiB, negative: none
 }
 
+// deltaMemory is what a writer keeps of previous page versions, and an auditor, who
+// then has at hand what the writer's differences are to.
+const deltaMemory = 64 << 20
+
 func (o *WriterOptions) setDefaults() {
 	if o.Rand == nil {
 		o.Rand = rand.Reader
@@ -50,6 +54,6 @@ func (o *WriterOptions) setDefaults() {
 		o.DedupePages = 4 << 20
 	}
 	if o.DeltaMemory == 0 {
-		o.DeltaMemory = 64 << 20
+		o.DeltaMemory = deltaMemory
 	}
 }

@@ -23,7 +23,7 @@ type pack struct {
 	runs  []pageRun
 	bases []pageLoc // per slot; pack 0 = the slot holds the page itself
 	data  []byte
-	whole []versionKey // of the slots that hold a page itself
+	whole *versions // the slots that hold a page itself
 	// digests are SHA-256 of the contents, by slot: also where the slot holds a
 	// difference.
 	digests [][32]byte

@@ -3,8 +3,10 @@ package format
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 )
 
 // pageKey names a page's content. It is SHA-256 of the tape's secret and of the
@@ -100,10 +102,10 @@ func differs(a, b []byte) int {
 	return n
 }
 
-// appendDifference appends a XOR b.
+// appendDifference appends a XOR b, which are pages.
 func appendDifference(dst, a, b []byte) []byte {
-	for i := 0; i < PageSize; i += 8 {
-		dst = binary.LittleEndian.AppendUint64(dst, binary.LittleEndian.Uint64(a[i:])^binary.LittleEndian.Uint64(b[i:]))
-	}
+	n := len(dst)
+	dst = slices.Grow(dst, PageSize)[:n+PageSize]
+	subtle.XORBytes(dst[n:], a, b)
 	return dst
 }

@@ -16,7 +16,9 @@ import (
 // default.
 type ReaderOptions struct {
 	Identities []age.Identity // open the content of sealed tapes
-	MaxMemory  int64          // bytes kept of opened chunks, besides the table of chunks; 64 MiB
+	// MaxMemory bounds the bytes kept of opened chunks, besides the table of chunks;
+	// 128 MiB: what a writer's differences are to, and as much again.
+	MaxMemory int64
 	// OnPage, if not nil, is told of each page that is read of a snapshot: what an
 	// analysis needs. It is called on the goroutine that reads.
 	OnPage func(snapshot uint32, page uint64)
@@ -43,6 +45,7 @@ type Reader struct {
 	parts   map[uint32]*snapshotChunks
 	listed  map[uint64]indexEntry // chunks that indexes list and the file does not have
 	leaves  map[uint64][32]byte   // hashes of chunks, as indexes list them
+	rooted  bool                  // leaves lead to the footer's root
 	keys    map[uint32][]wrappedKey
 	footer  *footer
 	losses  []*loss // what salvage recorded as lost
@@ -81,7 +84,7 @@ type snapshotChunks struct {
 // nothing of it is found, or it needs features this version does not know.
 func Open(src io.ReaderAt, size int64, o ReaderOptions) (*Reader, error) {
 	if o.MaxMemory <= 0 {
-		o.MaxMemory = 64 << 20
+		o.MaxMemory = 2 * deltaMemory
 	}
 	r := &Reader{src: src, size: size, opts: o}
 	r.cache.limit = o.MaxMemory
@@ -125,15 +128,26 @@ func (r *Reader) readBody(c *chunkInfo) ([]byte, error) {
 	if _, err := r.src.ReadAt(buf, c.off+head); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read tape at byte %d: %w", c.off+head, err)
 	}
+	if err := r.checkBody(c, buf); err != nil {
+		return nil, err
+	}
+	if r.rooted && chunkLeaf(c.head.append(nil), buf) != r.leaves[c.head.Number] {
+		return nil, r.note(c, DamageTree, errors.New("body is not the one that the Merkle log has"))
+	}
 	return r.openBody(c, buf, nil)
 }
 
-// openBody checks, opens and unpacks what follows a chunk's meta, into dst where
-// that has room; the result may also lie in buf.
-func (r *Reader) openBody(c *chunkInfo, buf, dst []byte) ([]byte, error) {
+// checkBody checks what follows a chunk's meta.
+func (r *Reader) checkBody(c *chunkInfo, buf []byte) error {
 	if crc32.Checksum(buf, castagnoli) != c.head.CRC {
-		return nil, r.note(c, DamageBody, errors.New("body checksum does not match"))
+		return r.note(c, DamageBody, errors.New("body checksum does not match"))
 	}
+	return nil
+}
+
+// openBody opens and unpacks what has been checked, into dst where that has room;
+// the result may also lie in buf.
+func (r *Reader) openBody(c *chunkInfo, buf, dst []byte) ([]byte, error) {
 	stored := buf[:c.head.Stored]
 	m, err := c.bodyMeta()
 	if err != nil {

@@ -41,7 +41,7 @@ func (r *Reader) Refresh(size int64) error {
 	for _, c := range fresh {
 		if last++; c.head.Number != last || c.head.Type == chunkLoss {
 			r.losses = nil
-			return r.arrange()
+			return r.arrange(false)
 		}
 	}
 	r.nameMissing()

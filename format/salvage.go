@@ -162,7 +162,7 @@ func (s *salvager) keep(chunks []*chunkInfo) {
 	r.images = map[uint32]*Snapshot{}
 	damage := r.damage
 	r.losses = nil
-	_ = r.arrange() // names missing chunks again, which the loss chunk now lists
+	_ = r.arrange(false) // names missing chunks again, which the loss chunk now lists
 	r.damage = damage
 }
 

@@ -1,7 +1,7 @@
 package format
 
 import (
-	"encoding/binary"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"maps"
@@ -317,17 +317,11 @@ func (r *Reader) page(l pageLoc, dst []byte) error {
 		if depth == 0 {
 			copy(dst, src)
 		} else {
-			xorInto(dst, src)
+			subtle.XORBytes(dst, dst, src)
 		}
 		if l.pack == 0 {
 			return nil
 		}
-	}
-}
-
-func xorInto(dst, src []byte) {
-	for i := 0; i+8 <= len(dst); i += 8 {
-		binary.LittleEndian.PutUint64(dst[i:], binary.LittleEndian.Uint64(dst[i:])^binary.LittleEndian.Uint64(src[i:]))
 	}
 }
 

@@ -130,8 +130,7 @@ func (s *SnapshotWriter) store(n uint64, data []byte, h *pageHash) pageLoc {
 	}
 	p.bases = append(p.bases, pageLoc{})
 	p.data = append(p.data, data...)
-	p.whole = append(p.whole, vk)
-	st.versions.put(vk, p.data[at:len(p.data):len(p.data)], loc)
+	st.versions.put(vk, p.data[at:len(p.data):len(p.data)], loc, p.whole)
 	return loc
 }
 
@@ -190,7 +189,7 @@ const packRoom = 16 * PageSize
 func (s *SnapshotWriter) openPack() *pack {
 	if s.pack == nil {
 		s.w.store.lastPack++
-		s.pack = &pack{id: s.w.store.lastPack, data: make([]byte, 0, s.w.opts.ChunkSize+packRoom)}
+		s.pack = &pack{id: s.w.store.lastPack, data: make([]byte, 0, s.w.opts.ChunkSize+packRoom), whole: &versions{}}
 	}
 	return s.pack
 }
@@ -240,7 +239,7 @@ func (s *SnapshotWriter) cut() {
 		},
 	}
 	s.w.submit(d)
-	s.w.store.versions.keepPack(p.id, p.whole, int64(cap(p.data)), d.done)
+	s.w.store.versions.keepPack(p.whole, int64(cap(p.data)), d.done)
 }
 
 // End closes the image: its map is written, then the record that says under

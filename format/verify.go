@@ -19,10 +19,6 @@ type VerifyOptions struct {
 	// the tape itself names, which shows that nothing was changed after it was
 	// signed, not who signed.
 	TrustedKeys [][]byte
-	// SkipPageCommitments leaves out to hash every page and to compare that with
-	// what its chunk commits itself to for proofs of single pages. All chunks are
-	// hashed, checked and decoded all the same; it takes half the time.
-	SkipPageCommitments bool
 }
 
 // VerifyReport is what Verify found.
@@ -106,7 +102,6 @@ func Verify(src io.ReaderAt, size int64, o VerifyOptions) (*VerifyReport, error)
 		return nil, err
 	}
 	a := newAuditor(r)
-	a.skipPages = o.SkipPageCommitments
 	a.lossy = r.hasDamage() || slices.ContainsFunc(r.chunks, func(c *chunkInfo) bool { return c.head.Type == chunkLoss })
 	v := &VerifyReport{
 		TapeID: hex.EncodeToString(r.tape[:]), Size: size, Sealed: r.sealed, Encrypted: r.Encrypted(), Chunks: uint64(len(r.chunks)),
@@ -193,7 +188,7 @@ func (v *VerifyReport) tree(r *Reader, a *auditor, trusted [][]byte) {
 	root := roots[v.TreeSize]
 	v.Root = hex.EncodeToString(root[:])
 	if f := r.footer; f != nil && whole && (f.Size != v.TreeSize || f.Root != root) {
-		r.note(r.chunks[len(r.chunks)-1], DamageFooter, errors.New("root of the Merkle log is not that of the chunks"))
+		r.note(r.chunks[len(r.chunks)-1], DamageFooter, errRoot)
 	}
 	lossAt := uint64(0)
 	for _, c := range r.chunks {

@@ -20,8 +20,8 @@ type versionKey struct {
 
 type version struct {
 	loc  pageLoc
-	data []byte        // PageSize
-	in   *list.Element // what it is forgotten with; nil: it lies in an open pack
+	data []byte    // PageSize
+	in   *versions // what it is forgotten with
 }
 
 // versions are contents that are forgotten together.
@@ -29,6 +29,7 @@ type versions struct {
 	keys   []versionKey
 	size   int64
 	packed <-chan struct{} // closed when the buffer may be written to; nil: it may
+	place  *list.Element   // in order; nil: they lie in an open pack
 }
 
 func newVersionCache(size int64) *versionCache {
@@ -40,11 +41,12 @@ func (c *versionCache) get(k versionKey) (version, bool) {
 	return v, ok
 }
 
-// put keeps a content that lies in an open pack's buffer at data; keepPack must
-// follow when the pack is cut.
-func (c *versionCache) put(k versionKey, data []byte, loc pageLoc) {
+// put keeps a content that lies in an open pack's buffer at data, with the others
+// of the pack; keepPack must follow when the pack is cut.
+func (c *versionCache) put(k versionKey, data []byte, loc pageLoc, in *versions) {
 	if c.limit > 0 {
-		c.last[k] = version{loc: loc, data: data}
+		in.keys = append(in.keys, k)
+		c.last[k] = version{loc: loc, data: data, in: in}
 	}
 }
 
@@ -55,12 +57,12 @@ func (c *versionCache) putCopy(k versionKey, data []byte, loc pageLoc) {
 		return
 	}
 	v := c.last[k]
-	if v.in != nil {
-		if p := v.in.Value.(*versions).packed; p != nil {
+	if v.in != nil && v.in.place != nil {
+		if p := v.in.packed; p != nil {
 			<-p
 		}
 		copy(v.data, data)
-		c.order.MoveToBack(v.in)
+		c.order.MoveToBack(v.in.place)
 		v.loc = loc
 		c.last[k] = v
 		return
@@ -70,44 +72,41 @@ func (c *versionCache) putCopy(k versionKey, data []byte, loc pageLoc) {
 
 // single keeps a copy of a content by itself.
 func (c *versionCache) single(k versionKey, data []byte, loc pageLoc) {
-	in := c.order.PushBack(&versions{keys: []versionKey{k}, size: PageSize})
+	in := &versions{keys: []versionKey{k}, size: PageSize}
+	in.place = c.order.PushBack(in)
 	c.last[k] = version{loc: loc, data: append([]byte(nil), data...), in: in}
 	c.used += PageSize
 	c.shrink()
 }
 
-// keepPack takes over a cut pack's buffer: size bytes, with the contents put
-// under keys. Where these are a small part of it they are copied.
-func (c *versionCache) keepPack(pack uint32, keys []versionKey, size int64, packed <-chan struct{}) {
-	if c.limit <= 0 || len(keys) == 0 {
-		return
+// keepPack takes over a cut pack's buffer: size bytes, with the contents put in.
+// Where these are a small part of it they are copied, and the buffer is not kept,
+// which the result tells.
+func (c *versionCache) keepPack(in *versions, size int64, packed <-chan struct{}) (kept bool) {
+	if len(in.keys) == 0 {
+		return false
 	}
-	if int64(len(keys))*PageSize*4 < size*3 {
-		for _, k := range keys {
-			if v, ok := c.last[k]; ok && v.in == nil && v.loc.pack == pack {
+	if int64(len(in.keys))*PageSize*4 < size*3 {
+		for _, k := range in.keys {
+			if v := c.last[k]; v.in == in {
 				c.single(k, v.data, v.loc)
 			}
 		}
-		return
+		return false
 	}
-	in := c.order.PushBack(&versions{keys: keys, size: size, packed: packed})
-	for _, k := range keys {
-		if v, ok := c.last[k]; ok && v.in == nil && v.loc.pack == pack {
-			v.in = in
-			c.last[k] = v
-		}
-	}
+	in.size, in.packed = size, packed
+	in.place = c.order.PushBack(in)
 	c.used += size
 	c.shrink()
+	return true
 }
 
 func (c *versionCache) shrink() {
 	for c.used > c.limit {
-		e := c.order.Front()
-		o := c.order.Remove(e).(*versions)
+		o := c.order.Remove(c.order.Front()).(*versions)
 		c.used -= o.size
 		for _, k := range o.keys {
-			if c.last[k].in == e {
+			if c.last[k].in == o {
 				delete(c.last, k)
 			}
 		}

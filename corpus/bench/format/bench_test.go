@@ -86,8 +86,9 @@ type counter int64
 func (c *counter) Write(p []byte) (int, error) { *c += counter(len(p)); return len(p), nil }
 
 // BenchmarkRead, on one core: what changed, as an analyzer reads a series, who
-// has seen the image before; every image whole; Verify, which hashes and decodes
-// everything; and the plain log, from which every image has to be read whole.
+// has seen the image before; every image whole, both with each chunk checked against
+// the Merkle log; Verify, which besides compares every page with what its chunk
+// commits itself to; and the plain log, from which every image has to be read whole.
 func BenchmarkRead(b *testing.B) {
 	for _, g := range guests() {
 		b.Run(g.name, func(b *testing.B) {
@@ -99,14 +100,15 @@ func BenchmarkRead(b *testing.B) {
 			cs := []contestant{
 				{"tape, what changed", 1, func() { readTape(b, buf.Bytes(), true) }},
 				{"tape, each image whole", 1, func() { readTape(b, buf.Bytes(), false) }},
-				{"tape, verified and decoded", 1, func() { verifyTape(b, buf.Bytes()) }},
+				{"tape, Verify", 1, func() { verifyTape(b, buf.Bytes()) }},
 				{"plain zstd log", 1, func() { require.Equal(b, size, readLog(b, bytes.NewReader(log.Bytes()))) }},
 			}
 			for b.Loop() {
 				best := contest(cs)
 				board(b, size, cs, best)
 				peer := best["plain zstd log"].cpu.Seconds()
-				b.ReportMetric(speed(size, best["tape, verified and decoded"].cpu), "verify-MB/cpu-s")
+				b.ReportMetric(speed(size, best["tape, what changed"].cpu), "changed-MB/cpu-s")
+				b.ReportMetric(speed(size, best["tape, Verify"].cpu), "Verify-MB/cpu-s")
 				b.ReportMetric(speed(size, best["tape, each image whole"].cpu), "whole-MB/cpu-s")
 				b.ReportMetric(peer/best["tape, what changed"].cpu.Seconds(), "changed/log")
 				b.ReportMetric(peer/best["tape, each image whole"].cpu.Seconds(), "whole/log")
