@@ -12,6 +12,7 @@ import (
 
 	"github.com/xentape/xentape/corpus/rewrite"
 	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/replay"
 )
 
 // kept is a choice of what stays on a tape.
@@ -104,19 +105,12 @@ func (s *search) look() (err error) {
 }
 
 func (s *search) records() error {
-	f, err := os.Open(s.from)
+	tape, err := replay.Open(s.from, replay.Options{})
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	r, err := format.Open(f, st.Size(), format.ReaderOptions{})
-	if err != nil {
-		return err
-	}
+	defer tape.Close()
+	r := tape.Reader()
 	s.kept = kept{map[uint64]bool{}, map[uint32]bool{}, map[pageID]bool{}}
 	s.streams, s.packets = map[format.StreamID][]uint64{}, map[uint64]bool{}
 	for rec, err := range r.Records(format.Query{}) {

@@ -18,6 +18,7 @@ import (
 // Options say how to open a tape.
 type Options struct {
 	Identities []age.Identity // private keys for tapes sealed to recipients
+	MaxMemory  int64          // bytes kept of opened chunks; 0: format's own choice
 	// OnPage, if not nil, is told of each page that is read of a snapshot, on the
 	// goroutine that reads.
 	OnPage func(snapshot uint32, page uint64)
@@ -55,7 +56,7 @@ func Open(path string, o Options) (*Tape, error) {
 
 // New makes a tape of bytes that are already open. name is for messages.
 func New(name string, r io.ReaderAt, size int64, o Options) (*Tape, error) {
-	rd, err := format.Open(r, size, format.ReaderOptions{Identities: o.Identities, OnPage: o.OnPage})
+	rd, err := format.Open(r, size, format.ReaderOptions{Identities: o.Identities, MaxMemory: o.MaxMemory, OnPage: o.OnPage})
 	if err != nil {
 		return nil, err
 	}

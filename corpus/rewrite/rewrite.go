@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/replay"
 )
 
 // Keep says what of a tape goes into the new one. A nil function keeps everything.
@@ -69,24 +70,16 @@ func Tape(r *format.Reader, w io.Writer, o Options) error {
 
 // File rewrites the tape at from into a new file.
 func File(from, to string, o Options) (err error) {
-	f, err := os.Open(from)
+	tape, err := replay.Open(from, replay.Options{MaxMemory: 1 << 30})
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	r, err := format.Open(f, st.Size(), format.ReaderOptions{MaxMemory: 1 << 30})
-	if err != nil {
-		return fmt.Errorf("%s: %w", from, err)
-	}
+	defer tape.Close()
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
-	if err = Tape(r, out, o); err != nil {
+	if err = Tape(tape.Reader(), out, o); err != nil {
 		err = fmt.Errorf("%s: %w", from, err)
 	}
 	if e := out.Close(); err == nil {

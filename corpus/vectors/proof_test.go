@@ -8,9 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -32,30 +29,9 @@ type shown struct {
 	SHA256   string
 }
 
-// checkSecond gives proofs to the checker in Python, one process for all.
+// checkSecond gives proofs to the checker in Python.
 func checkSecond(t *testing.T, signer []byte, proofs ...[]byte) []shown {
-	t.Helper()
-	dir := t.TempDir()
-	args := []string{"reader/proof.py", "-k", hex.EncodeToString(signer)}
-	for i, b := range proofs {
-		name := filepath.Join(dir, fmt.Sprint(i))
-		require.NoError(t, os.WriteFile(name, b, 0o600))
-		args = append(args, name)
-	}
-	var stderr bytes.Buffer
-	cmd := exec.Command(python, args...)
-	cmd.Stderr = &stderr
-	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
-	out, err := cmd.Output()
-	require.NoError(t, err, "%s\n(.ci/deps installs what it needs)", stderr.String())
-	var all []shown
-	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
-		var s shown
-		require.NoError(t, d.Decode(&s))
-		all = append(all, s)
-	}
-	require.Len(t, all, len(proofs))
-	return all
+	return runPython[shown](t, proofs, "reader/proof.py", "-k", hex.EncodeToString(signer))
 }
 
 // checkFirst gives a proof to the package's own checker.

@@ -32,13 +32,19 @@ type second struct {
 // python is Debian's: it has the modules that .ci/deps installs.
 const python = "/usr/bin/python3"
 
-// readSecond reads tapes, one process for all of them.
+// readSecond gives tapes to the reader in Python.
 func readSecond(t *testing.T, identity string, tapes ...[]byte) []second {
+	key := filepath.Join(t.TempDir(), "identity")
+	require.NoError(t, os.WriteFile(key, []byte(identity), 0o600))
+	return runPython[second](t, tapes, "reader/reader.py", "-i", key)
+}
+
+// runPython gives files to a program, one process for all of them, and returns what
+// it makes of each.
+func runPython[T any](t *testing.T, files [][]byte, args ...string) []T {
 	t.Helper()
 	dir := t.TempDir()
-	args := []string{"reader/reader.py", "-i", filepath.Join(dir, "identity")}
-	require.NoError(t, os.WriteFile(args[2], []byte(identity), 0o600))
-	for i, b := range tapes {
+	for i, b := range files {
 		name := filepath.Join(dir, strconv.Itoa(i))
 		require.NoError(t, os.WriteFile(name, b, 0o600))
 		args = append(args, name)
@@ -49,13 +55,13 @@ func readSecond(t *testing.T, identity string, tapes ...[]byte) []second {
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
 	out, err := cmd.Output()
 	require.NoError(t, err, "%s\n(.ci/deps installs what it needs)", stderr.String())
-	var all []second
+	var all []T
 	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
-		var s second
-		require.NoError(t, d.Decode(&s))
-		all = append(all, s)
+		var v T
+		require.NoError(t, d.Decode(&v))
+		all = append(all, v)
 	}
-	require.Len(t, all, len(tapes))
+	require.Len(t, all, len(files))
 	return all
 }
 
