@@ -35,23 +35,33 @@ type Tape struct {
 
 // Open opens a tape file.
 func Open(path string, o Options) (*Tape, error) {
-	f, err := os.Open(path)
+	f, size, err := OpenFile(path)
 	if err != nil {
 		return nil, err
+	}
+	t, err := New(filepath.Base(path), f, size, o)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
+	}
+	t.closer = f
+	return t, nil
+}
+
+// OpenFile opens a file that may be a tape, and tells its size in bytes. A tape is a
+// regular file: of others there is no size, or no reading at an offset.
+func OpenFile(path string) (*os.File, int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
 	}
 	st, err := f.Stat()
 	if err == nil && !st.Mode().IsRegular() {
 		err = fmt.Errorf("%s: %w: a tape is a regular file", path, fs.ErrInvalid)
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close())
+		return nil, 0, errors.Join(err, f.Close())
 	}
-	t, err := New(filepath.Base(path), f, st.Size(), o)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), f.Close())
-	}
-	t.closer = f
-	return t, nil
+	return f, st.Size(), nil
 }
 
 // New makes a tape of bytes that are already open. name is for messages.

@@ -144,7 +144,7 @@ func analyzeTape(ctx context.Context, t *terminal, o *analyzeOptions, path, dir 
 
 // describe fills in what the manifest says of the tape.
 func (a *analysis) describe(path string) error {
-	f, size, err := openSized(path)
+	f, size, err := replay.OpenFile(path)
 	if err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ func (a *analysis) file(name string, fill func(io.Writer) error) error {
 }
 
 func (a *analysis) enter(name string) error {
-	f, size, err := openSized(filepath.Join(a.dir, name))
+	f, size, err := replay.OpenFile(filepath.Join(a.dir, name))
 	if err != nil {
 		return err
 	}

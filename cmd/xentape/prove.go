@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/replay"
 )
 
 // maxProof bounds a proof file: a record of the largest size, in base64, and the
@@ -71,7 +72,7 @@ func prove(t *terminal, keys *keyFlags, path string, what *proveFlags) error {
 	if err != nil {
 		return err
 	}
-	f, size, err := openSized(path)
+	f, size, err := replay.OpenFile(path)
 	if err != nil {
 		return err
 	}
@@ -105,15 +106,15 @@ func checkProof(t *terminal, path string, trust *trustFlags) error {
 	if err != nil {
 		return err
 	}
-	f, size, err := openSized(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if size > maxProof {
-		return fmt.Errorf("%s: %d bytes: no proof is as large", path, size)
+	b, err := io.ReadAll(io.LimitReader(f, maxProof+1))
+	if err == nil && len(b) > maxProof {
+		err = fmt.Errorf("%s: more than %d bytes: no proof is as large", path, maxProof)
 	}
-	b, err := io.ReadAll(f)
 	if err != nil {
 		return err
 	}

@@ -2,13 +2,13 @@ package main
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/replay"
 )
 
 // trustFlags name the signers a user believes.
@@ -58,7 +58,7 @@ that nothing was changed since it was made, not who made it.` + "\n" + exitStatu
 				rep, err := verifyFile(path, format.VerifyOptions{Identities: ids, TrustedKeys: trusted})
 				t.clearProgress()
 				if err != nil {
-					return fmt.Errorf("%s: %w", path, err)
+					return err
 				}
 				ok := rep.OK && (rep.Sealed || unfinished)
 				if asJSON {
@@ -90,24 +90,16 @@ that nothing was changed since it was made, not who made it.` + "\n" + exitStatu
 }
 
 func verifyFile(path string, o format.VerifyOptions) (*format.VerifyReport, error) {
-	f, size, err := openSized(path)
+	f, size, err := replay.OpenFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return format.Verify(f, size, o)
-}
-
-func openSized(path string) (*os.File, int64, error) {
-	f, err := os.Open(path)
+	rep, err := format.Verify(f, size, o)
 	if err != nil {
-		return nil, 0, err
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	st, err := f.Stat()
-	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
-	}
-	return f, st.Size(), nil
+	return rep, nil
 }
 
 func printVerify(t *terminal, path string, r *format.VerifyReport, ok bool) {
@@ -150,7 +142,7 @@ tape verifies.` + "\n" + exitStatusHelp,
 			if err != nil {
 				return err
 			}
-			src, size, err := openSized(args[0])
+			src, size, err := replay.OpenFile(args[0])
 			if err != nil {
 				return err
 			}
