@@ -76,6 +76,12 @@ type reading struct {
 	damage  int
 }
 
+// mayBeSealed: a tape that says that it is sealed, or no longer says, may want keys
+// that nobody has. No tape that is only damaged comes to say so.
+func mayBeSealed(r *Reader, err error) bool {
+	return errors.Is(err, ErrNoKey) && (r.Encrypted() || r.headless)
+}
+
 func readEverything(t testing.TB, b []byte) (*Reader, *reading, error) {
 	r, err := Open(bytes.NewReader(b), int64(len(b)), ReaderOptions{})
 	if err != nil {
@@ -86,7 +92,7 @@ func readEverything(t testing.TB, b []byte) (*Reader, *reading, error) {
 	for rec, err := range r.Records(Query{}) {
 		if err != nil {
 			var d *Damage
-			require.True(t, errors.As(err, &d), "%v", err)
+			require.True(t, errors.As(err, &d) || mayBeSealed(r, err), "%v", err)
 			continue
 		}
 		seq := rec.Header().Seq
@@ -101,6 +107,9 @@ func readEverything(t testing.TB, b []byte) (*Reader, *reading, error) {
 	buf := make([]byte, PageSize, PageSize+1)
 	for _, info := range r.Snapshots() {
 		s, err := r.Snapshot(info.Begin.ID)
+		if mayBeSealed(r, err) {
+			continue
+		}
 		require.NoError(t, err)
 		for n := range uint64(16) {
 			k := [2]uint64{uint64(info.Begin.ID), n}

@@ -36,6 +36,7 @@ func (r *Reader) load() error {
 			return err
 		}
 	}
+	r.headless = r.headless || r.header.Signer == nil && !slices.ContainsFunc(r.chunks, func(c *chunkInfo) bool { return c.head.Type == chunkHeader })
 	return r.arrange(indexed)
 }
 
@@ -53,7 +54,7 @@ func (r *Reader) firstChunk() int64 {
 }
 
 func (r *Reader) reset() {
-	r.chunks, r.damage, r.losses, r.footer, r.sealed, r.rooted = nil, nil, nil, nil, false, false
+	r.chunks, r.damage, r.losses, r.footer, r.sealed, r.rooted, r.headless = nil, nil, nil, nil, false, false, false
 	r.byNum = map[uint64]*chunkInfo{}
 	r.listed = map[uint64]indexEntry{}
 	r.leaves = map[uint64][32]byte{}
@@ -127,6 +128,9 @@ func (r *Reader) loadByIndex() error {
 			r.keys[k.Epoch] = append(r.keys[k.Epoch], k)
 		}
 		for _, e := range x.Entries {
+			if e.Offset > off-e.Head.length() {
+				return fmt.Errorf("chunk %d: listed at byte %d, which is not before the footer", e.Head.Number, e.Offset)
+			}
 			r.leaves[e.Head.Number] = e.Leaf
 			if err := r.add(e.Offset, e.Head); err != nil {
 				return err
@@ -216,7 +220,7 @@ func (r *Reader) learn(chunks []*chunkInfo) error {
 		}
 	}
 	if r.header.Major == 0 {
-		r.header = FileHeader{Major: Major, TapeID: r.tape}
+		r.header, r.headless = FileHeader{Major: Major, TapeID: r.tape}, true
 	}
 	return nil
 }

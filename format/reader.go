@@ -34,21 +34,24 @@ type Reader struct {
 	// scanOnly: the index is not believed, every chunk is looked at.
 	scanOnly bool
 
-	header  FileHeader
-	tape    [16]byte
-	sealed  bool
-	scanned int64 // where the next chunk is expected
-	chunks  []*chunkInfo
-	byNum   map[uint64]*chunkInfo
-	lanes   []readLane
-	packs   map[uint32]*chunkInfo
-	parts   map[uint32]*snapshotChunks
-	listed  map[uint64]indexEntry // chunks that indexes list and the file does not have
-	leaves  map[uint64][32]byte   // hashes of chunks, as indexes list them
-	rooted  bool                  // leaves lead to the footer's root
-	keys    map[uint32][]wrappedKey
-	footer  *footer
-	losses  []*loss // what salvage recorded as lost
+	header FileHeader
+	// headless: all copies of the header are lost, or were when the tape was salvaged,
+	// and with them who signed first and whether chunks may be sealed.
+	headless bool
+	tape     [16]byte
+	sealed   bool
+	scanned  int64 // where the next chunk is expected
+	chunks   []*chunkInfo
+	byNum    map[uint64]*chunkInfo
+	lanes    []readLane
+	packs    map[uint32]*chunkInfo
+	parts    map[uint32]*snapshotChunks
+	listed   map[uint64]indexEntry // chunks that indexes list and the file does not have
+	leaves   map[uint64][32]byte   // hashes of chunks, as indexes list them
+	rooted   bool                  // leaves lead to the footer's root
+	keys     map[uint32][]wrappedKey
+	footer   *footer
+	losses   []*loss // what salvage recorded as lost
 
 	streams map[StreamID]StreamDef
 	snaps   map[uint32]*SnapshotInfo
@@ -154,6 +157,9 @@ func (r *Reader) openBody(c *chunkInfo, buf, dst []byte) ([]byte, error) {
 		return nil, r.note(c, DamageContent, err)
 	}
 	if c.head.Flags&flagSealed != 0 {
+		if m.Epoch == 0 || !r.Encrypted() && !r.headless {
+			return nil, r.note(c, DamageContent, fmt.Errorf("sealed body of epoch %d, in a tape that is not sealed or for a key that there cannot be", m.Epoch))
+		}
 		k, err := r.epochKey(m.Epoch)
 		if err != nil {
 			return nil, fmt.Errorf("chunk %d at byte %d: %w", c.head.Number, c.off, err)

@@ -61,6 +61,9 @@ func newScanner(src io.ReaderAt, size int64) *scanner {
 
 // readHead reads and checks the chunk header at off.
 func (s *scanner) readHead(off int64) (chunkHead, error) {
+	if off < 0 || off >= s.size {
+		return chunkHead{}, errShort // an index can say any number
+	}
 	buf := make([]byte, min(512, s.size-off))
 	if _, err := s.src.ReadAt(buf, off); err != nil && !errors.Is(err, io.EOF) {
 		return chunkHead{}, fmt.Errorf("read tape at byte %d: %w", off, err)

@@ -201,7 +201,6 @@ func (v *VerifyReport) tree(r *Reader, a *auditor, trusted [][]byte) {
 
 // checkpoints checks tree heads and the line of their signatures. lossAt is the
 // number of the loss chunk: heads before it are of the tape as it was recorded.
-
 func (v *VerifyReport) checkpoints(r *Reader, a *auditor, log *treeLog, roots map[uint64][32]byte, whole bool, lossAt uint64, trusted [][]byte) {
 	key, state := r.header.Signer, SignatureNone
 	if key != nil {
@@ -215,11 +214,13 @@ func (v *VerifyReport) checkpoints(r *Reader, a *auditor, log *treeLog, roots ma
 	} else if len(trusted) > 0 {
 		state = SignatureBad
 	}
-	crossed := false
+	// unknown: no head has handed a key down yet, and the header that names the first
+	// is lost.
+	crossed, unknown := false, r.headless
 	for _, c := range a.checkpoints {
 		if lossAt != 0 && c.chunk.head.Number > lossAt && !crossed {
 			// From here on it is salvage that signs, with the key the loss chunk names.
-			crossed, key = true, nil
+			crossed, unknown, key = true, false, nil
 			for _, l := range r.losses {
 				if len(l.Signer) > 0 {
 					key = l.Signer
@@ -247,14 +248,14 @@ func (v *VerifyReport) checkpoints(r *Reader, a *auditor, log *treeLog, roots ma
 		case c.cp.signature != nil:
 			next, _, ok := c.link(r.tape, key)
 			switch {
-			case !ok && key != nil && a.lossy:
+			case !ok && a.lossy && (key != nil || unknown):
 				if rep.State != "bad root" {
 					rep.State = "unlinked"
 				}
-				if state == SignatureValid {
-					state = SignatureUnlinked
-				} else {
+				if len(trusted) > 0 {
 					state = SignatureBad
+				} else if state != SignatureBad {
+					state = SignatureUnlinked
 				}
 			case !ok:
 				rep.State, state = "bad signature", SignatureBad
@@ -262,7 +263,7 @@ func (v *VerifyReport) checkpoints(r *Reader, a *auditor, log *treeLog, roots ma
 			case rep.State == "ok" && !crossed && state != SignatureUnlinked:
 				v.SignedChunks = c.chunk.head.Number - 1
 			}
-			key = next
+			key, unknown = next, false
 		}
 		v.Checkpoints = append(v.Checkpoints, rep)
 	}
