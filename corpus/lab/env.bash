@@ -18,7 +18,8 @@ mirror() {
 	if [ -n "${XENTAPE_LAB_MIRROR:-}" ]; then echo "$XENTAPE_LAB_MIRROR"; return; fi
 	{ apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null || true; } |
 		awk -v suite="$suite" '!from && $1 == "Debian" && $2 == suite { sub("/$", "", $3); from = $3 }
-			END { print from ? from : "http://deb.debian.org/debian" }'
+			END { if (!from) exit 1; print from }' ||
+		die "apt knows no archive of Debian $suite: name one in XENTAPE_LAB_MIRROR"
 }
 
 say() { printf '%(%H:%M:%S)T lab: %s\n' -1 "$*" >&2; }
