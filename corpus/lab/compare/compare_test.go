@@ -182,6 +182,54 @@ func TestContentThatNeverReachedTheDisk(t *testing.T) {
 	}
 }
 
+// TestWhatNoCommitHeardOf: a file made and removed while the file system, by its own
+// count, committed nothing, was never on the disk; with a commit in between it was.
+func TestWhatNoCommitHeardOf(t *testing.T) {
+	for name, c := range map[string]struct {
+		made, gone string
+		different  int
+	}{
+		"no commit":        {"7 transactions", "7 transactions", 0},
+		"a commit between": {"7 transactions", "8 transactions", 2},
+		"not known":        {"", "", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := incident()
+			file := r.notes[1].State
+			r.notes = []truth.FileNote{
+				{Time: at(49), When: "before", Path: "/etc/evil", Commits: c.made},
+				{Time: at(51), When: "after", Op: "create", Path: "/etc/evil", State: file, Commits: c.made},
+				{Time: at(52), When: "before", Path: "/etc/evil", State: file, Commits: c.gone},
+				{Time: at(53), When: "after", Op: "delete", Path: "/etc/evil", Commits: c.gone},
+			}
+			steps := compareSteps(r, nil, nil)
+			require.Len(t, steps.differences, c.different, "%v", steps.differences)
+			require.Len(t, steps.explained, 2-c.different)
+			r.conversations = nil
+			story := compareStory(r, nil)
+			require.Len(t, story.differences, c.different, "%v", story.differences)
+			require.Len(t, story.explained, 2-c.different)
+		})
+	}
+	// What is made anew after that is another file.
+	r := incident()
+	file := r.notes[1].State
+	for i, seconds := range []int{40, 42, 44} {
+		before, after := file, (*truth.FileState)(nil)
+		if i != 1 {
+			before, after = after, before
+		}
+		r.notes = append(r.notes,
+			truth.FileNote{Time: at(seconds), When: "before", Path: "/x", State: before, Commits: "7"},
+			truth.FileNote{Time: at(seconds + 1), When: "after", Op: []string{"create", "delete", "create"}[i], Path: "/x", State: after, Commits: "7"})
+	}
+	var never []bool
+	for _, s := range r.steps()[2:] {
+		never = append(never, r.neverCommitted(s))
+	}
+	require.Equal(t, []bool{true, true, false}, never)
+}
+
 func connections() []conn {
 	number := func(n int64) *int64 { return &n }
 	seconds := func(t time.Time) *float64 { s := float64(t.UnixNano()) / 1e9; return &s }

@@ -45,6 +45,8 @@ type step struct {
 	from, to      time.Time
 	before, after *truth.FileState
 	beforeOld     *truth.FileState // of a rename: what the old path was
+	// The file system's count of commits at either look; empty where it is not known.
+	commitsBefore, commitsAfter string
 }
 
 // steps pairs the notes before and after.
@@ -56,7 +58,9 @@ func (t *record) steps() []step {
 			before[n.Path] = n
 			continue
 		}
-		s := step{op: n.Op, path: n.Path, old: n.OldPath, to: n.Time, after: n.State, before: before[n.Path].State, from: before[n.Path].Time}
+		b := before[n.Path]
+		s := step{op: n.Op, path: n.Path, old: n.OldPath, to: n.Time, after: n.State, before: b.State, from: b.Time,
+			commitsBefore: b.Commits, commitsAfter: n.Commits}
 		if n.OldPath != "" {
 			s.beforeOld = before[n.OldPath].State
 		}
@@ -107,6 +111,8 @@ func compareSteps(t *record, events []fileEvent, gs gaps) *report {
 			r.explain("%s: %s", text, g.text)
 		} else if unwritten && t.soonGone(s) {
 			r.explain("%s: it was deleted before its content went to disk", text)
+		} else if t.neverCommitted(s) {
+			r.explain("%s: it was made and removed between two commits of the file system", text)
 		} else {
 			r.differ("%s", text)
 		}
@@ -124,6 +130,24 @@ func (t *record) soonGone(made step) bool {
 	return slices.ContainsFunc(t.steps(), func(s step) bool {
 		return s.path == made.path && s.after == nil && s.to.After(made.to) && s.to.Before(made.to.Add(dirtyExpire))
 	})
+}
+
+// neverCommitted reports whether the step is one in the life of a file that was made
+// and removed while the file system committed nothing, by its own count: the disk never
+// heard of it, and no reader of a disk can.
+func (t *record) neverCommitted(s step) bool {
+	steps := t.steps()
+	made, gone := -1, -1
+	for i, o := range steps {
+		switch {
+		case o.path != s.path:
+		case o.before == nil && o.after != nil && !o.to.After(s.to):
+			made, gone = i, -1
+		case o.after == nil && made >= 0 && gone < 0 && !o.to.Before(s.to):
+			gone = i
+		}
+	}
+	return made >= 0 && gone >= 0 && steps[made].commitsBefore != "" && steps[made].commitsBefore == steps[gone].commitsAfter
 }
 
 // tickSlack covers the coarse clock of inode times: a jiffy, 4 ms on Debian.

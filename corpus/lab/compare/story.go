@@ -63,6 +63,10 @@ func compareStory(t *record, items []storyItem) *report {
 			continue
 		}
 		named := slices.ContainsFunc(items, func(it storyItem) bool { return it.File != nil && it.File.Path == s.path })
+		if !named && t.neverCommitted(s) {
+			r.explain("does not name the file %s (%s), which was made and removed between two commits of the file system", s.path, s.op)
+			continue
+		}
 		r.tally(named, "the file %s (%s)", s.path, s.op)
 	}
 	return r

@@ -99,6 +99,10 @@ type FileNote struct {
 	OldPath   string     `json:"old_path,omitempty"`
 	Shell     int        `json:"shell"`           // the pid whose child did it
 	State     *FileState `json:"state,omitempty"` // absent: no such file
+	// Commits is the file system's own count of its commits, as its kernel words it:
+	// the same in two notes when none ended in between. Absent in older records, and
+	// where the kernel does not say.
+	Commits string `json:"commits,omitempty"`
 }
 
 // ManifestEntry is one name of the root file system.

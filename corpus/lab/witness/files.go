@@ -25,6 +25,7 @@ func noteFiles(out, when, op string, paths []string, old string) error {
 		return err
 	}
 	enc := json.NewEncoder(f)
+	committed := commits("/")
 	for _, path := range paths {
 		state, err := look(path, true)
 		if err != nil {
@@ -32,7 +33,7 @@ func noteFiles(out, when, op string, paths []string, old string) error {
 		}
 		note := truth.FileNote{
 			Time: time.Now(), Monotonic: monotonic(), When: when, Op: op,
-			Path: path, OldPath: old, Shell: os.Getppid(), State: state,
+			Path: path, OldPath: old, Shell: os.Getppid(), State: state, Commits: committed,
 		}
 		if err := enc.Encode(note); err != nil {
 			return errors.Join(err, f.Close())

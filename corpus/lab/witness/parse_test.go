@@ -4,6 +4,8 @@ package main
 
 import (
 	"encoding/binary"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -63,4 +65,18 @@ func TestParseLife(t *testing.T) {
 	require.False(t, ok)
 	_, ok = parseLife(make([]byte, 20))
 	require.False(t, ok)
+}
+
+func TestCommits(t *testing.T) {
+	root := t.TempDir()
+	require.Empty(t, commits(root))
+	write := func(name, text string) {
+		name = filepath.Join(root, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(name), 0o755))
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o644))
+	}
+	write("proc/fs/jbd2/xvda-8/info", "9 transactions (9 requested), each up to 1024 blocks\naverage: \n")
+	require.Equal(t, "9 transactions (9 requested), each up to 1024 blocks", commits(root))
+	write("sys/fs/xfs/xvdc/log/log_head_lsn", "1:4\n")
+	require.Empty(t, commits(root), "of two file systems, which?")
 }
