@@ -221,6 +221,11 @@ func (f *flight) handle(ctx context.Context, c command) answer {
 	}
 	st := func() *status {
 		st := &status{Guest: f.guest.Name, Tape: path, Bytes: tape.size()}
+		if k, err := keptBelow(filepath.Dir(path)); err == nil {
+			st.Kept = &k
+		} else {
+			f.set.console.notef("%s: what is kept of it: %v", f.guest.Name, err)
+		}
 		s.fill(st)
 		return st
 	}

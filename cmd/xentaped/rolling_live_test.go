@@ -62,6 +62,9 @@ func TestRollingRingOfARealDisk(t *testing.T) {
 	a, err := ask(t.Context(), socketPath(s.uuid), command{Verb: "trigger"})
 	require.NoError(t, err)
 	require.NotEmpty(t, a.Pinned)
+	require.Equal(t, 1, a.Status.Kept.Images.Files)
+	require.Positive(t, a.Status.Kept.Images.Bytes)
+	require.GreaterOrEqual(t, a.Status.Kept.Ring.Files, len(a.Pinned), "what is pinned is in the ring yet")
 	for range 20 {
 		write()
 	}

@@ -314,6 +314,7 @@ type status struct {
 	UUID     string                        `json:"uuid"`
 	Tape     string                        `json:"tape"`
 	Bytes    int64                         `json:"bytes"`
+	Kept     *kept                         `json:"kept,omitempty"` // of the service, for this guest
 	Running  duration                      `json:"running"`
 	Memory   *memory.Stats                 `json:"memory,omitempty"`
 	Disks    map[string]disk.Status        `json:"disks,omitempty"`
