@@ -382,10 +382,12 @@ var opOrder = []Op{OpMkdir, OpCreate, OpSymlink, OpLink, OpRename, OpTruncate, O
 // flush times and orders the events and lets them go.
 func (c *classifier) flush() {
 	for i := range c.out {
-		c.interval(&c.out[i])
+		if c.out[i].told == 0 {
+			c.interval(&c.out[i])
+		}
 	}
 	slices.SortStableFunc(c.out, func(a, b Event) int {
-		return cmp.Or(cmp.Compare(max(a.TimeLower, a.by), max(b.TimeLower, b.by)), cmp.Compare(a.class, b.class), cmp.Compare(a.Path, b.Path))
+		return cmp.Or(cmp.Compare(max(a.TimeLower, a.by), max(b.TimeLower, b.by)), cmp.Compare(a.told, b.told), cmp.Compare(a.class, b.class), cmp.Compare(a.Path, b.Path))
 	})
 	for _, e := range c.out {
 		c.v.a.emit(e)

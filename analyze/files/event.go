@@ -71,6 +71,7 @@ const (
 	BasisModify = "mtime"  // the inode's modification time
 	BasisCommit = "commit" // only between two commits
 	BasisWrite  = "write"  // only between block writes
+	BasisUSN    = "usn"    // the time of its record in the change journal of NTFS
 )
 
 // Event is one operation on one path.
@@ -124,6 +125,9 @@ type Event struct {
 	TimeUpper Time   `json:"time_upper"`
 	TimeBasis string `json:"time_basis"`
 
+	// Reason is what the filesystem's own change journal gives, in its terms.
+	Reason string `json:"reason,omitempty"`
+
 	FirstRecord uint64 `json:"first_record"` // the tape records that show it
 	LastRecord  uint64 `json:"last_record"`
 	Observed    Time   `json:"observed"` // when the last of them was recorded
@@ -136,7 +140,8 @@ type Event struct {
 	id    fs.ID
 	vol   *volumeState
 	class uint8
-	by    Time // where an end is known only to lie before this: its place among the others; 0 for all else
+	told  uint64 // its place in the change journal, from 1; 0 where that does not name it
+	by    Time   // where an end is known only to lie before this: its place among the others; 0 for all else
 }
 
 // XattrChange is one extended attribute before and after; nil for absent.

@@ -30,6 +30,12 @@ func (f *folder) add(events []Event) {
 			f.flush()
 			f.tx, f.last = e.Transaction, uint64(e.Observed)
 		}
+		if e.TimeBasis == BasisUSN {
+			f.flush() // what a change journal tells is in its order, each step by itself
+			f.batch = append(f.batch, e)
+			f.flush()
+			continue
+		}
 		f.batch = append(f.batch, e)
 	}
 }

@@ -17,7 +17,7 @@ import (
 // panic, hang, or take the disk for another size, and both views must still be
 // walkable to the end.
 func TestMutants(t *testing.T) {
-	for _, name := range []string{"ext4", "nojournal", "fc"} {
+	for _, name := range []string{"ext4", "nojournal", "fc", "usnjrnl"} {
 		t.Run(name, func(t *testing.T) {
 			dir := unpack(t, name)
 			base, err := os.ReadFile(filepath.Join(dir, "base.img"))

@@ -61,6 +61,7 @@ func (v *volumeState) Commit(tx *fs.Tx) {
 	c.entries()
 	c.attributes()
 	c.contents()
+	c.testify()
 	c.flush()
 	for id := range v.before {
 		// A size that was committed ahead of the content it counts: the content
@@ -111,6 +112,7 @@ func (v *volumeState) finish() {
 		v.a.emit(e)
 	}
 	clear(v.awaited)
+	v.finishTold()
 	v.finishHalves()
 }
 

@@ -34,6 +34,7 @@ type volumeState struct {
 	lastOK   bool
 	previous int64 // and of the one before it; 0 if there was none
 	unknown  bool  // bytes that were needed were never captured
+	told     testimony
 }
 
 // awaited: mtime moved as a write moves it, the bytes are still in the guest's
@@ -123,6 +124,9 @@ func (v *volumeState) open(at fs.Stamp) {
 	if err := f.Crawl(crawler{v, at}); err != nil {
 		v.problem(Problem{Kind: "corrupt", Record: at.Seq, Text: err.Error()})
 	}
+	if f.Info().Tells {
+		v.told.expect()
+	}
 }
 
 func (v *volumeState) attach(f fs.Filesystem) {
@@ -134,7 +138,7 @@ func (v *volumeState) attach(f fs.Filesystem) {
 	v.wrote = map[fs.ID]Time{}
 	v.early = map[fs.ID][]early{}
 	v.moving, v.leaving = map[fs.ID]gone{}, map[fs.Dirent]string{}
-	v.lastOK = false
+	v.lastOK, v.told = false, testimony{}
 }
 
 // reprobe replaces the filesystem when another was made over it.

@@ -12,7 +12,7 @@ import (
 // which are the guest's, it is moved to the recording host's clock.
 func fileEventOf(ev *files.Event, clock *GuestClock) FileEvent {
 	ahead := int64(0)
-	if clock != nil && (ev.TimeBasis == files.BasisBirth || ev.TimeBasis == files.BasisChange || ev.TimeBasis == files.BasisModify) {
+	if clock != nil && (ev.TimeBasis == files.BasisBirth || ev.TimeBasis == files.BasisChange || ev.TimeBasis == files.BasisModify || ev.TimeBasis == files.BasisUSN) {
 		ahead = clock.Ahead
 	}
 	f := FileEvent{Op: string(ev.Op), Path: ev.Path, OldPath: ev.OldPath, Type: ev.Type, Inode: ev.Inode, Disk: ev.Disk, Filesystem: ev.Filesystem,

@@ -44,6 +44,7 @@ type Info struct {
 	// 0: commits follow one another, and a change is in the one after it or, made
 	// while that was under way, in the next.
 	Lag       int64
+	Tells     bool // it keeps a record of changes of its own, see Told; known after Crawl
 	LocalTime bool // timestamps are in the guest's unknown time zone (FAT)
 }
 
@@ -151,6 +152,7 @@ type Tx struct {
 	Removed    []Dirent      // sorted by parent, name, child
 	Added      []Dirent
 	Data       []DataChange // ascending by ID
+	Told       []Told       // what else names changes, in its own order
 }
 
 // Basis is what a transaction's truth rests on.

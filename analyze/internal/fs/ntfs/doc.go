@@ -2,11 +2,14 @@
 //
 // Everything is told by file records: attributes, names with their parents, the
 // place of the content. So a change is a write to the MFT, and the records it
-// covers are compared, before and after, when the writes settle. Not read:
-// directory indexes ($I30), which repeat the names of the records; $LogFile, so
-// that the state is the one in place; the change journal ($UsnJrnl).
+// covers are compared, before and after, when the writes settle. The change journal
+// ($Extend\$UsnJrnl:$J), where the volume has one, is read as it grows and handed on
+// as Tx.Told: names, reasons and times of operations, in their order, those among them
+// that no file record ever showed. Not read: directory indexes ($I30), which repeat the
+// names of the records; $LogFile, so that the state is the one in place.
 //
-// Layouts follow the linux-ntfs documentation and fs/ntfs3/ntfs.h of Linux 6.18.
+// Layouts follow the linux-ntfs documentation and fs/ntfs3/ntfs.h of Linux 6.18, the
+// change journal's MS-FSCC 2.3.62.
 //
 // NTFS keeps no Unix owner or mode: files are shown as the Linux drivers do by
 // default, owner 0 and 0777.

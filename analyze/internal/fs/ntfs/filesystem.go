@@ -18,6 +18,8 @@ type ntfs struct {
 	batch  *delta.Batch
 	files  map[uint64]bool // records in batch
 	now    fs.Stamp
+
+	journal journal
 }
 
 // Open looks for an NTFS boot sector at the start of dev.
@@ -60,6 +62,7 @@ func (o *Boot) info() fs.Info {
 // Info implements fs.Filesystem.
 func (n *ntfs) Info() fs.Info {
 	i := n.vol.boot.info()
+	i.Tells = n.journal.num != 0
 	if r, err := n.vol.record(3); err == nil { // $Volume
 		for _, a := range r.attrs {
 			if a.typ == attrVolumeName && a.resident {
@@ -72,12 +75,17 @@ func (n *ntfs) Info() fs.Info {
 
 // Crawl implements fs.Filesystem.
 func (n *ntfs) Crawl(v fs.Visitor) error {
-	n.ledger, n.units = blockmap.Ledger{}, map[fs.ID]uint64{}
+	n.ledger, n.units, n.journal = blockmap.Ledger{}, map[fs.ID]uint64{}, journal{}
 	vol := n.vol
 	for num := uint64(0); num < vol.records(); num++ {
 		f, err := vol.file(num)
 		if err != nil && !(f == nil && errors.Is(err, fs.ErrNotFound)) {
 			v.Problem(fs.Problem{Kind: problemKind(err), ID: id(num, ""), Text: err.Error()})
+		}
+		if f != nil && f.isJournal() {
+			if err := n.journal.attach(vol, f, true); err != nil {
+				v.Problem(fs.Problem{Kind: problemKind(err), ID: id(num, ""), Text: "change journal: " + err.Error()})
+			}
 		}
 		if f == nil || f.internal() {
 			continue

@@ -82,6 +82,7 @@ func (n *ntfs) Apply(w *fs.Write, s fs.Sink) {
 		}
 	})
 	n.now = w.Stamp
+	n.journal.wrote(n.vol, w)
 	if mft {
 		if err := n.vol.locate(); err != nil {
 			s.Problem(fs.Problem{Kind: problemKind(err), At: w.Stamp, Text: err.Error()})
@@ -104,13 +105,16 @@ func (n *ntfs) wrote(d fs.ID, r fs.Range, first, last fs.Stamp) {
 
 // Settle implements fs.Filesystem: what was written since the last time is told.
 func (n *ntfs) Settle(at fs.Stamp, s fs.Sink) {
-	if n.batch.Empty() {
+	if n.batch.Empty() && !n.journal.dirty {
 		return
 	}
 	for _, num := range slices.Sorted(maps.Keys(n.files)) {
 		f, _ := n.vol.file(num)
 		if f == nil {
 			continue
+		}
+		if f.isJournal() {
+			_ = n.journal.attach(n.vol, f, false) // it reads nothing yet
 		}
 		for _, st := range f.streams {
 			d := id(num, st.name)
@@ -122,7 +126,8 @@ func (n *ntfs) Settle(at fs.Stamp, s fs.Sink) {
 	tx := &fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime}
 	any := n.batch.Build(tx, n.moved)
 	n.ledger.Release()
-	if any {
+	n.tell(tx, s)
+	if any || len(tx.Told) > 0 {
 		s.Commit(tx)
 	}
 }

@@ -15,7 +15,8 @@ const (
 	extendRecord = 11 // $Extend: journal, quotas, object ids
 	firstUser    = 24 // records below are the volume's own
 
-	fileSystem = 0x0004 // file attributes: FILE_ATTRIBUTE_SYSTEM
+	fileSystem    = 0x0004 // file attributes: FILE_ATTRIBUTE_SYSTEM, …_DIRECTORY
+	fileDirectory = 0x0010
 
 	reparseSymlink = 0xa000000c
 	reparseMount   = 0xa0000003
