@@ -11,7 +11,7 @@ func bad() []Vector {
 		flippedBody(), flippedHead(), flippedMeta(), truncated(), missingChunk(), chunkTwice(), foreignChunk(),
 		bomb(), sizeLie(), notShortest(), boolTwo(), recordTooLong(), metaCount(), metaTypes(), metaRoot(),
 		sequenceHole(), sequenceTwice(), settledLie(), slotLoop(), packMissing(), packTwice(), runsOutside(),
-		indexLoop(), indexLie(), rootWrong(), headWrong(), signatureWrong(), keyNotDue(), attachmentHole(), mapLost(), pagesLost(),
+		indexLoop(), indexLie(), rootWrong(), headWrong(), signatureWrong(), keyNotDue(), headersRepeated(), headersLost(), headlessUnsigned(), attachmentHole(), mapLost(), pagesLost(),
 		slotRoot(), runRoot(),
 	}
 }
@@ -299,7 +299,9 @@ func signedThree() *tape {
 func signatureWrong() Vector {
 	t := signedThree()
 	t.key = ed25519.NewKeyFromSeed(slices.Repeat([]byte{1}, 32))
-	return damaged("signature-wrong", "a tree head signed by another key than the header names", t, t.end(), "signature")
+	v := damaged("signature-wrong", "a tree head signed by another key than the header names", t, t.end(), "signature")
+	v.Signature = "bad"
+	return v
 }
 
 func keyNotDue() Vector {
@@ -308,7 +310,46 @@ func keyNotDue() Vector {
 	t.head()
 	t.key, t.seed = first, seed
 	t.write(batch{recs: marks(1)})
-	return damaged("key-used-twice", "a tree head signed by a key that should have been erased", t, t.end(), "signature")
+	v := damaged("key-used-twice", "a tree head signed by a key that should have been erased", t, t.end(), "signature")
+	v.Signature = "bad"
+	return v
+}
+
+// flipBodies changes a bit in the body of every chunk of some types.
+func (t *tape) flipBodies(types ...uint8) []byte {
+	b := slices.Clone(t.b)
+	for _, c := range t.chunks {
+		if slices.Contains(types, c.typ) {
+			b[c.off+48+len(c.meta)] ^= 1
+		}
+	}
+	return b
+}
+
+func headersRepeated() Vector {
+	t := signedThree()
+	t.end()
+	v := damaged("headers-damaged", "both headers of a signed tape are damaged: the index has who signs", t, t.flipBodies(tHeader), "body")
+	v.Signature = "valid"
+	return v
+}
+
+func headersLost() Vector {
+	t := twoHeads()
+	v := damaged("headers-lost", "all copies of the header of a signed tape are damaged: nothing leads to its first key", t, t.flipBodies(tHeader, tIndex), "body")
+	v.Signature = "unlinked"
+	return v
+}
+
+func headlessUnsigned() Vector {
+	t := signedThree()
+	t.head()
+	t.key = nil
+	t.write(batch{recs: marks(1)})
+	t.head()
+	v := damaged("salvaged-without-header-unsigned", "as salvaged-without-header, but the second tree head is not signed", t, headless(t).end(), "signature")
+	v.Signature = "bad"
+	return v
 }
 
 func attachmentHole() Vector {

@@ -71,7 +71,9 @@ type chunk struct {
 // tape collects chunks.
 type tape struct {
 	b       []byte
+	head1   []byte // the file header's body, which indexes repeat
 	chunks  []*chunk
+	lost    int // of chunks: those that stand for runs that are not there
 	indexed int // chunks before the last index
 	index   int
 	records []Record
@@ -102,8 +104,15 @@ func anchorFields() []byte {
 }
 
 func (t *tape) header(body []byte) {
+	t.head1 = body
 	t.add(tHeader, nil, body)
 	t.add(tHeader, nil, body)
+}
+
+// lose puts the one leaf that stands for a run of lost chunks into the log.
+func (t *tape) lose() {
+	t.chunks = append(t.chunks, &chunk{})
+	t.lost++
 }
 
 // add appends a chunk whose stored body is given.
@@ -196,7 +205,7 @@ func (t *tape) write(k batch) *chunk {
 	if k.typ == 0 {
 		k.typ = tRecords
 	}
-	salt := sha256.Sum256([]byte{byte(len(t.chunks))})
+	salt := sha256.Sum256([]byte{byte(len(t.chunks) - t.lost)})
 	body := slices.Clone(salt[:16])
 	var m recordsMeta
 	var leaves [][32]byte
@@ -320,12 +329,11 @@ func (t *tape) head() {
 }
 
 func (t *tape) writeIndex(keys []byte) {
-	hdr := t.chunks[0].stored
 	if keys == nil {
 		keys = vals(0)
 	}
-	list := t.chunks[t.indexed:]
-	b := vals(t.index, len(hdr), hdr, keys, len(list))
+	list := slices.DeleteFunc(slices.Clone(t.chunks[t.indexed:]), func(c *chunk) bool { return c.number == 0 })
+	b := vals(t.index, len(t.head1), t.head1, keys, len(list))
 	for _, c := range list {
 		b = vals(b, c.off, c.leaf, c.typ, c.flags, c.number, len(c.stored), c.size, uint64(c.crc), len(c.meta), c.meta)
 	}

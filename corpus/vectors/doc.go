@@ -15,6 +15,9 @@ type Vector struct {
 	Expect string `json:"expect"`
 	// Kinds of damage (REGISTRY.md) of which verify must report one; for Expect "damage".
 	Kinds []string `json:"kinds,omitempty"`
+	// Signature is the state of the signatures that verify must report: "valid", "unlinked"
+	// (nothing leads to the first key) or "bad"; "" is not compared.
+	Signature string `json:"signature,omitempty"`
 	// Records that must come back, in order, and no others.
 	Records []Record `json:"records"`
 	// Pages that must read so.

@@ -19,7 +19,7 @@ func good() []Vector {
 	return []Vector{
 		empty(), onePacket(), everyType(), lanes(), zstdBody(), parts(), signed(), unfinished(), noCheckpoint(),
 		pageStates(), pageDelta(), pageXOR(), pageCommitments(), pageRestated(), pagesWithoutMap(), sealed(),
-		unknownChunk(), unknownRecord(), appendedFields(), saved(),
+		unknownChunk(), unknownRecord(), appendedFields(), saved(), savedHeadless(),
 	}
 }
 
@@ -102,7 +102,9 @@ func signed() Vector {
 	t.write(batch{recs: marks(2)})
 	t.head()
 	t.write(batch{recs: marks(1)})
-	return complete("signed", "three tree heads, each signed by the key the one before names", t)
+	v := complete("signed", "three tree heads, each signed by the key the one before names", t)
+	v.Signature = "valid"
+	return v
 }
 
 func unfinished() Vector {
@@ -239,6 +241,7 @@ func appendedFields() Vector {
 func saved() Vector {
 	t := newTape()
 	t.write(batch{recs: marks(2)})
+	t.lose()
 	t.number += 2 // two chunks with records 3 to 7 are lost
 	t.seq = 7
 	t.write(batch{recs: marks(1)})
@@ -247,13 +250,49 @@ func saved() Vector {
 	slices.SortFunc(t.records, func(a, b Record) int { return int(a.Seq) - int(b.Seq) })
 	t.write(batch{typ: tRepeat, recs: []rec{gap}, settled: 1})
 	t.add(tLoss, vals(uint8(0), 0), vals(1234, [32]byte{1}, 0, 1, 4, 2, false, 1, 3, 7, 5))
-	return t.finishSaved()
+	return complete("salvaged", "chunks are lost, and a loss chunk says so", t)
 }
 
-// finishSaved ends a tape whose log has a leaf of zeros for chunks 4 and 5.
-func (t *tape) finishSaved() Vector {
-	t.writeIndex(nil)
-	t.chunks = slices.Insert(t.chunks, 3, &chunk{}) // the lost run
-	t.checkpoint()
-	return Vector{Name: "salvaged", Why: "chunks are lost, and a loss chunk says so", Expect: "complete", Bytes: t.foot(), Records: t.records}
+func savedHeadless() Vector {
+	v := complete("salvaged-without-header", "of a signed tape all copies of the header were lost: nothing leads to its first key", headless(twoHeads()))
+	v.Signature = "unlinked"
+	return v
+}
+
+// twoHeads is a signed tape with two tree heads, and no footer.
+func twoHeads() *tape {
+	t := signedThree()
+	t.head()
+	t.write(batch{recs: marks(1)})
+	t.head()
+	return t
+}
+
+// headless is what salvage makes of a signed tape that lost its header, and with
+// its indexes the copies of that.
+func headless(t *tape) *tape {
+	// What is still known of the header: the version and the tape's id.
+	s := &tape{b: []byte(magic), seq: t.seq, records: t.records, note: t.note}
+	s.head1 = vals(uint8(1), uint8(0), 0, 0, tapeID, "", 0, int64(0), 0, 0, [16]byte{}, int64(0), int64(0), int64(0), 0, false, 0, int64(0), 0)
+	var runs [][2]int // first, count
+	for _, c := range t.chunks {
+		if c.typ == tHeader || c.typ == tIndex {
+			if n := len(runs); n > 0 && runs[n-1][0]+runs[n-1][1] == int(c.number) {
+				runs[n-1][1]++
+				continue
+			}
+			runs = append(runs, [2]int{int(c.number), 1})
+			s.lose()
+			continue
+		}
+		s.number = c.number
+		kept := *c
+		s.put(&kept)
+	}
+	loss := vals(len(t.b), [32]byte{1}, 0, len(runs))
+	for _, r := range runs {
+		loss = vals(loss, r[0], r[1], false)
+	}
+	s.add(tLoss, vals(uint8(0), 0), vals(loss, 0))
+	return s
 }

@@ -151,6 +151,9 @@ func TestEveryVectorThroughEveryReadPath(t *testing.T) {
 
 func checkReport(t *testing.T, v *Vector, rep *format.VerifyReport) {
 	t.Helper()
+	if v.Signature != "" {
+		require.Equal(t, v.Signature, string(rep.Signature))
+	}
 	switch v.Expect {
 	case "complete":
 		require.Empty(t, rep.Damage)

@@ -29,7 +29,10 @@ class Tape:
         self.keys = {}
         self.packs, self.snapshots = {}, {}
         self.records, self.lost = {}, []
+        self.absent = []  # packs that are referred to and not there
+        self.saved = 0  # number of the last loss chunk
         self.footer = None
+        self.signature = "none"
 
     def fault(self, kind, detail):
         self.damage.append({"kind": kind, "detail": str(detail)})
@@ -140,6 +143,9 @@ class Tape:
                 getattr(self, "read_" + (c["name"] or "unknown"))(c, body)
             except Bad as e:
                 self.fault("content", "chunk %d: %s" % (c["number"], e))
+        if not self.damage and not self.lost:
+            for number, pack in self.absent:
+                self.fault("content", "chunk %d: pack %d" % (number, pack))
         self.log(order)
         self.sequence(order)
 
@@ -229,7 +235,7 @@ class Tape:
             for i, b in enumerate(bases):
                 if b["pack"] == m["pack"] and b["slot"] >= i:
                     raise Bad("difference to a later slot")
-            self.refer(runs)
+            self.refer(c, runs)
             if salt:
                 self.commitments(m, salt, [self.slot(m["pack"], i) for i in range(m["slots"])])
         except Bad:
@@ -247,7 +253,7 @@ class Tape:
             if len(runs) != m["leaves"] or root(leaves) != m["root"]:
                 raise Bad("commitments to runs")
         self.snapshot(m)["maps"].append((m["lo"], m["hi"], runs, m))
-        self.refer(runs)
+        self.refer(c, runs)
 
     def commitments(self, m, salt, slots):
         """Commitments to pages, where all are there (SPEC 7.1)."""
@@ -274,15 +280,20 @@ class Tape:
             out.append(r)
         return out
 
-    def refer(self, runs):
+    def refer(self, c, runs):
         for r in runs:
-            if r["state"] == 1 and (r["pack"] not in self.packs or r["slot"] + r["count"] > len(self.packs[r["pack"]][0])):
+            if r["state"] != 1:
+                continue
+            if r["pack"] not in self.packs:
+                self.absent.append((c["number"], r["pack"]))
+            elif r["slot"] + r["count"] > len(self.packs[r["pack"]][0]):
                 raise Bad("pack %d" % r["pack"])
 
     def read_index(self, c, body):
         x = Cursor(body).struct("index")
-        if x["previous"] >= c["at"]:
-            raise Bad("previous index does not come before")
+        if self.header is None and x["header"]:
+            self.read_header(c, x["header"])
+        c["previous"] = x["previous"]
         for e in x["entries"]:
             o = self.chunks.get(e["number"])
             if o and "leaf" in o and (o["leaf"] != e["leaf"] or o["meta"] != e["meta"] or o["body_crc"] != e["body_crc"]):
@@ -294,6 +305,7 @@ class Tape:
     def read_loss(self, c, body):
         x = Cursor(body).struct("loss")
         self.lost.append(x)
+        self.saved = c["number"]
 
     def read_footer(self, c, body):
         if c["at"] + c["length"] == len(self.data):
@@ -302,36 +314,52 @@ class Tape:
     # The log (SPEC 7.2) and the sequence (5.1)
 
     def log(self, order):
-        leaves, number, key = [], 1, self.header and self.header["signer"]
+        leaves, number, certain = [], 1, True
+        key = self.header["signer"] if self.header else b""
+        # Without a header, or where only salvage's own is left, the first key is not known.
+        known = bool(key) or any(c["name"] == "header" and "leaf" in c for c in order)
+        self.signature = "valid" if key else "none"
         lost = {g["first"]: g for x in self.lost for g in x["chunks"]}
         for c in order:
             while number < c["number"]:
                 g = lost.get(number)
                 if g is None:
                     self.fault("missing", number)
-                    return
+                    g = {"count": c["number"] - number, "leaves_known": False}
                 leaves += g["leaves"] if g["leaves_known"] else [bytes(32)]
+                certain = certain and g["leaves_known"]
+                known = False  # tree heads may be among what is lost
                 number += g["count"]
-            if "leaf" not in c:
-                return
+            if self.saved and c["number"] == self.saved:
+                # From here on it is who saved the tape that signs.
+                key, known, certain = self.lost[-1]["signer"], True, True
+            if number > self.saved and c.get("previous", 0) >= c["at"]:
+                self.fault("content", "chunk %d: previous index does not come before" % number)
             if "note" in c:
-                key = self.check_note(c, leaves, key)
-            if c["name"] == "footer" and self.footer and (self.footer["root"] != root(leaves) or self.footer["tree_size"] != len(leaves)):
+                key = self.check_note(c, leaves if certain else None, key, known)
+                known = True
+            elif c["name"] == "checkpoint":
+                known = False
+            if c["name"] == "footer" and self.footer and certain and (self.footer["root"] != root(leaves) or self.footer["tree_size"] != len(leaves)):
                 self.fault("footer", "root")
-            leaves.append(c["leaf"])
+            leaves.append(c.get("leaf", bytes(32)))
+            certain = certain and "leaf" in c
             number += 1
 
-    def check_note(self, c, leaves, key):
+    def check_note(self, c, leaves, key, known):
+        """The key of the next tree head; known: key is that of this one (SPEC 7.2, 7.3)."""
         note = c["note"]
         lines = note.split(b"\n")
-        if int(lines[1]) != len(leaves) or base64.b64decode(lines[2]) != root(leaves):
+        if leaves is not None and (int(lines[1]) != len(leaves) or base64.b64decode(lines[2]) != root(leaves)):
             self.fault("tree", c["number"])
-        if not key:
-            return None
-        if not lines[3].startswith(b"next ") or not seal.signed(note, key):
+        signs = lines[3].startswith(b"next ")
+        held = seal.signed(note, key) if signs and key else not signs and not key
+        if not held and signs and not known:
+            self.signature = "unlinked"
+        elif not held:
+            self.signature = "bad"
             self.fault("signature", c["number"])
-            return None
-        return base64.b64decode(lines[3][5:])
+        return base64.b64decode(lines[3][5:]) if signs else b""
 
     def sequence(self, order):
         lost = [(r["first"], r["last"]) for x in self.lost for r in x["records"]]
@@ -457,7 +485,7 @@ def answer(name, key):
         t.read()
     except Refuse as e:
         return {"refused": str(e)}
-    return {"sealed": t.footer is not None, "damage": t.damage, "records": t.shown(), "pages": t.pages()}
+    return {"sealed": t.footer is not None, "signature": t.signature, "damage": t.damage, "records": t.shown(), "pages": t.pages()}
 
 
 def main():
