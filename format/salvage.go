@@ -38,6 +38,12 @@ type SalvageReport struct {
 	Unread       uint64   `json:"unread_chunks"`
 }
 
+// Whole reports whether nothing is missing: no chunk, record or page is lost, and
+// the recording was completed, so that it is known where it ends.
+func (r *SalvageReport) Whole() bool {
+	return r.WasSealed && r.LostChunks == 0 && r.LostRecords == 0 && r.LostPages == 0
+}
+
 // salvager rewrites a tape.
 type salvager struct {
 	r       *Reader

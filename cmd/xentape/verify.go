@@ -134,7 +134,8 @@ func newSalvageCommand(t *terminal) *cobra.Command {
 		Short:   "Rewrite what survives of a damaged or unfinished tape",
 		Long: `salvage copies every chunk that holds, byte for byte, so that signatures made before
 the damage still hold; what is lost stands on the new tape as gap records. The new
-tape verifies.` + "\n" + exitStatusHelp,
+tape verifies. It ends with status 3 when something was lost, or when the recording
+was not completed: what would have come after its end is not known.` + "\n" + exitStatusHelp,
 		Example: "  xentape salvage damaged.xtape -o saved.xtape && xentape verify saved.xtape",
 		Args:    nargs(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -159,10 +160,9 @@ tape verifies.` + "\n" + exitStatusHelp,
 			if asJSON {
 				err = t.line(rep)
 			} else {
-				t.printf("%s: %d chunks and %d records saved; %d chunks and %d records lost, %d pages; %d gap records written\n",
-					out, rep.Chunks, rep.Records, rep.LostChunks, rep.LostRecords, rep.LostPages, rep.Gaps)
+				printSalvage(t, out, rep)
 			}
-			if err == nil && rep.LostChunks > 0 {
+			if err == nil && !rep.Whole() {
 				return incomplete
 			}
 			return err
@@ -172,4 +172,19 @@ tape verifies.` + "\n" + exitStatusHelp,
 	c.Flags().BoolVar(&asJSON, "json", false, "the report as one JSON object")
 	keys.register(c)
 	return c
+}
+
+func printSalvage(t *terminal, out string, r *format.SalvageReport) {
+	t.printf("%s: %d chunks and %d records saved; ", printable(out), r.Chunks, r.Records)
+	if r.LostChunks == 0 && r.LostRecords == 0 && r.LostPages == 0 {
+		t.printf("nothing of them is lost\n")
+	} else {
+		t.printf("lost are %d chunks, with them %d records and %d pages; %d gap records say so\n", r.LostChunks, r.LostRecords, r.LostPages, r.Gaps)
+	}
+	if !r.WasSealed {
+		t.printf("  the recording was not completed, or its end is lost: what came after is not known\n")
+	}
+	if r.Unread > 0 {
+		t.printf("  %d chunks are sealed: without --identity it cannot be said which records, and whether pages, are lost\n", r.Unread)
+	}
 }
