@@ -168,6 +168,11 @@ type DiskRequest struct {
 	Data   []byte
 }
 
+// Captured reports whether Data is the whole payload of a write.
+func (r *DiskRequest) Captured() bool {
+	return r.Flags&DiskNoData == 0 && uint64(len(r.Data)) == r.Length
+}
+
 // MaxDiskData bounds DiskRequest.Data, in bytes.
 const MaxDiskData = 4 << 20
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/format/rebuild"
 )
 
 // Options say how to look at one disk.
@@ -25,6 +26,12 @@ type Options struct {
 	Emit func(Event)
 	// Scratch is where written blocks go that should not stay on the heap.
 	Scratch fs.Scratch
+	// Copied is the tape time at which the copy of the base image ended; 0 if it is of
+	// one moment. A base is copied while the guest runs: each of its blocks is of
+	// another moment. With every request that took effect until the copy ended applied
+	// on top it is the disk of exactly that moment, and the requests after it are what
+	// changed since.
+	Copied int64
 }
 
 // Problem is something that could not be looked at, or contradicts itself.
@@ -46,7 +53,7 @@ type Analyzer struct {
 	disk     *fs.Overlay
 	volumes  []*volumeState
 	watch    []fs.Range // where the layout is written
-	inflight inflight
+	pending  rebuild.Pending
 	clock    clock
 	events   []Event
 	seq      uint64
@@ -56,8 +63,9 @@ type Analyzer struct {
 	lastOp   fs.Stamp // of the last write applied
 	settled  bool     // nothing written since the last Settle
 	begun    bool
-	buf      []byte // for reading file content
-	resync   bool   // content came outside the stream: compare trees before going on
+	buf      []byte    // for reading file content
+	resync   bool      // content came outside the stream: compare trees before going on
+	missed   []Problem // while the base was copied: what may have been read back by its end
 }
 
 // maxProblems bounds the list; a broken image can produce one for each inode.
@@ -84,33 +92,48 @@ func New(size uint64, base format.Image, o Options) (*Analyzer, error) {
 	return a, nil
 }
 
-// begin reads the layout and indexes the filesystems, once, at the first record
-// or question.
+// begin reads the layout and indexes the filesystems, once, at the first record after
+// the base or the first question.
 func (a *Analyzer) begin() {
-	if !a.begun {
-		a.begun = true
-		a.layout(fs.Stamp{})
+	if a.begun {
+		return
 	}
+	a.begun, a.settled, a.resync = true, true, false
+	for _, p := range a.missed {
+		if p.Length == 0 || !a.disk.Known(p.Offset, p.Length) {
+			a.problem(p)
+		}
+	}
+	a.missed = nil
+	a.layout(fs.Stamp{})
+}
+
+// lost tells of content that was not captured; of what the base may still bring, once
+// the base is complete.
+func (a *Analyzer) lost(p Problem) {
+	if a.begun || len(a.missed) >= maxProblems {
+		a.problem(p)
+		return
+	}
+	a.missed = append(a.missed, p)
 }
 
 // Feed takes the next record of the tape. Records of other streams and types it
 // has no use for are ignored; anchors tell it the wall clock.
 func (a *Analyzer) Feed(r format.Record) error {
+	if _, ok := r.(*format.Anchor); !ok && (a.o.Copied == 0 || r.Header().Time > a.o.Copied) {
+		a.begin()
+	}
 	switch r := r.(type) {
 	case *format.Anchor:
 		a.clock.anchor(r)
-		return nil
 	case *format.DiskRequest:
-		a.begin()
 		return a.request(r)
 	case *format.DiskCompletion:
-		a.begin()
 		return a.completion(r)
 	case *format.Gap:
-		a.begin()
 		return a.gap(r)
 	case *format.Mark:
-		a.begin()
 		a.settle(fs.Stamp{Seq: r.Seq, Time: r.Time})
 	}
 	return nil

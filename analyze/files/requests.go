@@ -1,68 +1,11 @@
 package files
 
 import (
-	"bytes"
 	"fmt"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 	"github.com/xentape/xentape/format"
 )
-
-// inflight holds requests between submission and completion. A recorder splits a
-// large request into several records with one ID.
-type inflight struct {
-	byID  map[uint64][]*format.DiskRequest
-	order []uint64
-	bytes uint64
-}
-
-// maxInflight bounds what a tape without completions can make us hold, in bytes.
-const maxInflight = 256 << 20
-
-func (q *inflight) add(r *format.DiskRequest) {
-	if q.byID == nil {
-		q.byID = map[uint64][]*format.DiskRequest{}
-	}
-	c := *r
-	c.Data = bytes.Clone(r.Data)
-	if _, ok := q.byID[r.ID]; !ok {
-		q.order = append(q.order, r.ID)
-	}
-	q.byID[r.ID] = append(q.byID[r.ID], &c)
-	q.bytes += uint64(len(c.Data)) + 128
-}
-
-func (q *inflight) take(id uint64) []*format.DiskRequest {
-	rs, ok := q.byID[id]
-	if !ok {
-		return nil
-	}
-	delete(q.byID, id)
-	for _, r := range rs {
-		q.bytes -= uint64(len(r.Data)) + 128
-	}
-	if len(q.order) > 2*len(q.byID)+1024 {
-		left := q.order[:0]
-		for _, id := range q.order {
-			if _, ok := q.byID[id]; ok {
-				left = append(left, id)
-			}
-		}
-		q.order = left
-	}
-	return rs
-}
-
-// oldest returns the first request still in flight.
-func (q *inflight) oldest() (uint64, bool) {
-	for len(q.order) > 0 {
-		if _, ok := q.byID[q.order[0]]; ok {
-			return q.order[0], true
-		}
-		q.order = q.order[1:]
-	}
-	return 0, false
-}
 
 func (a *Analyzer) request(r *format.DiskRequest) error {
 	if r.Op == format.DiskRead {
@@ -74,18 +17,10 @@ func (a *Analyzer) request(r *format.DiskRequest) error {
 	if r.Flags&format.DiskApplied != 0 {
 		return a.apply(r, fs.Stamp{Seq: r.Seq, Time: r.Time})
 	}
-	a.inflight.add(r)
-	for a.inflight.bytes > maxInflight {
-		id, ok := a.inflight.oldest()
-		if !ok {
-			break
-		}
-		for _, old := range a.inflight.take(id) {
-			old.Flags |= format.DiskNoData
-			a.problem(Problem{Kind: "gap", Record: old.Seq, Text: fmt.Sprintf("request %d never completed and too many are in flight: taken as written with unknown content", id)})
-			if err := a.apply(old, fs.Stamp{Seq: r.Seq, Time: r.Time}); err != nil {
-				return err
-			}
+	for _, old := range a.pending.Add(r) {
+		a.lost(Problem{Kind: "gap", Record: old.Seq, Offset: old.Offset, Length: old.Length, Text: fmt.Sprintf("request %d never completed and too many are in flight: taken as written with unknown content", old.ID)})
+		if err := a.apply(old, fs.Stamp{Seq: r.Seq, Time: r.Time}); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -94,7 +29,7 @@ func (a *Analyzer) request(r *format.DiskRequest) error {
 // completion applies what the request asked, at the moment it became true. A
 // request that failed changed nothing we could rely on.
 func (a *Analyzer) completion(c *format.DiskCompletion) error {
-	for _, r := range a.inflight.take(c.ID) {
+	for _, r := range a.pending.Take(c.ID) {
 		if c.Status != 0 {
 			continue
 		}
@@ -116,9 +51,9 @@ func (a *Analyzer) apply(r *format.DiskRequest, at fs.Stamp) error {
 	case format.DiskWrite:
 		w.Op = fs.OpWrite
 		w.Data = r.Data
-		if r.Flags&format.DiskNoData != 0 || uint64(len(r.Data)) < r.Length {
+		if !r.Captured() {
 			w.Op, w.Data = fs.OpUnknown, nil
-			a.problem(Problem{Kind: "gap", Record: r.Seq, Offset: r.Offset, Length: r.Length, Text: "write whose content was not captured"})
+			a.lost(Problem{Kind: "gap", Record: r.Seq, Offset: r.Offset, Length: r.Length, Text: "write whose content was not captured"})
 		}
 	case format.DiskWriteZeroes:
 		w.Op = fs.OpZero
@@ -186,10 +121,12 @@ func (a *Analyzer) gap(g *format.Gap) error {
 	if g.Detail != "" {
 		text += ": " + g.Detail
 	}
-	a.problem(Problem{Kind: "gap", Record: g.Seq, Text: text})
 	extents := g.Extents
 	if g.Count == format.Unknown && len(extents) == 0 {
 		extents = []format.Extent{{Start: 0, Count: a.disk.Size()}}
+	}
+	if a.begun || len(extents) == 0 {
+		a.problem(Problem{Kind: "gap", Record: g.Seq, Text: text})
 	}
 	for _, e := range extents {
 		if e.Start >= a.disk.Size() || e.Count == 0 {
@@ -198,6 +135,9 @@ func (a *Analyzer) gap(g *format.Gap) error {
 		w := fs.Write{Stamp: at, Op: fs.OpUnknown, Off: e.Start, Len: min(e.Count, a.disk.Size()-e.Start)}
 		if err := a.disk.Apply(&w); err != nil {
 			return err
+		}
+		if !a.begun {
+			a.lost(Problem{Kind: "gap", Record: g.Seq, Offset: w.Off, Length: w.Len, Text: text})
 		}
 	}
 	return nil

@@ -13,7 +13,6 @@ type disk struct {
 	def      *format.StreamDef
 	a        *files.Analyzer
 	whole    bool   // all is known that the tape will tell of its base
-	from     int64  // events count from here, ns of the tape: the base was complete
 	settled  uint64 // the record that completed the base; 0 without a base, MaxUint64 when none ever did
 	events   []files.Event
 	cached   []*Evidence // of each event; nil where memory tells nothing
@@ -41,15 +40,14 @@ func (e *Engine) addDisk(def *format.StreamDef, final bool) error {
 	case i != nil:
 		d.settled = math.MaxUint64
 	}
+	o := files.Options{Disk: def.Name, Hash: true, Blocks: true}
 	if d.whole {
-		if base, d.from, err = t.Settled(); err != nil {
-			return err
-		}
+		base, o.Copied = t.Base, t.Copied()
 	}
-	o := files.Options{Disk: def.Name, Hash: true, Blocks: true, Emit: func(ev files.Event) {
+	o.Emit = func(ev files.Event) {
 		d.events = append(d.events, ev)
 		d.cached = append(d.cached, e.cached(d, &ev))
-	}}
+	}
 	if e.o.Scratch != nil {
 		o.Scratch = e.o.Scratch()
 	}
@@ -80,19 +78,11 @@ func (e *Engine) based(d *disk, to uint64) error {
 		if err != nil {
 			continue // advance has told of it
 		}
-		if err := d.feed(r); err != nil {
+		if err := d.a.Feed(r); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// feed takes the next record that may concern the disk.
-func (d *disk) feed(r format.Record) error {
-	if h := r.Header(); h.Stream == d.def.ID && h.Time <= d.from && d.from != 0 {
-		return nil // part of the base already
-	}
-	return d.a.Feed(r)
 }
 
 // copying: the base image of the disk is being recorded. Until it is complete the

@@ -199,7 +199,7 @@ func (e *Engine) feed(r format.Record, final bool) error {
 		return e.snapshot(r)
 	}
 	if d := e.disks[h.Stream]; d != nil {
-		return d.feed(r)
+		return d.a.Feed(r)
 	}
 	return nil
 }

@@ -70,12 +70,23 @@ type followed struct {
 	complete bool
 	history  *files.History
 	written  scratch
+	copied   int64 // as files.Options has it
+	based    bool  // a record after that was met
 }
 
 // feed hands a record on.
 func (s *diskSource) feed(f *followed, r format.Record) error {
+	if !f.based && (f.copied == 0 || r.Header().Time > f.copied) {
+		f.based = true
+		if err := s.drain(f); err != nil {
+			return err
+		}
+	}
 	if err := f.a.Feed(r); err != nil {
 		return fmt.Errorf("record %d: %w", r.Header().Seq, err)
+	}
+	if !f.based {
+		return nil
 	}
 	return s.drain(f)
 }
@@ -129,20 +140,20 @@ func cutOff(t *terminal, tape *replay.Tape, until replay.Moment) bool {
 }
 
 func (s *diskSource) followDisk(ctx context.Context, t *terminal, tape *replay.Tape, d *replay.Disk, until replay.Moment, o files.Options) (*followed, error) {
-	base, from, err := d.Settled()
-	if err != nil {
-		return nil, err
-	}
 	if d.Base == nil {
 		t.warnf("%s: no base image of %s is on the tape: paths and old content are unknown where the disk was not written", tape.Name, d.Def.Name)
 	}
-	f := &followed{name: d.Def.Name, complete: d.Base != nil}
-	o.Disk, o.Scratch = d.Def.Name, &f.written
-	a, err := files.New(d.Def.Size, base, o)
+	f := &followed{name: d.Def.Name, complete: d.Base != nil, copied: d.Copied()}
+	o.Disk, o.Scratch, o.Copied = d.Def.Name, &f.written, f.copied
+	a, err := files.New(d.Def.Size, d.Base, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", tape.Name, err)
 	}
 	f.a = a
+	if until.Time < f.copied {
+		t.warnf("%s: the base image of %s was still being copied then: what follows is of the moment when it was complete", tape.Name, d.Def.Name)
+		until.Time, f.complete = f.copied, false
+	}
 	if d.Info != nil && d.Info.End == nil {
 		t.warnf("%s: the base image of %s was never finished: paths and old content are unknown where it ends", tape.Name, d.Def.Name)
 		f.complete = false
@@ -155,9 +166,6 @@ func (s *diskSource) followDisk(ctx context.Context, t *terminal, tape *replay.T
 		if err := a.Feed(&as[0]); err != nil {
 			return nil, err
 		}
-	}
-	if err := s.drain(f); err != nil {
-		return nil, err
 	}
 	n := 0
 	q := format.Query{Streams: []format.StreamID{d.Def.ID, 0}, ToTime: until.Time}
@@ -173,15 +181,12 @@ func (s *diskSource) followDisk(ctx context.Context, t *terminal, tape *replay.T
 			}
 			t.progress("%s: record %d", d.Def.Name, r.Header().Seq)
 		}
-		if _, ok := r.(*format.Anchor); !ok && from != 0 && r.Header().Time <= from {
-			continue
-		}
 		if err := s.feed(f, r); err != nil {
 			return nil, fmt.Errorf("%s: %w", tape.Name, err)
 		}
 	}
 	t.clearProgress()
-	return f, nil
+	return f, s.drain(f)
 }
 
 // logEnd is where reading a block write log stops: at a mark or after a time.
@@ -274,9 +279,6 @@ func (s *diskSource) followLog(ctx context.Context, t *terminal, at string, o fi
 		return nil, err
 	}
 	f.a = a
-	if err := s.drain(f); err != nil {
-		return nil, err
-	}
 	var seq uint64
 	for r, err := range log.Records() {
 		if err != nil {
@@ -313,5 +315,5 @@ func (s *diskSource) followLog(ctx context.Context, t *terminal, at string, o fi
 	if end.mark != "" && !end.met {
 		return nil, fmt.Errorf("%s: no mark %q", writes, end.mark)
 	}
-	return f, nil
+	return f, s.drain(f)
 }

@@ -1,7 +1,10 @@
 package rebuild
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"math"
 
@@ -12,7 +15,7 @@ import (
 // of which goes on where the one before ended. What is before the last tape with an
 // image of its own is not needed. Where none has one, f holds what the disk held at
 // the end of the tape that before names; "" when that is not known.
-func Chain(f File, before string, tapes []*Disk, until int64) (losses []string, err error) {
+func Chain(f DiskFile, before string, tapes []*Disk, until int64) (losses []string, err error) {
 	first := 0
 	for i, d := range tapes {
 		if d.Based() {
@@ -33,6 +36,9 @@ func Chain(f File, before string, tapes []*Disk, until int64) (losses []string, 
 			}
 			err = w.resize(d.Def.Size)
 		}
+		if d.Based() && to < d.Copied() {
+			w.losses = append(w.losses, fmt.Sprintf("the base image of %s was still being copied at that time: parts of it are of a later one", d.Tape()))
+		}
 		if err == nil {
 			err = w.apply(Effects(d.Records(to)))
 		}
@@ -46,7 +52,7 @@ func Chain(f File, before string, tapes []*Disk, until int64) (losses []string, 
 
 // diskWriter writes one disk.
 type diskWriter struct {
-	f       File
+	f       DiskFile
 	size    uint64 // bytes
 	old     Stale
 	noData  ranges // written without content, and not again since
@@ -54,7 +60,7 @@ type diskWriter struct {
 	losses  []string
 }
 
-func newDiskWriter(f File) *diskWriter {
+func newDiskWriter(f DiskFile) *diskWriter {
 	return &diskWriter{f: f, old: NewStale(), noData: ranges{}}
 }
 
@@ -113,7 +119,7 @@ func (w *diskWriter) request(r *format.DiskRequest) (err error) {
 	case r.Op == format.DiskWriteZeroes, r.Op == format.DiskDiscard, r.Op == format.DiskSecureErase:
 		err = zero(w.f, r.Offset, r.Length)
 	case r.Op != format.DiskWrite:
-	case r.Flags&format.DiskNoData != 0:
+	case !r.Captured():
 		w.noData.add(r.Offset, r.Length)
 	default:
 		_, err = w.f.WriteAt(r.Data, int64(r.Offset))
@@ -137,12 +143,24 @@ func (w *diskWriter) end() ([]string, error) {
 // zero overwrites a range with zeros. A discarded range reads as zeros on the
 // devices that say so (discard_zeroes_data); where a device keeps old content,
 // nothing in the guest may rely on it.
-func zero(f File, off, n uint64) error {
-	buf := make([]byte, min(n, copyBatch))
+//
+// What is zero already is left alone: a guest discards far more than it ever wrote,
+// and a sparse file is to stay sparse.
+func zero(f DiskFile, off, n uint64) error {
+	held, zeros := make([]byte, min(n, copyBatch)), make([]byte, min(n, copyBatch))
 	for n > 0 {
-		k := min(n, uint64(len(buf)))
-		if _, err := f.WriteAt(buf[:k], int64(off)); err != nil {
+		k := min(n, uint64(len(zeros)))
+		got, err := f.ReadAt(held[:k], int64(off))
+		if err != nil && !errors.Is(err, io.EOF) {
 			return err
+		}
+		if !bytes.Equal(held[:got], zeros[:got]) {
+			if _, err := f.WriteAt(zeros[:got], int64(off)); err != nil {
+				return err
+			}
+		}
+		if uint64(got) < k {
+			return nil // the file ends here: it is made as long as the disk
 		}
 		off, n = off+k, n-k
 	}

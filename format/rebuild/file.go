@@ -14,6 +14,12 @@ type File interface {
 	Truncate(size int64) error
 }
 
+// DiskFile is what a disk is put together in.
+type DiskFile interface {
+	File
+	io.ReaderAt
+}
+
 // CopyPages writes the pages of one extent at off. Zero pages are left as holes.
 // It returns how many pages could not be had; they are holes too.
 func CopyPages(f File, off int64, im format.Image, e format.Extent) (missing uint64, err error) {

@@ -108,7 +108,7 @@ func (w *logWriter) request(r *format.DiskRequest) error {
 	case format.DiskWriteZeroes:
 		return w.zeroes(r, flags)
 	case format.DiskWrite:
-		if r.Flags&format.DiskNoData != 0 {
+		if !r.Captured() {
 			w.noData += r.Length
 			return nil
 		}
