@@ -52,8 +52,8 @@ func (c *classifier) interval(e *Event) {
 		e.TimeLower, e.TimeUpper, e.TimeBasis = t, t+Time(tick), basis
 		return
 	}
-	e.TimeBasis = string(c.tx.Basis)
-	if e.TimeBasis == string(fs.BasisFastCommit) {
+	e.TimeBasis = string(fs.BasisWrite)
+	if c.tx.Basis != fs.BasisWrite {
 		e.TimeBasis = BasisCommit
 	}
 	e.TimeLower, e.TimeUpper = Unknown, Unknown
@@ -90,6 +90,7 @@ func (c *classifier) forged(e *Event) bool {
 // bounds are the guest times between which what this transaction shows was done; 0
 // unknown.
 //
+// Only what commits all that was done until then bounds what comes after it (marksTime).
 // The commit before is no lower bound: what happens while it is being written is
 // already of the next (jbd2 switches to a new transaction first, fs/jbd2/commit.c).
 // The one before that is. Where changes wait for other reasons, the file system says

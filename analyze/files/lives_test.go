@@ -41,6 +41,26 @@ func TestContentDestroyedBeforeTheFile(t *testing.T) {
 	}
 }
 
+// TestWhatBoundsTheNext: a file synced by itself, or a write below the journal, says
+// nothing of what else was done until then.
+func TestWhatBoundsTheNext(t *testing.T) {
+	const second = int64(1e9)
+	for _, c := range []struct {
+		basis    fs.Basis
+		lag      int64
+		last     int64
+		previous int64
+	}{
+		{fs.BasisCommit, 0, 110, 103}, {fs.BasisFastCommit, 0, 110, 103},
+		{fs.BasisTreeLog, 0, 103, 100}, {fs.BasisWrite, 0, 103, 100}, {fs.BasisWrite, 30, 110, 103},
+	} {
+		v := &volumeState{a: &Analyzer{}, previous: 100 * second, last: 103 * second, lastOK: true}
+		v.info.Lag = c.lag * second
+		v.Commit(&fs.Tx{Basis: c.basis, Time: 110 * second})
+		require.Equal(t, [2]int64{c.previous * second, c.last * second}, [2]int64{v.previous, v.last}, "%+v", c)
+	}
+}
+
 // TestDeletedAndReusedWithinATransaction: the number's new owner does not date the
 // old one's end, it only bounds it.
 func TestDeletedAndReusedWithinATransaction(t *testing.T) {

@@ -73,6 +73,9 @@ func (v *volumeState) Commit(tx *fs.Tx) {
 			delete(v.before, id)
 		}
 	}
+	if !v.marksTime(tx) {
+		return
+	}
 	v.previous = 0
 	if v.lastOK {
 		v.previous = v.last
@@ -82,6 +85,13 @@ func (v *volumeState) Commit(tx *fs.Tx) {
 	} else if w := v.a.clock.wall(tx.Last.Time); w.Known() {
 		v.last, v.lastOK = int64(w), true
 	}
+}
+
+// marksTime: what comes later was done later, but for what the file system lets wait. A
+// tree log holds what was synced and nothing else; a write below a journal holds what
+// its maker wanted.
+func (v *volumeState) marksTime(tx *fs.Tx) bool {
+	return v.info.Lag > 0 || tx.Basis == fs.BasisCommit || tx.Basis == fs.BasisFastCommit
 }
 
 func (v *volumeState) classify(tx *fs.Tx) *classifier {

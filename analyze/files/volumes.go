@@ -30,7 +30,7 @@ type volumeState struct {
 	leaving  map[fs.Dirent]string // a rename was reported; this old name is still to go
 	held     map[fs.ID]*fs.DataChange
 	wrote    map[fs.ID]Time // when content last arrived
-	last     int64          // guest clock of the last transaction
+	last     int64          // guest clock of the last transaction that marks time
 	lastOK   bool
 	previous int64 // and of the one before it; 0 if there was none
 	unknown  bool  // bytes that were needed were never captured

@@ -161,7 +161,8 @@ type Basis string
 // The bases of a transaction.
 const (
 	BasisCommit     Basis = "commit"      // a journal or log commit record
-	BasisFastCommit Basis = "fast-commit" // an ext4 fast commit tail, a btrfs tree log
+	BasisFastCommit Basis = "fast-commit" // an ext4 fast commit tail
+	BasisTreeLog    Basis = "tree-log"    // a btrfs tree log: of what was synced alone
 	BasisWrite      Basis = "write"       // metadata written in place, no journal
 )
 

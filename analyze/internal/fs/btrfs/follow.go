@@ -57,7 +57,7 @@ func (b *btrfs) super(w *fs.Write, s fs.Sink) {
 	}
 	tx := &fs.Tx{Number: sb.Generation, Basis: fs.BasisCommit, Time: fs.NoTime}
 	if sb.Generation == was.Generation && sb.log.addr != 0 {
-		tx.Basis = fs.BasisFastCommit
+		tx.Basis = fs.BasisTreeLog
 	}
 	b.now = w.Stamp
 	old := b.vol
