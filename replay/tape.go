@@ -33,6 +33,9 @@ type Tape struct {
 	closer io.Closer
 }
 
+// NotSealed is what to say of a tape that has no end.
+const NotSealed = "is not sealed: the recording was cut off, and what came after is not known"
+
 // Open opens a tape file.
 func Open(path string, o Options) (*Tape, error) {
 	f, size, err := OpenFile(path)

@@ -133,7 +133,7 @@ func (e *Engine) problem(stream string, err error) {
 // unfinished notes what a recording that was cut off leaves unknown.
 func (e *Engine) unfinished() {
 	if !e.tape.Reader().Sealed() {
-		e.problem("tape", errors.New("is not sealed: the recording was cut off, and what came after is not known"))
+		e.problem("tape", errors.New(replay.NotSealed))
 	}
 	defs := e.streams()
 	for _, s := range e.tape.Reader().Snapshots() {

@@ -50,6 +50,9 @@ func (d *rawDisk) ReadPage(n uint64, dst []byte) (format.PageState, error) {
 	if k, err := d.f.ReadAt(dst, off); err != nil && !(errors.Is(err, io.EOF) && off+int64(k) == d.size) {
 		return format.PageMissing, fmt.Errorf("%s: block at %d: %w", d.f.Name(), off, err)
 	}
+	if [format.PageSize]byte(dst) == [format.PageSize]byte{} {
+		return format.PageZero, nil
+	}
 	return format.PageData, nil
 }
 
@@ -134,7 +137,7 @@ func (s *diskSource) follow(ctx context.Context, t *terminal, tape *replay.Tape,
 func cutOff(t *terminal, tape *replay.Tape, until replay.Moment) bool {
 	cut := !tape.Reader().Sealed() && until == replay.End
 	if cut {
-		t.warnf("%s: is not sealed: the recording was cut off, and what came after is not known", tape.Name)
+		t.warnf("%s: %s", tape.Name, replay.NotSealed)
 	}
 	return cut
 }

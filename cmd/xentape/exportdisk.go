@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -92,7 +90,7 @@ func openDisks(keys *keyFlags, paths []string, name string) (disks []*replay.Dis
 			return nil, nil, nil, err
 		}
 		if !tape.Reader().Sealed() {
-			cut = append(cut, fmt.Sprintf("%s is not sealed: the recording was cut off, and what came after is not known", tape.Name))
+			cut = append(cut, tape.Name+": "+replay.NotSealed)
 		}
 		disks = append(disks, d)
 	}
@@ -105,17 +103,25 @@ func putBase(f *os.File, path string) (before string, err error) {
 	if path == "" {
 		return "", nil
 	}
-	_, after, found := strings.Cut(filepath.Base(path), ".after-")
-	if !found || !strings.HasSuffix(after, ".img") {
+	_, before, ok := rebuild.ParseImageName(filepath.Base(path))
+	if !ok {
 		return "", usagef("--base %s: not named like DISK.after-TIME.img, which says where its tapes go on", path)
 	}
-	from, err := os.Open(path)
+	from, err := openRawDisk(path)
 	if err != nil {
 		return "", err
 	}
-	defer from.Close()
-	_, err = io.Copy(f, from)
-	return strings.TrimSuffix(after, ".img") + ".xtape", err
+	defer from.f.Close()
+	for _, e := range from.Extents() {
+		missing, err := rebuild.CopyPages(f, 0, from, e)
+		if err == nil && missing > 0 {
+			err = fmt.Errorf("%s: %d blocks cannot be read", path, missing)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return before, f.Truncate(from.size)
 }
 
 // settle writes what the disk's journals have committed to its place.

@@ -29,12 +29,6 @@ import (
 // An image is changed in its place. A service that dies meanwhile leaves it under its
 // old name, and the segment in the ring: the next one makes the same changes again.
 
-const (
-	imageMark   = ".after-"
-	imageSuffix = ".img"
-	tapeSuffix  = ".xtape"
-)
-
 // image is a disk at the end of a segment.
 type image struct {
 	path  string
@@ -49,18 +43,11 @@ func imagesIn(dir string) ([]image, error) {
 	}
 	var out []image
 	for _, e := range entries {
-		name, after, found := strings.Cut(e.Name(), imageMark)
-		after, isImage := strings.CutSuffix(after, imageSuffix)
-		name, uerr := url.PathUnescape(name)
-		if found && isImage && uerr == nil {
-			out = append(out, image{filepath.Join(dir, e.Name()), name, after + tapeSuffix})
+		if disk, after, ok := rebuild.ParseImageName(e.Name()); ok {
+			out = append(out, image{filepath.Join(dir, e.Name()), disk, after})
 		}
 	}
 	return out, err
-}
-
-func imageName(disk, after string) string {
-	return url.PathEscape(disk) + imageMark + strings.TrimSuffix(after, tapeSuffix) + imageSuffix
 }
 
 func (r *recorderSet) imagesDir(guest string) string {
@@ -164,7 +151,7 @@ func roll(dir string, from image, d *rebuild.Disk) error {
 	if err != nil {
 		err = errors.Join(fmt.Errorf("the content of %s is not kept: %w", d.Def.Name, err), os.Remove(work))
 	} else {
-		err = os.Rename(work, filepath.Join(dir, imageName(d.Def.Name, d.Tape())))
+		err = os.Rename(work, filepath.Join(dir, rebuild.ImageName(d.Def.Name, d.Tape())))
 	}
 	if from.path != "" && from.path != work {
 		err = errors.Join(err, os.Remove(from.path))
@@ -259,7 +246,7 @@ func (c *chain) write(dir, name string) error {
 	if n := len(c.tapes); n > 0 {
 		after = c.tapes[n-1].Tape()
 	}
-	to := filepath.Join(dir, imageName(name, after))
+	to := filepath.Join(dir, rebuild.ImageName(name, after))
 	if _, err := os.Lstat(to); err == nil {
 		return nil
 	}
