@@ -40,9 +40,9 @@ type gone struct {
 	at     fs.Stamp
 }
 
-// rename gives a name that went earlier and is not told of yet the path it has
+// repath gives a name that went earlier and is not told of yet the path it has
 // before this transaction: its directory may have been renamed since.
-func (c *classifier) rename(id fs.ID) {
+func (c *classifier) repath(id fs.ID) {
 	g, ok := c.v.moving[id]
 	if !ok {
 		return
@@ -58,10 +58,10 @@ func (c *classifier) rename(id fs.ID) {
 func (c *classifier) entries() {
 	t := c.v.names
 	for i := range c.tx.Inodes {
-		c.rename(c.tx.Inodes[i].ID)
+		c.repath(c.tx.Inodes[i].ID)
 	}
 	for _, d := range c.tx.Added {
-		c.rename(d.Child)
+		c.repath(d.Child)
 	}
 	removed := make([]gone, 0, len(c.tx.Removed))
 	for _, d := range c.tx.Removed {

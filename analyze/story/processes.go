@@ -110,7 +110,11 @@ func (j *joiner) programEvidence(p *process.Process) []Evidence {
 		ev = append(ev, Evidence{Stream: "memory", Records: []uint64{n.First, n.Last}, Detail: d})
 	}
 	for _, f := range j.ranFrom[identify(p)] {
-		ev = append(ev, Evidence{Stream: f.Disk, Records: records(f.First, f.Last), Detail: fmt.Sprintf("%s of inode %d, sha256 %s", f.Op, f.Inode, f.SHA256New)})
+		d := fmt.Sprintf("%s of inode %d", f.Op, f.Inode)
+		if f.SHA256New != "" {
+			d += ", sha256 " + f.SHA256New
+		}
+		ev = append(ev, Evidence{Stream: f.Disk, Records: records(f.First, f.Last), Detail: d})
 	}
 	for _, c := range j.fetched[identify(p)] {
 		ev = append(ev, j.carriedEvidence(&c))

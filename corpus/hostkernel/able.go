@@ -8,8 +8,6 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,15 +16,17 @@ import (
 
 // has says whether this process has some capabilities (linux/capability.h).
 func has(caps ...uint) bool {
-	text, err := os.ReadFile("/proc/self/status")
-	_, rest, _ := strings.Cut(string(text), "CapEff:\t")
-	held, perr := strconv.ParseUint(rest[:min(16, len(rest))], 16, 64)
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var held [2]unix.CapUserData // of 32 capabilities each
+	if unix.Capget(&head, &held[0]) != nil {
+		return false
+	}
 	for _, c := range caps {
-		if held>>c&1 == 0 {
+		if held[c/32].Effective>>(c%32)&1 == 0 {
 			return false
 		}
 	}
-	return err == nil && perr == nil
+	return true
 }
 
 // lockdown is what the kernel keeps from root (kernel_lockdown(7)): "none", "integrity"
