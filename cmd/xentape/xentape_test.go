@@ -318,6 +318,24 @@ func TestProvePage(t *testing.T) {
 	require.Equal(t, exitUsage, xentape(t, "prove", path, "--snapshot", "1", "--page", "1", "--record", "1").code)
 }
 
+// TestProveOfARecording: a page of a real guest's memory, a block of its disk and a
+// packet. A tape from before pages could be proved says so; its records can be.
+func TestProveOfARecording(t *testing.T) {
+	dir := t.TempDir()
+	for name, what := range map[string][]string{
+		"memory": {"--snapshot", "3", "--page", "0x1000"}, "disk": {"--snapshot", "1", "--page", "7"}, "record": {"--record", "1200"},
+	} {
+		proof := filepath.Join(dir, name)
+		ok(t, append([]string{"prove", realGuest, "-o", proof}, what...)...)
+		require.Contains(t, ok(t, "prove", "--check", proof), `"signature":"none"`)
+	}
+	old := shipped + "/rootkit/tape.xtape"
+	r := xentape(t, "prove", old, "--snapshot", "1", "--page", "1")
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.err, "format 1.0")
+	ok(t, "prove", old, "--record", "9", "-o", filepath.Join(dir, "old"))
+}
+
 // TestAnalyzeIsDeterministic: every output has the same bytes on every run, with
 // one processor and many, wherever the machine stands.
 func TestAnalyzeIsDeterministic(t *testing.T) {

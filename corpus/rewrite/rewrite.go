@@ -8,11 +8,16 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/xentape/xentape/format"
 	"github.com/xentape/xentape/replay"
 )
+
+// Mark follows the recorder's name in the header of a tape that was written again: what
+// it seals is what was read from another tape, not what was observed.
+const Mark = ", written again"
 
 // Keep says what of a tape goes into the new one. A nil function keeps everything.
 type Keep struct {
@@ -35,13 +40,15 @@ type Options struct {
 // Tape writes what o keeps of the tape r to w and seals it. It takes whole tapes
 // that can be read without a key. What is left out of a stream is stated by one gap
 // with [format.GapRedacted]; a page left out is [format.PageMissing]. Where all is
-// kept, records keep their numbers. The same tape and options give the same bytes.
+// kept, records keep their numbers. The new tape is in the present version of the
+// format, is signed by nobody, and says that it was written again ([Mark]). The same
+// tape and options give the same bytes.
 func Tape(r *format.Reader, w io.Writer, o Options) error {
 	if !r.Sealed() || r.Encrypted() || len(r.Damage()) > 0 {
 		return fmt.Errorf("not a whole tape that can be read without a key")
 	}
 	h := r.Header()
-	out, err := format.NewWriter(w, format.WriterOptions{TapeID: h.TapeID, Producer: h.Producer, Start: h.Start,
+	out, err := format.NewWriter(w, format.WriterOptions{TapeID: h.TapeID, Producer: strings.TrimSuffix(h.Producer, Mark) + Mark, Start: h.Start,
 		Rand: rand.NewChaCha8(sha256.Sum256(h.TapeID[:])), ChunkSize: o.ChunkSize, DeltaMemory: 1 << 30, Compressor: o.Compressor})
 	if err != nil {
 		return err

@@ -76,6 +76,8 @@ func TestWholeTapeKeepsItsRecords(t *testing.T) {
 		have = append(have, r)
 	}
 	require.Equal(t, want, have)
+	require.Equal(t, "test"+rewrite.Mark, got.Header().Producer)
+	require.Equal(t, got.Header(), open(t, rewritten(t, got, rewrite.Keep{})).Header(), "once is said once")
 	state, content := read(t, got, 2, 2)
 	require.Equal(t, format.PageData, state)
 	require.Equal(t, page(2, 9), content)
