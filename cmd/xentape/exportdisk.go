@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -103,9 +102,9 @@ func putBase(f *os.File, path string) (before string, err error) {
 	if path == "" {
 		return "", nil
 	}
-	_, before, ok := rebuild.ParseImageName(filepath.Base(path))
-	if !ok {
-		return "", usagef("--base %s: not named like DISK.after-TIME.img, which says where its tapes go on", path)
+	_, before, err = ringImage(path)
+	if err != nil {
+		return "", err
 	}
 	from, err := openRawDisk(path)
 	if err != nil {

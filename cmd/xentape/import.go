@@ -85,8 +85,6 @@ func runImport(ctx context.Context, t *terminal, o *importOptions) error {
 		return usagef("-o TAPE is needed")
 	case len(o.memory)+len(o.bases)+len(o.writes)+len(o.packets) == 0:
 		return usagef("nothing to import: give --memory, --base, --writes or --packets")
-	case o.reproducible && len(o.recipients) > 0:
-		return usagef("--reproducible makes keys that anyone can make again: not with --recipient")
 	}
 	m := &importFiles{}
 	defer m.close()
@@ -99,15 +97,8 @@ func runImport(ctx context.Context, t *terminal, o *importOptions) error {
 	}
 	defer im.Close()
 	w := format.WriterOptions{Producer: "xentape " + version, Start: im.Start(), Rand: rand.Reader}
-	for _, r := range o.recipients {
-		key, err := age.ParseRecipients(strings.NewReader(r))
-		if err != nil {
-			return usagef("--recipient %q: %w", r, err)
-		}
-		w.Recipients = append(w.Recipients, key...)
-	}
-	if o.reproducible {
-		w.Rand, w.TapeID = zeros{}, [16]byte{15: 1}
+	if err := setTapeKeys(&w, o.recipients, o.reproducible); err != nil {
+		return err
 	}
 	var report foreign.Report
 	err = writeTape(o.out, w, func(tw *format.Writer) error {
@@ -125,6 +116,24 @@ func runImport(ctx context.Context, t *terminal, o *importOptions) error {
 	t.printf("%s: %d snapshots, %d disk requests, %d packets\n", o.out, report.Snapshots, report.Requests, report.Packets)
 	if len(report.Warnings)+len(m.warn) > 0 {
 		return incomplete
+	}
+	return nil
+}
+
+// setTapeKeys says to whom a tape is encrypted, or that it is to be the same each time.
+func setTapeKeys(w *format.WriterOptions, recipients []string, reproducible bool) error {
+	if reproducible && len(recipients) > 0 {
+		return usagef("--reproducible makes keys that anyone can make again: not with --recipient")
+	}
+	for _, r := range recipients {
+		key, err := age.ParseRecipients(strings.NewReader(r))
+		if err != nil {
+			return usagef("--recipient %q: %w", r, err)
+		}
+		w.Recipients = append(w.Recipients, key...)
+	}
+	if reproducible {
+		w.Rand, w.TapeID = zeros{}, [16]byte{15: 1}
 	}
 	return nil
 }

@@ -17,6 +17,7 @@ func verbs(t *terminal) []*cobra.Command {
 		newWatchCommand(t),
 		newAnalyzeCommand(t),
 		newImportCommand(t),
+		newJoinCommand(t),
 		newExportCommand(t),
 		newCorpusCommand(t),
 	}
