@@ -75,7 +75,15 @@ type segmentOf struct {
 	leave           bool // not sealed
 }
 
-func (g *guest) tape(t *testing.T, o segmentOf) Segment {
+func (g *guest) tape(t testing.TB, o segmentOf) Segment {
+	t.Helper()
+	content := g.write(t, o)
+	r, err := format.Open(bytes.NewReader(content), int64(len(content)), format.ReaderOptions{})
+	require.NoError(t, err)
+	return Segment{o.name, r}
+}
+
+func (g *guest) write(t testing.TB, o segmentOf) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	id := [16]byte{}
@@ -134,12 +142,10 @@ func (g *guest) tape(t *testing.T, o segmentOf) Segment {
 	} else {
 		require.NoError(t, w.Seal())
 	}
-	r, err := format.Open(bytes.NewReader(b.Bytes()), int64(b.Len()), format.ReaderOptions{})
-	require.NoError(t, err)
-	return Segment{o.name, r}
+	return b.Bytes()
 }
 
-func shoot(t *testing.T, w *format.Writer, id format.StreamID, parent uint32, at int64, content []byte) uint32 {
+func shoot(t testing.TB, w *format.Writer, id format.StreamID, parent uint32, at int64, content []byte) uint32 {
 	t.Helper()
 	s, err := w.BeginSnapshot(format.SnapshotBegin{Stamp: format.Stamp{Time: at, Stream: id}, Parent: parent, Pages: pages + 8})
 	require.NoError(t, err)
@@ -309,7 +315,7 @@ func TestWhatCannotBeJoined(t *testing.T) {
 		"begins 6":              {s[0], s[2]},
 		"name the segments in":  {s[1], s[0]},
 		"does not begin after":  {s[0], s[0]},
-		"is of guest 0901":  {s[0], g.tape(t, segmentOf{name: "x", from: 8 * second, to: 20 * second, domain: 1})},
+		"is of guest 0901":      {s[0], g.tape(t, segmentOf{name: "x", from: 8 * second, to: 20 * second, domain: 1})},
 		"not recorded in betwe": {s[0], s[1], s[3]},
 	} {
 		var start format.Anchor
@@ -343,4 +349,38 @@ func TestCutOffSegment(t *testing.T) {
 		}
 	}
 	require.LessOrEqual(t, differ, 8, "the one request")
+}
+
+// FuzzTapes: of whatever is taken for a tape, joining makes a tape that verifies, or says
+// why not.
+func FuzzTapes(f *testing.F) {
+	g := newGuest(4)
+	first := g.write(f, segmentOf{name: "0", to: 3 * second, image: g.image})
+	next := g.write(f, segmentOf{name: "1", continues: "0", from: second, to: math.MaxInt64})
+	f.Add(first, next)
+	f.Add(first[:len(first)/2], next)
+	f.Add(first, next[:len(next)-10])
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		var segments []Segment
+		for i, content := range [][]byte{a, b} {
+			r, err := format.Open(bytes.NewReader(content), int64(len(content)), format.ReaderOptions{})
+			if err != nil {
+				return
+			}
+			segments = append(segments, Segment{fmt.Sprint(i), r})
+		}
+		var out bytes.Buffer
+		w, err := format.NewWriter(&out, format.WriterOptions{TapeID: [16]byte{1}, Rand: rand.NewChaCha8([32]byte{}), Start: segments[0].Reader.Header().Start, Workers: 1})
+		if err != nil {
+			return
+		}
+		if _, err := Tapes(w, segments, nil, nil); err != nil {
+			require.NoError(t, w.Close())
+			return
+		}
+		require.NoError(t, w.Seal())
+		rep, err := format.Verify(bytes.NewReader(out.Bytes()), int64(out.Len()), format.VerifyOptions{})
+		require.NoError(t, err)
+		require.Empty(t, rep.Damage)
+	})
 }
