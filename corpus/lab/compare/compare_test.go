@@ -161,15 +161,30 @@ func TestFiles(t *testing.T) {
 }
 
 // TestContentThatNeverReachedTheDisk: a file that was deleted before the kernel wrote
-// it has no content on the tape; one that stayed has.
+// it has no content on the tape, or a part of it; one that stayed has all.
 func TestContentThatNeverReachedTheDisk(t *testing.T) {
+	part := []struct {
+		Length uint64 `json:"length"`
+	}{{2}}
 	for name, c := range map[string]struct {
 		gone      int // seconds; 0: it stays
+		written   bool
+		sum       string
 		different int
-	}{"deleted soon": {60, 0}, "deleted late": {90, 1}, "stays": {0, 1}} {
+	}{
+		"deleted soon":                {60, false, "", 0},
+		"deleted soon, partly there":  {60, true, "bb", 0},
+		"deleted soon, other content": {60, false, "bb", 1},
+		"deleted late":                {90, false, "", 1},
+		"deleted late, partly there":  {90, true, "bb", 1},
+		"stays":                       {0, false, "", 1},
+	} {
 		t.Run(name, func(t *testing.T) {
 			r, events := incident(), fileEvents()
-			events[0].SHA256New = ""
+			events[0].SHA256New, events[0].Size = c.sum, 3
+			if c.written {
+				events[0].Ranges = part
+			}
 			if c.gone > 0 {
 				r.notes = append(r.notes, truth.FileNote{Time: at(c.gone), When: "after", Op: "delete", Path: "/etc/evil"})
 				events = append(events, fileEvent{Op: "delete", Path: "/etc/evil", Inode: 12, Type: "file", Lower: moment(c.gone - 1), Upper: moment(c.gone)})

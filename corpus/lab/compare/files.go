@@ -24,8 +24,11 @@ type fileEvent struct {
 	SHA256Old string     `json:"sha256_old"`
 	SHA256New string     `json:"sha256_new"`
 	MTime     *time.Time `json:"mtime"`
-	Lower     *time.Time `json:"time_lower"`
-	Upper     *time.Time `json:"time_upper"`
+	Ranges    []struct {
+		Length uint64 `json:"length"`
+	} `json:"ranges"`
+	Lower *time.Time `json:"time_lower"`
+	Upper *time.Time `json:"time_upper"`
 }
 
 func (e fileEvent) String() string {
@@ -92,7 +95,7 @@ func compareSteps(t *record, events []fileEvent, gs gaps) *report {
 				continue
 			}
 			wrong, content := s.wrong(e), s.wrongContent(e, events)
-			unwritten = unwritten || len(wrong) == 0 && e.Op == "create" && e.SHA256New == "" && e.Size == 0
+			unwritten = unwritten || len(wrong) == 0 && e.Op == "create" && s.after != nil && s.written(events) < uint64(s.after.Size)
 			if wrong = append(wrong, content...); len(wrong) == 0 {
 				found = true
 				break
@@ -110,7 +113,7 @@ func compareSteps(t *record, events []fileEvent, gs gaps) *report {
 		if g, ok := gs.during("disk", s.from, t.points[len(t.points)-1].Time); ok {
 			r.explain("%s: %s", text, g.text)
 		} else if unwritten && t.soonGone(s) {
-			r.explain("%s: it was deleted before its content went to disk", text)
+			r.explain("%s: it was deleted before all of its content went to disk", text)
 		} else if t.neverCommitted(s) {
 			r.explain("%s: it was made and removed between two commits of the file system", text)
 		} else {
@@ -125,7 +128,8 @@ func compareSteps(t *record, events []fileEvent, gs gaps) *report {
 const dirtyExpire = 30 * time.Second
 
 // soonGone reports whether a later step deleted the file within that time. A file
-// system that allocates late (ext4, xfs, btrfs) then never writes its content.
+// system that allocates late (ext4, xfs, btrfs) then never writes its content, or not
+// all of it.
 func (t *record) soonGone(made step) bool {
 	return slices.ContainsFunc(t.steps(), func(s step) bool {
 		return s.path == made.path && s.after == nil && s.to.After(made.to) && s.to.Before(made.to.Add(dirtyExpire))
@@ -208,6 +212,24 @@ func (s step) wrongContent(first fileEvent, events []fileEvent) []string {
 		wrong = append(wrong, fmt.Sprintf("content before %.12s, was %.12s", before, s.before.SHA256))
 	}
 	return wrong
+}
+
+// written is how many bytes of the file's content the events of the step have, which
+// may be more than one of the same bytes.
+func (s step) written(events []fileEvent) uint64 {
+	var n uint64
+	for _, e := range events {
+		if e.Path != s.path || e.Inode != s.after.Inode || !s.overlaps(e) || e.SHA256New == "" {
+			continue
+		}
+		if len(e.Ranges) == 0 {
+			n += e.Size // all there is at once
+		}
+		for _, g := range e.Ranges {
+			n += g.Length
+		}
+	}
+	return n
 }
 
 // overlaps reports whether the event may have happened during the step.
