@@ -56,9 +56,11 @@ finish() {
 }
 status() { xentaped status "$guest" | sed -n "s/^ *\"$1\": \"\\?\\([^\",]*\\)\"\\?,\\?$/\\1/p" | head -1; }
 
-# hold and go on: the guest stands still, and nothing reaches its network buffers.
+# hold and go on: the guest stands still, and nothing reaches its network buffers, not
+# even what dom0's own IPv6 sends out of a device that left its bridge.
 hold() {
 	xl pause "$guest"
+	echo 1 >"/proc/sys/net/ipv6/conf/vif$(domain).0/disable_ipv6"
 	ip link set "vif$(domain).0" nomaster
 	sleep 1
 }
