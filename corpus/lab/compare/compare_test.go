@@ -135,13 +135,19 @@ func TestFiles(t *testing.T) {
 		gaps        gaps
 		steps, tree int // differences
 	}{
-		"the same":        {change: func(e []fileEvent) []fileEvent { return e }},
-		"one missing":     {change: func(e []fileEvent) []fileEvent { return e[1:] }, steps: 1, tree: 1},
-		"missing, a gap":  {change: func(e []fileEvent) []fileEvent { return e[1:] }, gaps: outage},
-		"other content":   {change: func(e []fileEvent) []fileEvent { e[0].SHA256New = "bb"; return e }, steps: 1},
-		"other inode":     {change: func(e []fileEvent) []fileEvent { e[0].Inode++; return e }, steps: 1},
-		"other old path":  {change: func(e []fileEvent) []fileEvent { e[1].OldPath = "/older"; return e }, steps: 1, tree: 1},
-		"at another time": {change: func(e []fileEvent) []fileEvent { e[0].Lower, e[0].Upper = moment(70), moment(71); return e }, steps: 1},
+		"the same":                {change: func(e []fileEvent) []fileEvent { return e }},
+		"one missing":             {change: func(e []fileEvent) []fileEvent { return e[1:] }, steps: 1, tree: 1},
+		"missing, a gap":          {change: func(e []fileEvent) []fileEvent { return e[1:] }, gaps: outage},
+		"other content":           {change: func(e []fileEvent) []fileEvent { e[0].SHA256New = "bb"; return e }, steps: 1},
+		"other inode":             {change: func(e []fileEvent) []fileEvent { e[0].Inode++; return e }, steps: 1},
+		"other old path":          {change: func(e []fileEvent) []fileEvent { e[1].OldPath = "/older"; return e }, steps: 1, tree: 1},
+		"at another time":         {change: func(e []fileEvent) []fileEvent { e[0].Lower, e[0].Upper = moment(70), moment(71); return e }, steps: 1},
+		"not before a known time": {change: func(e []fileEvent) []fileEvent { e[0].Upper, e[1].Upper = nil, nil; return e }},
+		"not after a known time":  {change: func(e []fileEvent) []fileEvent { e[0].Lower, e[1].Lower = nil, nil; return e }},
+		"later than the last look": {change: func(e []fileEvent) []fileEvent {
+			e[0].Lower, e[0].Upper = moment(101), nil
+			return e
+		}, steps: 1, tree: 1},
 		"one too many": {change: func(e []fileEvent) []fileEvent {
 			return append(e, fileEvent{Op: "write", Path: "/etc/shadow", Inode: 99, Type: "file", Lower: moment(40), Upper: moment(41)})
 		}, tree: 1},

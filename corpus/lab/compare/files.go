@@ -251,7 +251,8 @@ func compareTree(t *record, events []fileEvent, gs gaps) *report {
 		changes := changed(t.manifests[from.Name], t.manifests[to.Name])
 		told := make(map[string]bool)
 		for _, e := range events {
-			if e.Upper == nil || e.Lower == nil || e.Upper.Before(since) || e.Lower.After(to.Time) {
+			// Where a bound is not known, the event may have been at any time on that side.
+			if e.Upper == nil && e.Lower == nil || e.Upper != nil && e.Upper.Before(since) || e.Lower != nil && e.Lower.After(to.Time) {
 				continue
 			}
 			told[e.Path] = true
@@ -259,7 +260,7 @@ func compareTree(t *record, events []fileEvent, gs gaps) *report {
 				told[e.OldPath] = true
 			}
 			_, real := changes[e.Path]
-			inside := e.Lower.After(from.Time.Add(clockSlack)) && e.Upper.Before(to.Time.Add(-clockSlack))
+			inside := e.Lower != nil && e.Lower.After(from.Time.Add(clockSlack)) && e.Upper != nil && e.Upper.Before(to.Time.Add(-clockSlack))
 			if !real && inside && e.Type != "dir" && !cameAndWent(e, events) && !t.stepped(e.Path) {
 				r.differ("%v between %s and %s: the guest's tree shows no such change", e, from.Name, to.Name)
 			}
