@@ -172,7 +172,7 @@ func TestRealGuestsMemoryRoundTrips(t *testing.T) {
 		if guest == realPVHGuest {
 			sees = exitIncomplete // as the tape says
 		}
-		want := processes(t, sees, "--at", "#2", guest)
+		want := processesOf(t, sees, "--at", "#2", guest)
 		require.NotEmpty(t, want)
 		for as, says := range formats {
 			t.Run(filepath.Base(filepath.Dir(guest))+" "+as, func(t *testing.T) {
@@ -187,7 +187,7 @@ func TestRealGuestsMemoryRoundTrips(t *testing.T) {
 				sameFile(t, first, again)
 				// Of a PV guest frames alone tell no processes, and xl save changes its page tables.
 				if guest == realPVHGuest || as == "xen-core" || as == "xl-save" {
-					require.Equal(t, want, processes(t, sees, tape))
+					require.Equal(t, want, processesOf(t, sees, tape))
 				}
 				if guest == realPVHGuest || as != "xl-save" {
 					sameFrames(t, guest, tape)
@@ -305,9 +305,14 @@ func directions(t *testing.T, path string) (all []uint8) {
 	return all
 }
 
-// processes lists what ps says of each process, but for when it was seen. It is to end
-// with exit.
-func processes(t *testing.T, exit int, args ...string) (all []string) {
+// processes lists what ps says of each process, but for when it was seen.
+func processes(t *testing.T, args ...string) []string {
+	t.Helper()
+	return processesOf(t, exitDone, args...)
+}
+
+// processesOf is the same where ps is to end with exit.
+func processesOf(t *testing.T, exit int, args ...string) (all []string) {
 	t.Helper()
 	r := xentape(t, append([]string{"ps", "--json"}, args...)...)
 	require.Equal(t, exit, r.code, r.err)
