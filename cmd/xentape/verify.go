@@ -179,7 +179,7 @@ func printSalvage(t *terminal, out string, r *format.SalvageReport) {
 	if r.LostChunks == 0 && r.LostRecords == 0 && r.LostPages == 0 {
 		t.printf("nothing of them is lost\n")
 	} else {
-		t.printf("lost are %d chunks, with them %d records and %d pages; %d gap records say so\n", r.LostChunks, r.LostRecords, r.LostPages, r.Gaps)
+		t.printf("lost: %d chunks, %d records, %d pages; %d gap records say so\n", r.LostChunks, r.LostRecords, r.LostPages, r.Gaps)
 	}
 	if !r.WasSealed {
 		t.printf("  the recording was not completed, or its end is lost: what came after is not known\n")

@@ -268,7 +268,7 @@ func TestDamageIsSaidAndSalvaged(t *testing.T) {
 	saved := filepath.Join(dir, "saved.xtape")
 	r = xentape(t, "salvage", badPath, "-o", saved)
 	require.Equal(t, exitIncomplete, r.code)
-	require.Contains(t, r.out, "lost are 1 chunks")
+	require.Contains(t, r.out, "lost: 1 chunks")
 	ok(t, "verify", saved)
 	require.Contains(t, ok(t, "salvage", saved, "-o", filepath.Join(dir, "again.xtape")), "nothing of them is lost", "what was lost before is on the tape")
 
