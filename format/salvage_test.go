@@ -2,6 +2,8 @@ package format
 
 import (
 	"bytes"
+	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,6 +36,27 @@ func TestVerifyAcceptsWhatIsWritten(t *testing.T) {
 		require.True(t, v.OK)
 		require.False(t, v.Complete)
 	}
+}
+
+// TestNothingSignedIsNotTrusted: a header names a key, and a loss chunk says that all
+// that was signed with it is lost. That anyone can write.
+func TestNothingSignedIsNotTrusted(t *testing.T) {
+	b := tinyTape(t, true, 1000)
+	r := openBytes(t, b, ReaderOptions{})
+	at := slices.IndexFunc(r.chunks, func(c *chunkInfo) bool { return c.head.Type == chunkIndex })
+	cut := b[:r.chunks[at].off]
+	trusted := VerifyOptions{TrustedKeys: [][]byte{testSigner(t).Public()}}
+	saved, _ := salvageBytes(t, cut, SalvageOptions{})
+	other, err := NewSigningKey(rand.NewChaCha8([32]byte{7}))
+	require.NoError(t, err)
+	signed, _ := salvageBytes(t, cut, SalvageOptions{Signer: other})
+	for _, b := range [][]byte{cut, saved, signed} {
+		require.Equal(t, SignatureNone, verifyBytes(t, b, VerifyOptions{}).Signature)
+		v := verifyBytes(t, b, trusted)
+		require.Equal(t, SignatureBad, v.Signature)
+		require.False(t, v.OK)
+	}
+	require.Equal(t, SignatureTrusted, verifyBytes(t, b, trusted).Signature)
 }
 
 func salvageBytes(t testing.TB, b []byte, o SalvageOptions) ([]byte, *SalvageReport) {

@@ -55,7 +55,7 @@ type SignatureState string
 
 // The states of a tape's signatures.
 const (
-	SignatureNone    SignatureState = "none"    // not signed
+	SignatureNone    SignatureState = "none"    // not signed, or no signed tree head that can be checked is there
 	SignatureValid   SignatureState = "valid"   // by the key the tape names
 	SignatureTrusted SignatureState = "trusted" // by a trusted key
 	// SignatureUnlinked: tree heads are lost, and with them the line of keys from
@@ -216,7 +216,7 @@ func (v *VerifyReport) checkpoints(r *Reader, a *auditor, log *treeLog, roots ma
 	}
 	// unknown: no head has handed a key down yet, and the header that names the first
 	// is lost.
-	crossed, unknown := false, r.headless
+	crossed, unknown, held := false, r.headless, false
 	for _, c := range a.checkpoints {
 		if lossAt != 0 && c.chunk.head.Number > lossAt && !crossed {
 			// From here on it is salvage that signs, with the key the loss chunk names.
@@ -263,9 +263,18 @@ func (v *VerifyReport) checkpoints(r *Reader, a *auditor, log *treeLog, roots ma
 			case rep.State == "ok" && !crossed && state != SignatureUnlinked:
 				v.SignedChunks = c.chunk.head.Number - 1
 			}
+			held = held || ok && !crossed && (rep.State == "ok" || lossAt == 0)
 			key, unknown = next, false
 		}
 		v.Checkpoints = append(v.Checkpoints, rep)
+	}
+	if !held && (state == SignatureValid || state == SignatureTrusted) {
+		// The header names a key, which anyone can, and nothing is shown to be signed
+		// with it: there is no head yet, or what salvage left of the tape proves none.
+		state = SignatureNone
+		if len(trusted) > 0 {
+			state = SignatureBad
+		}
 	}
 	v.Signature = state
 }

@@ -184,7 +184,7 @@ func printSalvage(t *terminal, out string, r *format.SalvageReport) {
 	if !r.WasSealed {
 		t.printf("  the recording was not completed, or its end is lost: what came after is not known\n")
 	}
-	if r.Unread > 0 {
+	if r.Unread > 0 && !r.Whole() {
 		t.printf("  %d chunks are sealed: without --identity it cannot be said which records, and whether pages, are lost\n", r.Unread)
 	}
 }

@@ -318,7 +318,6 @@ class Tape:
         key = self.header["signer"] if self.header else b""
         # Without a header, or where only salvage's own is left, the first key is not known.
         known = bool(key) or any(c["name"] == "header" and "leaf" in c for c in order)
-        self.signature = "valid" if key else "none"
         lost = {g["first"]: g for x in self.lost for g in x["chunks"]}
         for c in order:
             while number < c["number"]:
@@ -359,6 +358,8 @@ class Tape:
         elif not held:
             self.signature = "bad"
             self.fault("signature", c["number"])
+        elif signs and self.signature == "none" and (not self.saved or leaves is not None and c["number"] < self.saved):
+            self.signature = "valid"
         return base64.b64decode(lines[3][5:]) if signs else b""
 
     def sequence(self, order):
