@@ -23,6 +23,7 @@ type fat struct {
 	batch    *delta.Batch
 	dirty    map[fs.ID]bool
 	replaced map[fs.ID][]fs.Extent // in the batch under way: where files' content was
+	broken   map[fs.ID]fs.Stamp    // since when something of an object could not be read
 	stale    bool                  // something in dirty, or a table entry without owner, was written
 }
 
@@ -35,7 +36,7 @@ func Open(dev fs.Device, _ fs.Options) (fs.Filesystem, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fat{dev: dev, vol: v, dirty: map[fs.ID]bool{}}
+	f := &fat{dev: dev, vol: v, dirty: map[fs.ID]bool{}, broken: map[fs.ID]fs.Stamp{}}
 	f.batch = delta.New(f)
 	return f, nil
 }
@@ -228,10 +229,11 @@ func (f *fat) Apply(w *fs.Write, _ fs.Sink) {
 
 // Settle implements fs.Filesystem: the tree is built again where it was written
 // to, and compared.
-func (f *fat) Settle(_ fs.Stamp, s fs.Sink) {
+func (f *fat) Settle(at fs.Stamp, s fs.Sink) {
 	if f.stale {
-		f.rebuild(s)
+		f.rebuild(at)
 	}
+	f.complain(at, s)
 	if f.batch.Empty() {
 		return
 	}
@@ -250,7 +252,7 @@ func (f *fat) Settle(_ fs.Stamp, s fs.Sink) {
 }
 
 // rebuild makes the tree anew and records the old states of what differs.
-func (f *fat) rebuild(s fs.Sink) {
+func (f *fat) rebuild(at fs.Stamp) {
 	w := walker{v: f.vol, old: f.tree, dirty: f.dirty, out: tree{}}
 	w.walk()
 	for d, o := range f.tree {
@@ -258,13 +260,16 @@ func (f *fat) rebuild(s fs.Sink) {
 			f.batch.Before(d)
 			f.displace(o)
 		}
+		if now := w.out[d]; now == nil || now.err == nil {
+			delete(f.broken, d)
+		}
 	}
 	for d, o := range w.out {
 		if was := f.tree[d]; was != o {
 			f.batch.Absent(d)
 			f.place(o)
 			if o.err != nil && (was == nil || was.err == nil) {
-				s.Problem(fs.Problem{Kind: problemKind(o.err), ID: d, Text: o.err.Error()})
+				f.broken[d] = at
 			}
 		}
 	}
@@ -273,6 +278,19 @@ func (f *fat) rebuild(s fs.Sink) {
 		f.label = w.label
 	}
 	clear(f.dirty)
+}
+
+// complain reports what cannot be read and has stayed so: an entry reaches the disk
+// before or after its chain, and in between is broken as every such file is.
+func (f *fat) complain(at fs.Stamp, s fs.Sink) {
+	for _, d := range slices.SortedFunc(maps.Keys(f.broken), fs.ID.Compare) {
+		if since := f.broken[d]; at.Time == fs.EndOfTape || at.Time-since.Time > fs.WritebackLag {
+			delete(f.broken, d)
+			if o := f.tree[d]; o != nil && o.err != nil {
+				s.Problem(fs.Problem{Kind: problemKind(o.err), At: since, ID: d, Text: o.err.Error()})
+			}
+		}
+	}
 }
 
 // pair recognises files that moved: gone in one place and come in another with

@@ -91,7 +91,11 @@ func (w *walker) directory(d *object) *object {
 		c.ext, c.children = was.ext, was.children
 		return w.again(&c)
 	}
-	d.children = nil
+	if w.old[d.id] == d {
+		c := *d // the tree before must stay as it was
+		d = &c
+	}
+	d.children, d.err = nil, nil
 	if d.first != 0 {
 		if d.inRow {
 			d.ext, d.err = w.v.extents(d.first, d.size, true)

@@ -1,10 +1,14 @@
 package fstest
 
 import (
+	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	iofs "io/fs"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -32,6 +36,28 @@ func unpack(t testing.TB, files iofs.FS, name string) []byte {
 	require.NoError(t, err)
 	require.NotEmpty(t, b, name)
 	return b
+}
+
+// Unpack puts a recording kept as one file, a folder of base.img, log, man/ and
+// ops.jsonl, into a temporary folder.
+func Unpack(t testing.TB, files iofs.FS, name string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for r := tar.NewReader(bytes.NewReader(unpack(t, files, name))); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return dir
+		}
+		require.NoError(t, err)
+		p := filepath.Join(dir, filepath.Clean("/"+h.Name))
+		if h.Typeflag == tar.TypeDir {
+			require.NoError(t, os.MkdirAll(p, 0o755))
+			continue
+		}
+		b, err := io.ReadAll(r)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(p, b, 0o644))
+	}
 }
 
 // LoadImage reads the disk image NAME.img.zst.
