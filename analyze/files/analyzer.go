@@ -32,6 +32,10 @@ type Options struct {
 	// on top it is the disk of exactly that moment, and the requests after it are what
 	// changed since.
 	Copied int64
+	// Beside, if not nil, gives the analyzers of the guest's other disks: a
+	// filesystem's external journal may be on one. They must be fed in tape order with
+	// this one.
+	Beside func() []*Analyzer
 }
 
 // Problem is something that could not be looked at, or contradicts itself.
@@ -65,6 +69,7 @@ type Analyzer struct {
 	begun    bool
 	buf      []byte    // for reading file content
 	resync   bool      // content came outside the stream: compare trees before going on
+	serves   []service // filesystems whose journals are on this disk
 	missed   []Problem // while the base was copied: what may have been read back by its end
 }
 

@@ -95,6 +95,7 @@ func (a *Analyzer) write(w *fs.Write) error {
 	for i, v := range a.volumes {
 		for k := range pieces[i] {
 			v.apply(&pieces[i][k])
+			v.journaled(&pieces[i][k])
 		}
 	}
 	if a.touchesLayout(w) {

@@ -30,7 +30,7 @@ func (a *Analyzer) reconcile(at fs.Stamp) {
 
 // reread replaces a volume's filesystem by one opened on what is there now.
 func (v *volumeState) reread(at fs.Stamp) {
-	f, err := probe(v.dev, fs.Options{Companion: v.a.companion})
+	f, err := probe(v.dev, fs.Options{Companion: v.companion})
 	if err != nil {
 		v.problem(Problem{Kind: "unknown", Record: at.Seq, Text: "after a gap the volume could not be read again: " + err.Error()})
 		return
@@ -58,6 +58,7 @@ func (v *volumeState) reread(at fs.Stamp) {
 	}
 	slices.SortFunc(tx.Inodes, func(a, b fs.InodeChange) int { return a.ID.Compare(b.ID) })
 	v.fs, v.info = f, f.Info()
+	v.register()
 	clear(v.before)
 	clear(v.hashes)
 	clear(v.awaited)

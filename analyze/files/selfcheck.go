@@ -17,7 +17,7 @@ func (a *Analyzer) SelfCheck() []string {
 		if v.fs == nil {
 			continue
 		}
-		f, err := probe(v.dev, fs.Options{Companion: a.companion})
+		f, err := probe(v.dev, fs.Options{Companion: v.companion})
 		if err != nil {
 			out = append(out, fmt.Sprintf("%s: cannot be opened again: %v", v.def.Name, err))
 			continue

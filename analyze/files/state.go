@@ -59,9 +59,9 @@ func (a *Analyzer) Crash() *Tree {
 		if v.def.Opaque != "" {
 			continue
 		}
-		f, err := probe(v.dev, fs.Options{View: fs.ViewCrash, Companion: a.companion})
+		f, err := probe(v.dev, fs.Options{View: fs.ViewCrash, Companion: v.companion})
 		if err != nil {
-			if !errors.Is(err, fs.ErrNotFound) {
+			if !errors.Is(err, fs.ErrNotFound) && !errors.Is(err, fs.ErrJournal) {
 				t.Problems = append(t.Problems, Problem{Kind: "unsupported", Disk: a.o.Disk, Volume: v.def.Name, Text: err.Error()})
 			}
 			continue

@@ -35,6 +35,7 @@ type volumeState struct {
 	previous int64 // and of the one before it; 0 if there was none
 	unknown  bool  // bytes that were needed were never captured
 	told     testimony
+	journal  *volumeState // that the companion was found on
 }
 
 // awaited: mtime moved as a write moves it, the bytes are still in the guest's
@@ -111,8 +112,11 @@ func (v *volumeState) open(at fs.Stamp) {
 		}
 		return
 	}
-	f, err := probe(v.dev, fs.Options{Companion: v.a.companion})
+	f, err := probe(v.dev, fs.Options{Companion: v.companion})
 	if err != nil {
+		if errors.Is(err, fs.ErrJournal) {
+			return // followed with the filesystem it serves
+		}
 		if !errors.Is(err, fs.ErrNotFound) {
 			v.problem(Problem{Kind: "unsupported", Record: at.Seq, Text: err.Error()})
 		} else if at == (fs.Stamp{}) && !v.dev.Known(0, min(v.dev.Size(), 8192)) {
@@ -131,6 +135,7 @@ func (v *volumeState) open(at fs.Stamp) {
 
 func (v *volumeState) attach(f fs.Filesystem) {
 	v.fs, v.info = f, f.Info()
+	v.register()
 	v.names = newNames(v.info.Root)
 	v.before, v.hashes = map[fs.ID]*before{}, map[fs.ID]string{}
 	v.orphans, v.awaited = map[fs.ID]string{}, map[fs.ID]awaited{}
@@ -170,16 +175,6 @@ func (v *volumeState) apply(w *fs.Write) {
 func (v *volumeState) problem(p Problem) {
 	p.Volume = v.def.Name
 	v.a.problem(p)
-}
-
-// companion finds the volume that is an external journal.
-func (a *Analyzer) companion(uuid [16]byte) fs.Device {
-	for _, v := range a.volumes {
-		if isJournal(v.dev, uuid) {
-			return v.dev
-		}
-	}
-	return nil
 }
 
 // crawler receives the index of a base.

@@ -48,6 +48,15 @@ func (e *Engine) addDisk(def *format.StreamDef, final bool) error {
 		d.events = append(d.events, ev)
 		d.cached = append(d.cached, e.cached(d, &ev))
 	}
+	o.Beside = func() []*files.Analyzer {
+		var others []*files.Analyzer
+		for _, id := range e.order {
+			if x := e.disks[id]; x != nil && id != def.ID {
+				others = append(others, x.a)
+			}
+		}
+		return others
+	}
 	if e.o.Scratch != nil {
 		o.Scratch = e.o.Scratch()
 	}

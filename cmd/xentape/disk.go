@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,9 +74,12 @@ type followed struct {
 	complete bool
 	history  *files.History
 	written  scratch
+	others   beside
 	copied   int64 // as files.Options has it
 	based    bool  // a record after that was met
 }
+
+func (f *followed) close() error { return errors.Join(f.written.Close(), f.others.close()) }
 
 // feed hands a record on.
 func (s *diskSource) feed(f *followed, r format.Record) error {
@@ -126,7 +130,7 @@ func (s *diskSource) follow(ctx context.Context, t *terminal, tape *replay.Tape,
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(done(f), f.written.Close()); err != nil {
+		if err := errors.Join(done(f), f.close()); err != nil {
 			return err
 		}
 	}
@@ -148,6 +152,8 @@ func (s *diskSource) followDisk(ctx context.Context, t *terminal, tape *replay.T
 	}
 	f := &followed{name: d.Def.Name, complete: d.Base != nil, copied: d.Copied()}
 	o.Disk, o.Scratch, o.Copied = d.Def.Name, &f.written, f.copied
+	f.others = beside{tape: tape, of: d}
+	o.Beside = f.others.analyzers
 	a, err := files.New(d.Def.Size, d.Base, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", tape.Name, err)
@@ -184,12 +190,12 @@ func (s *diskSource) followDisk(ctx context.Context, t *terminal, tape *replay.T
 			}
 			t.progress("%s: record %d", d.Def.Name, r.Header().Seq)
 		}
-		if err := s.feed(f, r); err != nil {
+		if err := errors.Join(f.others.upTo(r.Header().Seq, until.Time), s.feed(f, r)); err != nil {
 			return nil, fmt.Errorf("%s: %w", tape.Name, err)
 		}
 	}
 	t.clearProgress()
-	return f, s.drain(f)
+	return f, errors.Join(f.others.upTo(math.MaxUint64, until.Time), s.drain(f))
 }
 
 // logEnd is where reading a block write log stops: at a mark or after a time.

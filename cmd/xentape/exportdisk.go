@@ -135,5 +135,5 @@ func settle(ctx context.Context, t *terminal, f *os.File, tape *replay.Tape, d *
 			_, err = f.WriteAt(data, int64(off))
 		}
 	})
-	return errors.Join(err, followed.written.Close())
+	return errors.Join(err, followed.close())
 }

@@ -113,7 +113,7 @@ func runFiles(ctx context.Context, t *terminal, o *filesOptions, tapePath string
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(done(f), f.written.Close()); err != nil {
+		if err := errors.Join(done(f), f.close()); err != nil {
 			return err
 		}
 	} else {

@@ -94,6 +94,13 @@ type Filesystem interface {
 	Content(id ID) (Content, error)
 }
 
+// Journaler is a filesystem whose journal may be on a device of its own, the one that
+// Options.Companion gave.
+type Journaler interface {
+	// Journal is called for every write to that device, once it is stored there.
+	Journal(w *Write, s Sink)
+}
+
 // Content is a file's bytes at one moment. ReadAt gives io.EOF at Size, zeros in
 // holes and unwritten extents, and *UnknownError for bytes never captured.
 type Content interface {

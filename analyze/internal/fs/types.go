@@ -141,6 +141,9 @@ var ErrCorrupt = errors.New("corrupt")
 // ErrUnsupported: a feature the reader does not implement. Wrapped with its name.
 var ErrUnsupported = errors.New("unsupported")
 
+// ErrJournal: not a filesystem but the journal of one, which follows it.
+var ErrJournal = errors.New("the external journal of another volume")
+
 // UnknownError says that bytes were never captured. It is not damage, and they
 // are not zeros.
 type UnknownError struct {

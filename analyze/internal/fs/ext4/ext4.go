@@ -46,7 +46,7 @@ func open(dev fs.Device, o fs.Options) (*FS, error) {
 		return nil, err
 	}
 	if s.incompat&incompatJournalDev != 0 {
-		return nil, fmt.Errorf("an external journal, followed through the filesystem it serves: %w", fs.ErrUnsupported)
+		return nil, fs.ErrJournal
 	}
 	f := &FS{super: s, dev: dev, o: o, layer: fs.NewLayer(dev, s.blockSize)}
 	f.reset()

@@ -287,6 +287,7 @@ func (f *FS) refreshSuper() {
 	if err != nil || s.uuid != f.uuid || s.blockSize != f.blockSize || s.inodesPerGroup != f.inodesPerGroup {
 		return // another filesystem: the engine probes the volume again
 	}
+	s.unlogged = f.unlogged
 	*f.super = *s
 }
 

@@ -34,7 +34,8 @@ type journal struct {
 	dev       fs.Device // that holds the log
 	external  bool
 	blockSize uint64
-	runs      []run // log block to device block
+	runs      []run  // log block to device block
+	super     uint32 // log block of the superblock
 
 	length   uint32 // s_maxlen, less the fast commit area
 	fastLen  uint32 // blocks of the fast commit area, at the end
@@ -76,12 +77,14 @@ func (f *FS) openJournal() error {
 			j.dev = f.o.Companion(f.journalUUID)
 		}
 		if f.o.Companion == nil || j.dev == nil {
-			return fmt.Errorf("external journal %x not among the volumes: %w", f.journalUUID, fs.ErrUnsupported)
+			f.unlogged = true
+			return fmt.Errorf("it is on another device, UUID %s, which is not on the tape: changes show when they are written in place: %w", uuidText(f.journalUUID), fs.ErrUnsupported)
 		}
 		j.external = true
-		// The log starts behind the device's own superblock (ext4_get_journal_blkdev).
-		skip := superOffset/f.blockSize + 1
-		j.runs = []run{{physical: skip, count: j.dev.Size()/f.blockSize - skip}}
+		// Log blocks are those of the device (jbd2_journal_bmap); the journal's
+		// superblock is behind the device's own (ext4_get_dev_journal).
+		j.super = uint32(superOffset/f.blockSize + 1)
+		j.runs = []run{{count: j.dev.Size() / f.blockSize}}
 	}
 	if err := j.readSuper(); err != nil {
 		return err
@@ -132,7 +135,7 @@ func (j *journal) logical(p uint64) (uint32, bool) {
 
 // readSuper reads log block 0 (struct journal_superblock_s).
 func (j *journal) readSuper() error {
-	b, err := j.block(0)
+	b, err := j.block(j.super)
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,16 @@ func (j *journal) forget(at uint32) {
 	}
 }
 
+// Journal implements fs.Journaler: a write to the device that holds the log.
+func (f *FS) Journal(w *fs.Write, s fs.Sink) {
+	if f.log == nil || !f.log.external || w.Len == 0 {
+		return
+	}
+	for b := w.Off / f.blockSize; b <= (w.Off+w.Len-1)/f.blockSize; b++ {
+		f.logWrite(b, w, s)
+	}
+}
+
 // logWrite sees a block of the log that has just been written.
 func (f *FS) logWrite(p uint64, w *fs.Write, s fs.Sink) {
 	j := f.log
@@ -53,7 +63,7 @@ func (f *FS) logWrite(p uint64, w *fs.Write, s fs.Sink) {
 	}
 	kind, seq := be.Uint32(data[4:]), be.Uint32(data[8:])
 	switch {
-	case at == 0:
+	case at == j.super:
 		f.journalSuper()
 	case kind == jbdDescriptor || kind == jbdRevoke:
 		j.note(at, controlBlock{kind, seq, w.Stamp})

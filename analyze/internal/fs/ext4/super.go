@@ -98,6 +98,7 @@ type super struct {
 	roCompat       uint32
 	uuid           [16]byte
 	journalUUID    [16]byte
+	unlogged       bool // its journal is on a device that is not at hand
 	journalInum    uint32
 	orphanFile     uint32
 	quota          [3]uint32
@@ -202,7 +203,7 @@ func (s *super) has64() bool        { return s.incompat&incompat64bit != 0 }
 func (s *super) bigalloc() bool     { return s.roCompat&roCompatBigalloc != 0 }
 func (s *super) metadataCsum() bool { return s.roCompat&roCompatMetadataCsum != 0 }
 func (s *super) groupCsum() bool    { return s.roCompat&(roCompatMetadataCsum|roCompatGdtCsum) != 0 }
-func (s *super) journaled() bool    { return s.compat&compatHasJournal != 0 }
+func (s *super) journaled() bool    { return s.compat&compatHasJournal != 0 && !s.unlogged }
 
 // mounted reports whether the kernel holds the filesystem read-write: it sets
 // needs_recovery at mount and clears it at unmount. Only with a journal.
@@ -224,7 +225,7 @@ func (s *super) typeName() string {
 	switch {
 	case s.incompat&(ext4Only&^incompatMetaBG) != 0 || s.roCompat&ext4RO != 0:
 		return "ext4"
-	case s.journaled():
+	case s.compat&compatHasJournal != 0:
 		return "ext3"
 	}
 	return "ext2"
@@ -243,16 +244,19 @@ func (s *super) features() []string {
 }
 
 func (s *super) info() fs.Info {
-	u := s.uuid
 	lag := int64(0)
 	if !s.journaled() {
 		lag = fs.WritebackLag
 	}
 	return fs.Info{
 		Type: s.typeName(), Label: s.label, BlockSize: s.blockSize, Size: s.claimed,
-		UUID: fmt.Sprintf("%x-%x-%x-%x-%x", u[0:4], u[4:6], u[6:8], u[8:10], u[10:16]),
+		UUID: uuidText(s.uuid),
 		Root: fs.ID{Num: rootInode}, Journaled: s.journaled(), Lag: lag, Features: s.features(),
 	}
+}
+
+func uuidText(u [16]byte) string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", u[0:4], u[4:6], u[6:8], u[8:10], u[10:16])
 }
 
 func cString(b []byte) string {
