@@ -65,6 +65,7 @@ type Analyzer struct {
 	dropped  int // problems beyond maxProblems
 	findings *finder
 	lastOp   fs.Stamp // of the last write applied
+	now      int64    // tape time of the write being applied
 	settled  bool     // nothing written since the last Settle
 	begun    bool
 	buf      []byte    // for reading file content

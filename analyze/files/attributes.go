@@ -167,4 +167,5 @@ func (v *volumeState) forget(id fs.ID) {
 	delete(v.nameless, id)
 	delete(v.held, id)
 	delete(v.wrote, id)
+	delete(v.met, id)
 }

@@ -19,6 +19,8 @@ type classifier struct {
 	data   map[fs.ID]*fs.DataChange
 	named  map[fs.ID]bool // had an entry come or go
 	deltas map[fs.ID]int  // events of the inode in this transaction
+	first  map[fs.ID]bool // content came before the inode that dates it
+	late   bool           // and the inode never came
 	out    []Event
 }
 

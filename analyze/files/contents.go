@@ -127,6 +127,9 @@ func (c *classifier) contents() {
 	}
 	for i := range c.tx.Data {
 		d := &c.tx.Data[i]
+		if w, ok := c.v.awaited[d.ID]; ok {
+			c.v.met[d.ID] = met{w.attr.MTime, d.Last.Time}
+		}
 		delete(c.v.awaited, d.ID)
 		c.v.wrote[d.ID] = c.v.a.clock.wall(d.Last.Time)
 	}

@@ -20,6 +20,10 @@ func (c *classifier) interval(e *Event) {
 			t, basis = Time(change.New.CTime), BasisChange
 		}
 	case OpWrite:
+		if c.late {
+			lo = max(lo, int64(e.CTime)) // it was not dated when that was
+			break
+		}
 		t, basis = e.MTime, BasisModify
 		if w, ok := c.v.awaited[e.id]; ok {
 			t = Time(w.attr.MTime)
@@ -78,6 +82,9 @@ func (c *classifier) beforeChange(e *Event) bool {
 		return false
 	}
 	e.TimeLower, e.TimeUpper, e.TimeBasis = e.BTime, e.CTime+Time(tick), BasisChange
+	if change := c.inodes[e.id]; c.first[e.id] && change != nil {
+		e.TimeLower = max(e.TimeLower, Time(change.Old.CTime)) // the inode as it was when the content came
+	}
 	return true
 }
 

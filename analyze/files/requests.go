@@ -80,6 +80,7 @@ func (a *Analyzer) write(w *fs.Write) error {
 		a.problem(Problem{Kind: "corrupt", Record: w.Seq, Offset: w.Off, Length: w.Len, Text: "write beyond the end of the disk"})
 		return nil
 	}
+	a.now = w.Time
 	var pieces [][]fs.Write
 	for _, v := range a.volumes {
 		ps := v.dev.Split(w)

@@ -1,6 +1,7 @@
 package files
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
@@ -8,6 +9,7 @@ import (
 
 // Touch implements fs.Sink: read the old content while it is there.
 func (v *volumeState) Touch(id fs.ID) {
+	v.overtaken(id)
 	if !v.a.o.Hash || v.before[id] != nil {
 		return
 	}
@@ -48,7 +50,12 @@ func problemKind(k fs.ProblemKind) string {
 
 // Commit implements fs.Sink.
 func (v *volumeState) Commit(tx *fs.Tx) {
+	first := v.settleDates(tx)
+	if tx.Basis == fs.BasisWrite && len(tx.Inodes)+len(tx.Data)+len(tx.Added)+len(tx.Removed)+len(tx.Told) == 0 && tx.Incomplete == "" {
+		return // all of it waits
+	}
 	c := v.classify(tx)
+	c.first = first
 	for i := range tx.Inodes {
 		c.inodes[tx.Inodes[i].ID] = &tx.Inodes[i]
 	}
@@ -122,6 +129,9 @@ func (v *volumeState) finish() {
 		v.a.emit(e)
 	}
 	clear(v.awaited)
+	for _, id := range slices.SortedFunc(maps.Keys(v.undated), fs.ID.Compare) {
+		v.tellUndated(id)
+	}
 	v.finishTold()
 	v.finishHalves()
 }

@@ -29,6 +29,12 @@ type volumeState struct {
 	moving   map[fs.ID]gone       // its last name went, it lives on: likely half of a rename
 	leaving  map[fs.Dirent]string // a rename was reported; this old name is still to go
 	held     map[fs.ID]*fs.DataChange
+	// Content that reached its place before the log said that the file changed, as on
+	// XFS, where file data needs no transaction: the inode still has the time and size
+	// of before.
+	undated  map[fs.ID]*fs.DataChange
+	met      map[fs.ID]met
+	storing  bool           // Touch is for a write that is about to be stored
 	wrote    map[fs.ID]Time // when content last arrived
 	last     int64          // guest clock of the last transaction that marks time
 	lastOK   bool
@@ -141,6 +147,7 @@ func (v *volumeState) attach(f fs.Filesystem) {
 	v.orphans, v.awaited = map[fs.ID]string{}, map[fs.ID]awaited{}
 	v.nameless, v.held = map[fs.ID]*fs.InodeChange{}, map[fs.ID]*fs.DataChange{}
 	v.wrote = map[fs.ID]Time{}
+	v.undated, v.met = map[fs.ID]*fs.DataChange{}, map[fs.ID]met{}
 	v.early = map[fs.ID][]early{}
 	v.moving, v.leaving = map[fs.ID]gone{}, map[fs.Dirent]string{}
 	v.lastOK, v.told = false, testimony{}
@@ -162,7 +169,9 @@ func (v *volumeState) reprobe(at fs.Stamp) {
 
 func (v *volumeState) prepare(w *fs.Write) {
 	if v.fs != nil {
+		v.storing = true
 		v.fs.Prepare(w, v)
+		v.storing = false
 	}
 }
 

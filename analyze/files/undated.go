@@ -1,0 +1,109 @@
+package files
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+)
+
+// burst is how long a kernel may take to write back what one call wrote, ns of the
+// tape.
+const burst = int64(2e9)
+
+// met is when content came that the log had announced, and the time it gave.
+type met struct {
+	mtime, at int64
+}
+
+// settleDates gives content that waits for it to the transaction that dates it, and
+// has content that this one does not date wait.
+func (v *volumeState) settleDates(tx *fs.Tx) (first map[fs.ID]bool) {
+	changes := map[fs.ID]*fs.InodeChange{}
+	for i := range tx.Inodes {
+		changes[tx.Inodes[i].ID] = &tx.Inodes[i]
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(v.undated), fs.ID.Compare) {
+		d, change := v.undated[id], changes[id]
+		switch {
+		case change != nil && ended(change):
+			v.tellUndated(id)
+		case change != nil && (change.New.MTime != change.Old.MTime || change.New.Size != change.Old.Size):
+			tx.Data = merged(tx.Data, d)
+			delete(v.undated, id)
+			if first == nil {
+				first = map[fs.ID]bool{}
+			}
+			first[id] = true
+		case tx.Last.Time-d.Last.Time > fs.WritebackLag:
+			v.tellUndated(id)
+		}
+	}
+	if tx.Basis == fs.BasisWrite && v.info.Journaled {
+		tx.Data = slices.DeleteFunc(tx.Data, func(d fs.DataChange) bool { return changes[d.ID] == nil && v.wait(d) })
+	}
+	return first
+}
+
+// wait keeps content that nothing has dated.
+func (v *volumeState) wait(d fs.DataChange) bool {
+	attr, err := v.fs.Stat(d.ID)
+	_, announced := v.awaited[d.ID]
+	if err != nil || announced || len(v.names.of[d.ID]) == 0 {
+		return false
+	}
+	if m, ok := v.met[d.ID]; ok && m.mtime == attr.MTime && d.First.Time-m.at < burst {
+		v.met[d.ID] = met{m.mtime, d.Last.Time}
+		return false
+	}
+	w := v.undated[d.ID]
+	if w == nil {
+		v.undated[d.ID] = &d
+		return true
+	}
+	w.Ranges, w.Last = joined(append(w.Ranges, d.Ranges...)), d.Last
+	return true
+}
+
+// overtaken tells of content that nothing has dated yet when other content is about
+// to take its place: it is a version of its own. What lies beyond the size the inode
+// has waits on, its end is not known.
+func (v *volumeState) overtaken(id fs.ID) {
+	d := v.undated[id]
+	if d == nil || !v.storing || v.a.now-d.Last.Time <= quiet {
+		return
+	}
+	attr, err := v.fs.Stat(id)
+	if k := len(d.Ranges) - 1; err == nil && k >= 0 && d.Ranges[k].Off+d.Ranges[k].Len <= (attr.Size+v.info.BlockSize-1)/v.info.BlockSize*v.info.BlockSize {
+		v.tellUndated(id)
+	}
+}
+
+// merged adds d to the changes of a transaction, sorted by file.
+func merged(all []fs.DataChange, d *fs.DataChange) []fs.DataChange {
+	k, found := slices.BinarySearchFunc(all, d.ID, func(x fs.DataChange, id fs.ID) int { return x.ID.Compare(id) })
+	if !found {
+		return slices.Insert(all, k, *d)
+	}
+	x := &all[k]
+	x.Ranges = joined(append(x.Ranges, d.Ranges...))
+	if d.First.Seq < x.First.Seq {
+		x.First = d.First
+	}
+	if d.Last.Seq > x.Last.Seq {
+		x.Last = d.Last
+	}
+	return all
+}
+
+// tellUndated tells of content whose time the log never gave: between the change
+// known before and the write itself.
+func (v *volumeState) tellUndated(id fs.ID) {
+	d := v.undated[id]
+	delete(v.undated, id)
+	c := v.classify(&fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime, First: d.First, Last: d.Last, Data: []fs.DataChange{*d}})
+	c.data[id], c.first, c.late = &c.tx.Data[0], map[fs.ID]bool{id: true}, true
+	c.contents()
+	c.flush()
+	delete(v.before, id)
+}
