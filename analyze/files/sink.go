@@ -50,8 +50,9 @@ func problemKind(k fs.ProblemKind) string {
 
 // Commit implements fs.Sink.
 func (v *volumeState) Commit(tx *fs.Tx) {
+	came := len(tx.Data)
 	first := v.settleDates(tx)
-	if tx.Basis == fs.BasisWrite && len(tx.Inodes)+len(tx.Data)+len(tx.Added)+len(tx.Removed)+len(tx.Told) == 0 && tx.Incomplete == "" {
+	if came > 0 && len(tx.Inodes)+len(tx.Data)+len(tx.Added)+len(tx.Removed)+len(tx.Told) == 0 {
 		return // all of it waits
 	}
 	c := v.classify(tx)
