@@ -3,6 +3,8 @@ package process_test
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -98,23 +100,50 @@ func guestBTF(t *testing.T, s *imagetest.Sparse) []byte {
 	return b
 }
 
+// refused says that a symbol file is of another kernel, even to a guest that has
+// types of its own.
+func refused(t *testing.T, symbols []byte, guests ...*imagetest.Sparse) {
+	t.Helper()
+	for _, g := range guests {
+		var no *linux.Mismatch
+		require.ErrorAs(t, process.New(process.Options{Symbols: symbols}).Feed(g), &no)
+	}
+}
+
 func TestSymbolFile(t *testing.T) {
 	images, truths := fixture(t, "deb12-6.1")
 	other, _ := fixture(t, "sid-7.2-la57")
-	own, foreign := guestBTF(t, images[0]), guestBTF(t, other[0])
+	older, olderTruth := fixture(t, "deb11-5.10") // its types have no per-CPU variables
+	own, foreign, old := guestBTF(t, images[0]), guestBTF(t, other[0]), guestBTF(t, older[0])
 
 	// The guest's own type information made unusable: only a file helps.
 	without := images[0].Clone()
 	replaceAll(t, without, string(own[:24]), strings.Repeat("\x00", 24))
 	require.Error(t, process.New(process.Options{}).Feed(without))
 
-	a := process.New(process.Options{Symbols: own})
-	require.NoError(t, a.Feed(without))
-	requireEqual(t, truths[0], a.At(1))
+	k, err := linux.Open(images[0], linux.Options{})
+	require.NoError(t, err)
+	id, err := hex.DecodeString(k.Info.BuildID())
+	require.NoError(t, err)
+	for says, f := range map[string][]byte{
+		"per-CPU variables are where": own,
+		"its build id is the guest's": imagetest.Vmlinux(own, id, ""),
+		"its banner is the guest's":   imagetest.Vmlinux(own, nil, k.Banner),
+	} {
+		a := process.New(process.Options{Symbols: f})
+		require.NoError(t, a.Feed(without))
+		requireEqual(t, truths[0], a.At(1))
+		require.Contains(t, fmt.Sprint(a.Summary().Symbols), says)
+	}
+	a := process.New(process.Options{Symbols: old})
+	require.NoError(t, a.Feed(older[0]))
+	requireEqual(t, olderTruth[0], a.At(a.Summary().Snapshots))
+	require.Contains(t, fmt.Sprint(a.Summary().Symbols), "functions are in the symbol table")
 
-	var no *linux.Mismatch
-	require.ErrorAs(t, process.New(process.Options{Symbols: foreign}).Feed(without), &no)
-	require.ErrorAs(t, process.New(process.Options{Symbols: foreign}).Feed(images[0].Clone()), &no)
+	refused(t, foreign, without, images[0], older[0])
+	refused(t, old, without, images[0], other[0])
+	refused(t, imagetest.Vmlinux(own, []byte("another build of it!"), k.Banner), without, images[0])
+	refused(t, imagetest.Vmlinux(own, nil, k.Banner+" another"), without, images[0])
 	require.ErrorContains(t, process.New(process.Options{Symbols: []byte("PK\x03\x04")}).Feed(without), "symbol file")
 }
 

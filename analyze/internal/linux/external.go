@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"debug/elf"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +28,8 @@ const maxBTF = 64 << 20
 type external struct {
 	isf     *types.ISF
 	btf     *types.BTF
-	buildID string // of the ELF file the BTF came in
+	buildID string // of the ELF file the BTF came in, "" when it has none
+	banner  string // its linux_banner, "" when it has no symbols
 }
 
 // parseSymbols recognises the form of a symbol file; nil when there is none.
@@ -47,7 +46,7 @@ func parseSymbols(b []byte) (*external, error) {
 	case bytes.HasPrefix(b, []byte("\x9f\xeb")):
 		x.btf, err = types.ParseBTF(b)
 	case bytes.HasPrefix(b, []byte(elf.ELFMAG)):
-		x.btf, x.buildID, err = btfOfELF(b)
+		err = x.elf(b)
 	case b[0] == '{':
 		x.isf, err = types.ParseISF(b)
 	default:
@@ -92,80 +91,28 @@ func decompress(b []byte) ([]byte, error) {
 	return out, err
 }
 
-func btfOfELF(b []byte) (*types.BTF, string, error) {
+// elf reads a vmlinux: its types, and what tells which kernel it is.
+func (x *external) elf(b []byte) error {
 	f, err := elf.NewFile(bytes.NewReader(b))
 	if err != nil {
-		return nil, "", err
+		return err
 	}
 	s := f.Section(".BTF")
 	if s == nil || s.Size > maxBTF {
-		return nil, "", errors.New("ELF file has no usable .BTF section")
+		return errors.New("ELF file has no usable .BTF section")
 	}
 	raw, err := s.Data()
 	if err != nil {
-		return nil, "", err
+		return err
 	}
-	t, err := types.ParseBTF(raw)
-	return t, buildID(f), err
-}
-
-// buildID reads NT_GNU_BUILD_ID from a vmlinux's .notes.
-func buildID(f *elf.File) string {
-	for _, name := range []string{".note.gnu.build-id", ".notes"} {
-		s := f.Section(name)
-		if s == nil || s.Size > 1<<20 {
-			continue
-		}
-		b, err := s.Data()
-		for err == nil && len(b) >= 12 {
-			nameLen, descLen, typ := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[8:])
-			end := 12 + (uint64(nameLen)+3)&^3 + (uint64(descLen)+3)&^3
-			if end > uint64(len(b)) {
-				break
-			}
-			d := end - (uint64(descLen)+3)&^3
-			if typ == 3 && string(b[12:12+nameLen]) == "GNU\x00" {
-				return hex.EncodeToString(b[d : d+uint64(descLen)])
-			}
-			b = b[end:]
-		}
-	}
-	return ""
-}
-
-// findTypes takes the user's file when it is of this kernel, else the BTF in
-// the guest's memory.
-func (k *Kernel) findTypes(x *external) error {
-	switch {
-	case x == nil:
-		return k.ownBTF()
-	case x.isf != nil:
-		if b := strings.TrimSpace(x.isf.Banner()); b != k.Banner {
-			return &Mismatch{File: b, Guest: k.Banner}
-		}
-		k.Types = x.isf
-		k.step("types", "ISF file, banner equal to the guest's")
-		return k.placeISF(x.isf)
-	case x.buildID != "" && k.Info != nil && k.Info.BuildID() != "":
-		if x.buildID != k.Info.BuildID() {
-			return &Mismatch{File: "build id " + x.buildID, Guest: "build id " + k.Info.BuildID()}
-		}
-		k.Types = x.btf
-		k.step("types", "BTF of the ELF file, build id equal to VMCOREINFO's")
-	default:
-		k.Types = x.btf
-		k.step("types", "BTF file of %d types; it names no kernel, so only init_task verifies it", x.btf.Types())
-		if err := k.checkInitTask(); err != nil {
-			return &Mismatch{File: "BTF file (" + err.Error() + ")", Guest: k.Banner}
-		}
-	}
-	return nil
+	x.btf, err = types.ParseBTF(raw)
+	x.buildID, x.banner = fileBuildID(f), fileBanner(f)
+	return err
 }
 
 // ownBTF reads the type information every kernel with CONFIG_DEBUG_INFO_BTF
 // maps, between two symbols of its linker script.
 func (k *Kernel) ownBTF() error {
-
 	lo, ok1 := k.Symbol("__start_BTF")
 	hi, ok2 := k.Symbol("__stop_BTF")
 	if !ok1 || !ok2 {

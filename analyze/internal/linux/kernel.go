@@ -102,7 +102,11 @@ func (k *Kernel) assemble(x *external) error {
 	if err := k.findTypes(x); err != nil {
 		return err
 	}
-	return k.checkInitTask()
+	err := k.checkInitTask()
+	if err != nil && x != nil {
+		err = &Mismatch{File: "a kernel with other types (" + err.Error() + ")", Guest: k.Banner}
+	}
+	return err
 }
 
 // settleRoot moves from a process's page tables, which end with it, to the

@@ -34,6 +34,8 @@ func TestOpenRecordings(t *testing.T) {
 			for _, s := range k.Steps {
 				t.Logf("%s: %s", s.Name, s.From)
 			}
+			require.NotEmpty(t, k.Info.BuildID())
+			require.Equal(t, k.Info.BuildID(), linux.NotesBuildID(k))
 			v := objects.NewView(k)
 			n := 0
 			require.NoError(t, v.Processes(func(addr uint64) {

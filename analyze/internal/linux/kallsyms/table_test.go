@@ -23,14 +23,16 @@ type layout struct {
 	seqs     bool // seqs_of_names between markers and tokens (6.1, 6.2)
 	align    int  // of the parts
 	long     bool // one name of more than 127 tokens (6.1 on)
+	wide     bool // the count and the markers have 8 bytes (to 4.20)
 }
 
 var layouts = map[string]layout{
-	"5.10": {kallsyms.AbsolutePercpu, true, false, 8, false},
-	"6.1":  {kallsyms.AbsolutePercpu, true, true, 8, true},
-	"6.12": {kallsyms.AbsolutePercpu, false, false, 8, true},
-	"6.18": {kallsyms.BaseRelative, false, false, 8, true},
-	"7.2":  {kallsyms.PlaceRelative, false, false, 4, true},
+	"4.18": {kallsyms.AbsolutePercpu, true, false, 8, false, true},
+	"5.10": {kallsyms.AbsolutePercpu, true, false, 8, false, false},
+	"6.1":  {kallsyms.AbsolutePercpu, true, true, 8, true, false},
+	"6.12": {kallsyms.AbsolutePercpu, false, false, 8, true, false},
+	"6.18": {kallsyms.BaseRelative, false, false, 8, true, false},
+	"7.2":  {kallsyms.PlaceRelative, false, false, 4, true, false},
 }
 
 // symbols are the names and addresses of a made-up kernel: two per-CPU offsets,
@@ -111,6 +113,9 @@ func build(l layout) (image []byte, loc kallsyms.Location) {
 	pad(l.align)
 	for _, m := range markers {
 		image = le.AppendUint32(image, m)
+		if l.wide {
+			image = le.AppendUint32(image, 0)
+		}
 	}
 	if l.seqs {
 		pad(l.align)

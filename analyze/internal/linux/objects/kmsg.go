@@ -2,7 +2,6 @@ package objects
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 )
 
@@ -17,12 +16,12 @@ type LogLine struct {
 // maxLog bounds the log buffer: CONFIG_LOG_BUF_SHIFT is at most 25.
 const maxLog = 1 << 25
 
-// Log reads the kernel's log from the ring buffer it has since 5.10
-// (kernel/printk/printk_ringbuffer.c), oldest first.
+// Log reads the kernel's log, oldest first: from the ring buffer it has since
+// 5.10 (kernel/printk/printk_ringbuffer.c), or the plain one before.
 func (v *View) Log(visit func(LogLine)) error {
 	at, ok := v.K.Symbol("prb")
 	if !ok {
-		return errors.New("kernel has no symbol prb: its log is of the form before 5.10, which is not read")
+		return v.bufferedLog(visit)
 	}
 	addr, err := v.K.Space.U64(at)
 	if err != nil {

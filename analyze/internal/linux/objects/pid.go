@@ -91,22 +91,11 @@ type Counters struct {
 // Counters reads them.
 func (v *View) Counters() (Counters, error) {
 	var c Counters
-	read := func(name string, size int) (uint64, error) {
-		a, ok := v.K.Symbol(name)
-		if !ok {
-			return 0, fmt.Errorf("kernel has no symbol %s", name)
-		}
-		x, err := v.K.Space.U64(a)
-		if size == 4 {
-			x &= 0xffffffff
-		}
-		return x, err
-	}
 	var err error
-	if c.Forks, err = read("total_forks", 8); err != nil {
+	if c.Forks, err = v.number("total_forks", 8); err != nil {
 		return c, err
 	}
-	n, err := read("nr_threads", 4)
+	n, err := v.number("nr_threads", 4)
 	if err != nil {
 		return c, err
 	}
@@ -119,4 +108,20 @@ func (v *View) Counters() (Counters, error) {
 		c.NextPID = ns.Uint("idr.idr_next")
 	}
 	return c, ns.Err()
+}
+
+// number reads a global variable of 4 or 8 bytes.
+func (v *View) number(name string, bytes int) (uint64, error) {
+	a, ok := v.K.Symbol(name)
+	if !ok {
+		return 0, fmt.Errorf("kernel has no symbol %s", name)
+	}
+	x, err := v.K.Space.U64(a)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	if bytes == 4 {
+		x &= 0xffffffff
+	}
+	return x, nil
 }
