@@ -29,8 +29,10 @@ func requireHost(t *testing.T, want *truth, h process.Host) {
 			paths[m.Path] = m.FileSystem
 		}
 	}
-	for path, fs := range map[string]string{"/": "rootfs", "/proc": "proc", "/sys": "sysfs", "/data": "tmpfs", "/tmp": "tmpfs"} {
-		require.Equal(t, fs, paths[path], path)
+	if want.Processes[0].MountInfo == nil { // else it says
+		for path, fs := range map[string]string{"/": "rootfs", "/proc": "proc", "/sys": "sysfs", "/data": "tmpfs", "/tmp": "tmpfs"} {
+			require.Equal(t, fs, paths[path], path)
+		}
 	}
 	requireMounts(t, want, h)
 	// "@@BEGIN phase realtime boottime": both clocks, read one after the other.

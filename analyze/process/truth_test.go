@@ -132,7 +132,7 @@ func requireEqual(t *testing.T, want *truth, got []process.Process) {
 		var fds []string
 		for _, f := range w.FDs {
 			// The driver's own, open only while it wrote this.
-			if !strings.HasPrefix(f.Target, "/proc/") && (f.Target != "/proc" || w.Comm != "driver") {
+			if w.Comm != "driver" || !strings.HasPrefix(f.Target, "/proc") {
 				fds = append(fds, strconv.Itoa(f.FD)+" "+f.Target)
 			}
 		}
@@ -223,9 +223,24 @@ func decimal[T uint32 | int](n []T) []string {
 // fresh are images of other kernels, made by the same driver; not all of them
 // are handed around, so the test takes those there are.
 func fresh(t testing.TB) []string {
-	m, err := filepath.Glob(recording(t, "../memory-fresh/*.elf"))
-	require.NoError(t, err)
-	return m
+	var all []string
+	for _, folder := range []string{"memory-fresh", "memory2"} {
+		m, err := filepath.Glob(filepath.Join(recording(t, ".."), folder, "*.elf"))
+		require.NoError(t, err)
+		all = append(all, m...)
+	}
+	return all
+}
+
+// symbolsFor is the symbol file that lies beside an image of a kernel without
+// types of its own: NAME.btf for NAME.t1.elf.
+func symbolsFor(t testing.TB, image string) []byte {
+	name, _, _ := strings.Cut(filepath.Base(image), ".t")
+	b, err := os.ReadFile(filepath.Join(filepath.Dir(image), name+".btf"))
+	if err != nil {
+		require.ErrorIs(t, err, os.ErrNotExist)
+	}
+	return b
 }
 
 func TestRecordingsEqualProc(t *testing.T) {
@@ -245,7 +260,7 @@ func TestRecordingsEqualProc(t *testing.T) {
 	for image, proc := range images {
 		t.Run(filepath.Base(image), func(t *testing.T) {
 			want := loadTruth(t, proc)
-			a := process.New(process.Options{})
+			a := process.New(process.Options{Symbols: symbolsFor(t, image)})
 			require.NoError(t, a.Feed(openImage(t, image, 1)))
 			require.Empty(t, a.Findings(), "a clean image")
 			requireEqual(t, want, a.At(1))

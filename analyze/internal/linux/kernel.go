@@ -74,6 +74,9 @@ func Open(src replay.Memory, o Options) (*Kernel, error) {
 			continue
 		}
 		k := &Kernel{Mem: mem, Space: paging.New(mem, r.at, r.levels), Info: r.info, known: map[string]uint64{}}
+		if n := mem.Rebuilt(); n > 0 {
+			k.step("machine frames", "of %d frames, by the guest's own map of its memory", n)
+		}
 		k.step("page tables", "%s: root %#x, %d levels", r.from, r.at, r.levels)
 		if err := k.assemble(x); err != nil {
 			var no *Mismatch

@@ -67,6 +67,6 @@ func (v *View) mount(addr uint64) (Mount, error) {
 		return m, err
 	}
 	m.Major, m.Minor, m.FileSystem, m.ReadOnly = s.Dev>>20, s.Dev&0xfffff, s.Type, ro || m.Flags&0x40 != 0
-	m.Path, err = v.path(root, mnt)
+	m.Path, err = v.place(root, mnt) // what is mounted may be unlinked, as /proc/PID/mountinfo does not say
 	return m, err
 }

@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -49,7 +50,17 @@ func (v *View) path(dentry, mnt uint64) (string, error) {
 	if root && m.Ptr("mnt.mnt_root") != dentry && d.Err() == nil {
 		return v.dynamicName(d)
 	}
-	deleted := !root && d.Ptr("d_hash.pprev") == 0
+	s, err := v.place(dentry, mnt)
+	if deleted := !root && d.Ptr("d_hash.pprev") == 0; deleted {
+		s += " (deleted)"
+	}
+	return s, errors.Join(err, d.Err())
+}
+
+// place is where in the tree of mounts a dentry is or was.
+func (v *View) place(dentry, mnt uint64) (string, error) {
+	d := v.K.At(dentry, "dentry")
+	m := d.Outer(mnt, "mount", "mnt")
 	var names []string
 	for depth := 0; d.Err() == nil; depth++ {
 		if depth > maxDepth {
@@ -79,9 +90,6 @@ func (v *View) path(dentry, mnt uint64) (string, error) {
 	}
 	if len(names) == 0 {
 		b.WriteByte('/')
-	}
-	if deleted {
-		b.WriteString(" (deleted)")
 	}
 	return b.String(), nil
 }

@@ -64,11 +64,12 @@ type Page = [PageSize]byte
 
 // Memory is one guest's physical memory at the snapshot it was last given.
 type Memory struct {
-	src    replay.Memory
-	frames map[uint64]*Page
-	m2p    []machineFrame // PV only, ascending by machine frame
-	pv     bool
-	zero   Page
+	src     replay.Memory
+	frames  map[uint64]*Page
+	m2p     []machineFrame // PV only, ascending by machine frame
+	pv      bool
+	rebuilt int
+	zero    Page
 }
 
 type machineFrame struct{ mfn, pfn uint64 }
@@ -104,14 +105,21 @@ func Contains(x []format.Extent, f uint64) bool {
 }
 
 // loadP2M reads the table of a PV guest: one little-endian machine frame a
-// pseudo-physical frame, all ones where there is none.
+// pseudo-physical frame, all ones where there is none. A guest without one is
+// asked itself.
 func (m *Memory) loadP2M() error {
-	m.m2p, m.pv = nil, m.src.Info().Guest == replay.GuestPV
+	m.m2p, m.pv, m.rebuilt = nil, m.src.Info().Guest == replay.GuestPV, 0
 	b, ok := m.src.Attachment("xen/p2m")
 	if !ok {
-		if m.pv {
-			return ErrNoP2M
+		if !m.pv {
+			return nil
 		}
+		t, err := m.rebuildP2M()
+		if err != nil {
+			return fmt.Errorf("%w, and could not be rebuilt: %w", ErrNoP2M, err)
+		}
+		m.setP2M(t)
+		m.rebuilt = len(t)
 		return nil
 	}
 	t := make([]machineFrame, 0, len(b)/8)
@@ -123,12 +131,20 @@ func (m *Memory) loadP2M() error {
 	if len(t) == 0 && m.pv {
 		return fmt.Errorf("xen/p2m: no valid entry: %w", ErrNoP2M)
 	}
+	m.setP2M(t)
+	return nil
+}
+
+func (m *Memory) setP2M(t []machineFrame) {
 	slices.SortFunc(t, func(a, b machineFrame) int {
 		return cmp.Or(cmp.Compare(a.mfn, b.mfn), cmp.Compare(a.pfn, b.pfn))
 	})
 	m.m2p, m.pv = t, true
-	return nil
 }
+
+// Rebuilt is how many frames of a PV guest's table were taken from its own page
+// tables, 0 when the snapshot came with the table.
+func (m *Memory) Rebuilt() int { return m.rebuilt }
 
 // PV says that page tables hold machine frames.
 func (m *Memory) PV() bool { return m.pv }
