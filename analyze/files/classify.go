@@ -178,7 +178,9 @@ func (c *classifier) came(d fs.Dirent, removed []*gone, first map[fs.ID]bool) {
 			return
 		}
 		if old, ok := c.other(d, attr); ok {
-			c.renamed(old, path, attr)
+			if old != path { // else it only moved within its directory, to another block
+				c.renamed(old, path, attr)
+			}
 			return
 		}
 	}

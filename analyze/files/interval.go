@@ -10,6 +10,7 @@ import (
 // believed only between the previous commit and this one.
 func (c *classifier) interval(e *Event) {
 	lo, hi := c.bounds()
+	tick := max(tick, c.v.info.Grain)
 	change := c.inodes[e.id]
 	t, basis := Unknown, ""
 	switch e.Op {
@@ -81,7 +82,7 @@ func (c *classifier) beforeChange(e *Event) bool {
 	if !e.CTime.Known() || !e.BTime.Known() || e.CTime < e.BTime {
 		return false
 	}
-	e.TimeLower, e.TimeUpper, e.TimeBasis = e.BTime, e.CTime+Time(tick), BasisChange
+	e.TimeLower, e.TimeUpper, e.TimeBasis = e.BTime, e.CTime+Time(max(tick, c.v.info.Grain)), BasisChange
 	if change := c.inodes[e.id]; c.first[e.id] && change != nil {
 		e.TimeLower = max(e.TimeLower, Time(change.Old.CTime)) // the inode as it was when the content came
 	}

@@ -125,7 +125,7 @@ func (v *volumeState) finish() {
 		e := v.event(OpWrite, v.names.path(id), w.attr)
 		e.FirstRecord, e.LastRecord, e.Transaction = w.stamp.Seq, w.stamp.Seq, w.tx
 		e.Observed = v.a.clock.wall(w.stamp.Time)
-		e.TimeLower, e.TimeUpper, e.TimeBasis = Time(w.attr.MTime), Time(w.attr.MTime+tick), BasisModify
+		e.TimeLower, e.TimeUpper, e.TimeBasis = Time(w.attr.MTime), Time(w.attr.MTime+max(tick, v.info.Grain)), BasisModify
 		e.Notes = []string{"the content written had not reached the disk when the tape ended"}
 		v.a.emit(e)
 	}

@@ -44,8 +44,9 @@ type Info struct {
 	// 0: commits follow one another, and a change is in the one after it or, made
 	// while that was under way, in the next.
 	Lag       int64
-	Tells     bool // it keeps a record of changes of its own, see Told; known after Crawl
-	LocalTime bool // timestamps are in the guest's unknown time zone (FAT)
+	Grain     int64 // to what its timestamps are cut, ns; 0: finer than a clock tick
+	Tells     bool  // it keeps a record of changes of its own, see Told; known after Crawl
+	LocalTime bool  // timestamps are in the guest's unknown time zone (FAT)
 }
 
 // WritebackLag is Linux's default age at which what was changed in memory is written

@@ -248,8 +248,12 @@ func (s *super) info() fs.Info {
 	if !s.journaled() {
 		lag = fs.WritebackLag
 	}
+	grain := int64(0)
+	if s.inodeSize < 256 {
+		grain = 1e9 // no room for i_ctime_extra
+	}
 	return fs.Info{
-		Type: s.typeName(), Label: s.label, BlockSize: s.blockSize, Size: s.claimed,
+		Grain: grain, Type: s.typeName(), Label: s.label, BlockSize: s.blockSize, Size: s.claimed,
 		UUID: uuidText(s.uuid),
 		Root: fs.ID{Num: rootInode}, Journaled: s.journaled(), Lag: lag, Features: s.features(),
 	}
