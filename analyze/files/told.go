@@ -31,6 +31,7 @@ type testimony struct {
 	waiting map[object][]fs.Told
 	order   []object // by when they were first told of
 	count   int
+	dropped int                 // told when too many waited
 	places  map[uint64][]placed // of directories, by number, in the journal's order
 	known   int
 	shown   map[shown]int64 // events the journal has not told yet: tape time
@@ -141,6 +142,7 @@ func (w *testimony) hear(t fs.Told) {
 		return
 	}
 	if w.count >= maxTold {
+		w.dropped++
 		return
 	}
 	if len(list) == 0 {
@@ -349,6 +351,10 @@ func (w *testimony) prune(late int64) {
 
 // finishTold tells what the metadata never showed.
 func (v *volumeState) finishTold() {
+	if n := v.told.dropped; n > 0 {
+		v.problem(Problem{Kind: problemKind(fs.ProblemUnknown), Record: v.a.lastOp.Seq, Text: fmt.Sprintf("%d entries of the change journal were not kept: too many waited for the metadata to show them", n)})
+		v.told.dropped = 0
+	}
 	c := v.classify(&fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime, First: v.a.lastOp, Last: v.a.lastOp})
 	for _, o := range v.told.order {
 		c.alone(o, math.MaxInt64)

@@ -1,7 +1,6 @@
 package files
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
@@ -10,6 +9,17 @@ import (
 // burst is how long a kernel may take to write back what one call wrote, ns of the
 // tape.
 const burst = int64(2e9)
+
+// maxUndated bounds the ranges of a file whose content waits for its date: with more it
+// is told of without one, as of each further part.
+const maxUndated = 1024
+
+// turn is when content that waits is next to be looked at, if it is still the same.
+type turn struct {
+	id   fs.ID
+	from uint64 // the first record of it
+	at   int64
+}
 
 // met is when content came that the log had announced, and the time it gave.
 type met struct {
@@ -23,26 +33,43 @@ func (v *volumeState) settleDates(tx *fs.Tx) (first map[fs.ID]bool) {
 	for i := range tx.Inodes {
 		changes[tx.Inodes[i].ID] = &tx.Inodes[i]
 	}
-	for _, id := range slices.SortedFunc(maps.Keys(v.undated), fs.ID.Compare) {
-		d, change := v.undated[id], changes[id]
+	for i := range tx.Inodes {
+		change := &tx.Inodes[i]
+		d := v.undated[change.ID]
 		switch {
-		case change != nil && ended(change):
-			v.tellUndated(id)
-		case change != nil && (change.New.MTime != change.Old.MTime || change.New.Size != change.Old.Size):
+		case d == nil:
+		case ended(change):
+			v.tellUndated(change.ID)
+		case change.New.MTime != change.Old.MTime || change.New.Size != change.Old.Size:
 			tx.Data = merged(tx.Data, d)
-			delete(v.undated, id)
+			delete(v.undated, change.ID)
 			if first == nil {
 				first = map[fs.ID]bool{}
 			}
-			first[id] = true
-		case tx.Last.Time-d.Last.Time > fs.WritebackLag:
-			v.tellUndated(id)
+			first[change.ID] = true
 		}
 	}
+	v.lookAtUndated(tx.Last.Time)
 	if tx.Basis == fs.BasisWrite && v.info.Journaled {
 		tx.Data = slices.DeleteFunc(tx.Data, func(d fs.DataChange) bool { return changes[d.ID] == nil && v.wait(d) })
 	}
 	return first
+}
+
+// lookAtUndated tells of what has waited longer than it takes to be dated.
+func (v *volumeState) lookAtUndated(now int64) {
+	for len(v.turns) > 0 && now-v.turns[0].at > fs.WritebackLag {
+		next := v.turns[0]
+		v.turns = v.turns[1:]
+		d := v.undated[next.id]
+		switch {
+		case d == nil || d.First.Seq != next.from: // it was told, or is other content
+		case d.Last.Time > next.at:
+			v.turns = append(v.turns, turn{next.id, next.from, d.Last.Time})
+		default:
+			v.tellUndated(next.id)
+		}
+	}
 }
 
 // wait keeps content that nothing has dated.
@@ -59,9 +86,13 @@ func (v *volumeState) wait(d fs.DataChange) bool {
 	w := v.undated[d.ID]
 	if w == nil {
 		v.undated[d.ID] = &d
+		v.turns = append(v.turns, turn{d.ID, d.First.Seq, d.Last.Time})
 		return true
 	}
 	w.Ranges, w.Last = joined(append(w.Ranges, d.Ranges...)), d.Last
+	if len(w.Ranges) > maxUndated {
+		v.tellUndated(d.ID)
+	}
 	return true
 }
 

@@ -33,6 +33,7 @@ type volumeState struct {
 	// XFS, where file data needs no transaction: the inode still has the time and size
 	// of before.
 	undated  map[fs.ID]*fs.DataChange
+	turns    []turn // of these, by when they came
 	met      map[fs.ID]met
 	storing  bool           // Touch is for a write that is about to be stored
 	wrote    map[fs.ID]Time // when content last arrived
@@ -147,6 +148,7 @@ func (v *volumeState) attach(f fs.Filesystem) {
 	v.orphans, v.awaited = map[fs.ID]string{}, map[fs.ID]awaited{}
 	v.nameless, v.held = map[fs.ID]*fs.InodeChange{}, map[fs.ID]*fs.DataChange{}
 	v.wrote = map[fs.ID]Time{}
+	v.turns = nil
 	v.undated, v.met = map[fs.ID]*fs.DataChange{}, map[fs.ID]met{}
 	v.early = map[fs.ID][]early{}
 	v.moving, v.leaving = map[fs.ID]gone{}, map[fs.Dirent]string{}
