@@ -24,6 +24,7 @@ var fixtures = []struct {
 	{"deb12-6.1", "memory", []string{"t1", "t2", "t3"}},
 	{"sid-7.2-la57", "memory-fresh", []string{"t1"}},
 	{"deb13-6.18-wide", "memory-wide", []string{"t1"}},
+	{"deb12-containers", "memory2", []string{"t1"}},
 }
 
 var (
