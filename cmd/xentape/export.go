@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -93,21 +94,15 @@ func newExportMemory(t *terminal) *cobra.Command {
 				return err
 			}
 			defer done()
-			return writeFile(t, out, func(f *os.File) ([]string, error) {
-				switch as {
-				case "xen-core":
-					return export.XenCore(f, m)
-				case "xl-save":
-					return export.XLSave(f, m)
-				case "elf":
-					return export.ELF(f, m, kernelNote(m))
-				case "lime":
-					return export.LiME(f, m)
-				case "raw":
-					return export.Raw(f, m)
-				}
-				return nil, usagef("--format %q: want xen-core, xl-save, elf, lime or raw", as)
+			counted := &countedMemory{Memory: m}
+			err = writeFile(t, out, func(f *os.File) ([]string, error) {
+				losses, err := exportMemory(f, counted, as)
+				return append(losses, lacking(m)...), err
 			})
+			if err == nil && (counted.unread > 0 || len(lacking(m)) > 0) {
+				return incomplete
+			}
+			return err
 		},
 	}
 	c.Flags().StringVar(&at, "at", "", "the `time` of the snapshot; the last when not given")
@@ -115,6 +110,59 @@ func newExportMemory(t *terminal) *cobra.Command {
 	c.Flags().StringVarP(&out, "output", "o", "", "the `file` to write")
 	keys.register(c)
 	return c
+}
+
+func exportMemory(f *os.File, m replay.Memory, as string) (losses []string, err error) {
+	switch as {
+	case "xen-core":
+		return export.XenCore(f, m)
+	case "xl-save":
+		return export.XLSave(f, m)
+	case "elf":
+		return export.ELF(f, m, kernelNote(m))
+	case "lime":
+		return export.LiME(f, m)
+	case "raw":
+		return export.Raw(f, m)
+	}
+	return nil, usagef("--format %q: want xen-core, xl-save, elf, lime or raw", as)
+}
+
+// countedMemory counts the pages that should be there and cannot be read.
+type countedMemory struct {
+	replay.Memory
+	unread uint64
+}
+
+func (m *countedMemory) ReadPage(n uint64, dst []byte) (format.PageState, error) {
+	st, err := m.Memory.ReadPage(n, dst)
+	if err != nil {
+		m.unread++
+	}
+	return st, err
+}
+
+// lacking says what the guest had in memory and its snapshot does not hold.
+func lacking(m replay.Memory) (what []string) {
+	s, ok := m.(interface {
+		ExtentsOf(format.PageState) []format.Extent
+	})
+	if !ok {
+		return nil // a file of another tool says nothing of this
+	}
+	for st, why := range map[format.PageState]string{
+		format.PageMissing: "are not on the tape", format.PageUnreadable: "could not be read when it was recorded",
+	} {
+		var n uint64
+		for _, e := range s.ExtentsOf(st) {
+			n += e.Count
+		}
+		if n > 0 {
+			what = append(what, fmt.Sprintf("%d pages %s: they are not in the file, or zeros", n, why))
+		}
+	}
+	slices.Sort(what)
+	return what
 }
 
 // kernelNote is the note by which drgn and crash know a Linux core for one, taken
