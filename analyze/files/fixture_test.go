@@ -17,7 +17,9 @@ import (
 // unpack puts a fixture of testdata into a temporary folder.
 func unpack(t testing.TB, name string) string {
 	t.Helper()
-	return fstest.Unpack(t, os.DirFS("testdata"), name+".tar.zst")
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, fstest.Unpack(t, os.DirFS("testdata"), name+".tar.zst")))
+	return dir
 }
 
 // sysop is a line of ops.jsonl: a system call of the workload.

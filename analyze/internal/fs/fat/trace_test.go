@@ -64,8 +64,7 @@ func TestFATTrace(t *testing.T) {
 func TestKernelTrace(t *testing.T) {
 	for _, name := range []string{"kernel-fat12", "kernel-fat16", "kernel-fat32", "kernel-exfat"} {
 		t.Run(name, func(t *testing.T) {
-			dir := fstest.Unpack(t, testdata, name+".tar.zst")
-			fstest.CheckFolder(t, Open, os.DirFS(dir), shown)
+			fstest.CheckFolder(t, Open, fstest.Unpack(t, testdata, name+".tar.zst"), shown)
 		})
 	}
 }

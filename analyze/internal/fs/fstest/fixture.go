@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 	iofs "io/fs"
-	"os"
-	"path/filepath"
+	"path"
 	"testing"
+	"testing/fstest"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
@@ -38,25 +38,23 @@ func unpack(t testing.TB, files iofs.FS, name string) []byte {
 	return b
 }
 
-// Unpack puts a recording kept as one file, a folder of base.img, log, man/ and
-// ops.jsonl, into a temporary folder.
-func Unpack(t testing.TB, files iofs.FS, name string) string {
+// Unpack opens a recording kept as one file, a folder of base.img, log, man/ and
+// ops.jsonl.
+func Unpack(t testing.TB, files iofs.FS, name string) iofs.FS {
 	t.Helper()
-	dir := t.TempDir()
+	folder := fstest.MapFS{}
 	for r := tar.NewReader(bytes.NewReader(unpack(t, files, name))); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return dir
+			return folder
 		}
 		require.NoError(t, err)
-		p := filepath.Join(dir, filepath.Clean("/"+h.Name))
 		if h.Typeflag == tar.TypeDir {
-			require.NoError(t, os.MkdirAll(p, 0o755))
 			continue
 		}
 		b, err := io.ReadAll(r)
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(p, b, 0o644))
+		folder[path.Clean("/" + h.Name)[1:]] = &fstest.MapFile{Data: b, Mode: 0o644}
 	}
 }
 
