@@ -26,6 +26,12 @@ const (
 
 	minMapped = 256 // entries of a lowest table worth trying: most are full
 	minTables = 4   // entries of the table above: a guest of 8 MiB
+
+	// A guest's own tables come nowhere near these; ones that were made to be tried
+	// in all combinations do.
+	maxTables  = 1 << 14
+	maxChoices = 1 << 20 // of one table above
+	maxTried   = 1 << 26 // of all: some seconds
 )
 
 // table is what may be a lowest page table.
@@ -54,6 +60,7 @@ type rebuild struct {
 	taken    map[uint64]bool   // ranges of 512 frames that are known
 	gib      uint64            // of the direct map that was found first
 	frame    uint64            // the table that maps it
+	tried    int
 }
 
 // rebuildP2M returns guest frames by machine frame.
@@ -65,6 +72,9 @@ func (m *Memory) rebuildP2M() ([]machineFrame, error) {
 	for _, f := range r.upper {
 		if r.directMap(f) {
 			break
+		}
+		if r.tried > maxTried {
+			return nil, fmt.Errorf("too many of the %d page tables in memory could be of the direct map", len(r.tables))
 		}
 	}
 	r.others()
@@ -103,7 +113,7 @@ func (r *rebuild) collect() error {
 	}
 	// Processes have full tables of their own; a guest with more of them than
 	// the direct map needs many times over is none.
-	limit := int(min(r.frames/entries*4+1024, 1<<15))
+	limit := int(min(r.frames/entries*4+1024, maxTables))
 	var mfn [entries]uint64
 	r.m.Scan(nil, func(frame uint64, p *Page) bool {
 		n, ok := mapped(p, &mfn)
@@ -160,15 +170,23 @@ func (r *rebuild) directMap(frame uint64) bool {
 	n, _ := mapped(p, &mfn)
 	choices := make([][]choice, entries)
 	gibs := map[uint64]int{} // in which tables lie that it may lead to
+	count := 0
 	for i, f := range mfn {
 		for _, x := range r.of(f) {
 			for _, t := range r.byRest[x.slot] {
 				choices[i] = append(choices[i], choice{t, x.table})
 				gibs[r.tables[t].frame/entries/entries]++
 			}
+			count, r.tried = count+len(r.byRest[x.slot]), r.tried+1+len(r.byRest[x.slot])
+			if count > maxChoices || r.tried > maxTried {
+				return false
+			}
 		}
 	}
 	for _, g := range slices.Sorted(maps.Keys(gibs)) {
+		if r.tried += count; r.tried > maxTried {
+			return false
+		}
 		left := make([][]choice, entries)
 		for i := range choices {
 			left[i] = slices.Clone(choices[i])
@@ -199,11 +217,15 @@ func (r *rebuild) takeAll(left [][]choice, g uint64) bool {
 // returns for how many entries one is left.
 func (r *rebuild) settle(choices [][]choice, gib uint64) int {
 	leads := func(to int, slot uint64) bool {
+		r.tried += len(choices[slot])
 		return slices.ContainsFunc(choices[slot], func(c choice) bool { return c.table == to })
 	}
 	for changed := true; changed; {
 		changed = false
 		for i := range choices {
+			if r.tried > maxTried {
+				return 0
+			}
 			left := slices.DeleteFunc(choices[i], func(c choice) bool {
 				range512 := r.tables[c.table].frame / entries // in which the table lies
 				return range512/entries != gib || !leads(c.says, range512%entries)

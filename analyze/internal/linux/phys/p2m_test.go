@@ -80,6 +80,22 @@ func TestFramesOfDirectMap(t *testing.T) {
 	require.ErrorContains(t, err, "direct map")
 }
 
+// TestTablesThatNameEachOther: memory made to have every table be every other's is
+// given up in bounded time.
+func TestTablesThatNameEachOther(t *testing.T) {
+	s := &imagetest.Sparse{Frames: map[uint64]*imagetest.Page{}}
+	s.Header.Info.Guest = replay.GuestPV
+	page := new(imagetest.Page)
+	for i := range 512 {
+		binary.LittleEndian.PutUint64(page[8*i:], 0x1234<<12|0x63)
+	}
+	for f := range uint64(3000) {
+		s.Frames[512*f] = page
+	}
+	_, err := phys.New(s)
+	require.ErrorIs(t, err, phys.ErrNoP2M)
+}
+
 // FuzzFramesOfDirectMap: in a damaged map no frame has two machine frames, and none
 // lies beyond memory.
 func FuzzFramesOfDirectMap(f *testing.F) {
