@@ -2,7 +2,6 @@ package files
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -42,21 +41,14 @@ func TestBaseIsCopiedWhileTheGuestRuns(t *testing.T) {
 }
 
 func copiedUntil(t *testing.T, dir string, n uint64) {
-	f, err := os.Open(filepath.Join(dir, "base.img"))
-	require.NoError(t, err)
-	defer f.Close()
-	st, err := f.Stat()
-	require.NoError(t, err)
-	log, err := os.ReadFile(filepath.Join(dir, "log"))
-	require.NoError(t, err)
-	end := &laterBase{Image: &fileImage{f, st.Size()}, pages: map[uint64][]byte{}}
+	end, size, log := openLater(t, dir)
 	eachEntry(t, bytes.NewReader(log), func(r format.Record) {
 		if q, ok := r.(*format.DiskRequest); ok && q.Seq <= n {
 			end.write(t, q)
 		}
 	})
 	until := int64(n) * 1000
-	a, err := New(uint64(st.Size()), &copiedBase{end.Image, end}, Options{Disk: "xvda", Copied: until})
+	a, err := New(size, &copiedBase{end.Image, end}, Options{Disk: "xvda", Copied: until})
 	require.NoError(t, err)
 	device := &laterBase{Image: end.Image, pages: map[uint64][]byte{}}
 	var flight []*format.DiskRequest

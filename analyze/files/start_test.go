@@ -51,17 +51,23 @@ func (b *laterBase) write(t testing.TB, r *format.DiskRequest) {
 	}
 }
 
+// openLater opens a trace's base image, to be changed, and its log.
+func openLater(t *testing.T, dir string) (base *laterBase, size uint64, log []byte) {
+	t.Helper()
+	f, err := os.Open(filepath.Join(dir, "base.img"))
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	st, err := f.Stat()
+	require.NoError(t, err)
+	log, err = os.ReadFile(filepath.Join(dir, "log"))
+	require.NoError(t, err)
+	return &laterBase{Image: &fileImage{f, st.Size()}, pages: map[uint64][]byte{}}, uint64(st.Size()), log
+}
+
 // startAt replays a trace whose first n records are in the base already, and
 // compares the tree at every mark after them.
 func startAt(t *testing.T, dir string, n uint64) (marks int, bad []string) {
-	base, err := os.Open(filepath.Join(dir, "base.img"))
-	require.NoError(t, err)
-	defer base.Close()
-	st, err := base.Stat()
-	require.NoError(t, err)
-	log, err := os.ReadFile(filepath.Join(dir, "log"))
-	require.NoError(t, err)
-	b := &laterBase{Image: &fileImage{base, st.Size()}, pages: map[uint64][]byte{}}
+	b, size, log := openLater(t, dir)
 	var a *Analyzer
 	eachEntry(t, bytes.NewReader(log), func(r format.Record) {
 		if r.Header().Seq <= n {
@@ -71,7 +77,8 @@ func startAt(t *testing.T, dir string, n uint64) (marks int, bad []string) {
 			return
 		}
 		if a == nil {
-			a, err = New(uint64(st.Size()), b, Options{Disk: "xvda"})
+			var err error
+			a, err = New(size, b, Options{Disk: "xvda"})
 			require.NoError(t, err)
 		}
 		require.NoError(t, a.Feed(r))

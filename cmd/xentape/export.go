@@ -95,11 +95,12 @@ func newExportMemory(t *terminal) *cobra.Command {
 			}
 			defer done()
 			counted := &countedMemory{Memory: m}
+			lacks := lacking(m)
 			err = writeFile(t, out, func(f *os.File) ([]string, error) {
 				losses, err := exportMemory(f, counted, as)
-				return append(losses, lacking(m)...), err
+				return append(losses, lacks...), err
 			})
-			if err == nil && (counted.unread > 0 || len(lacking(m)) > 0) {
+			if err == nil && (counted.unread > 0 || len(lacks) > 0) {
 				return incomplete
 			}
 			return err

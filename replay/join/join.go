@@ -7,6 +7,7 @@
 package join
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -181,7 +182,7 @@ func (j *joiner) unfinished(s *segment) error {
 	s.flying = nil
 	for _, id := range sortedKeys(by) {
 		g := by[id]
-		slices.SortFunc(g.Extents, func(a, b format.Extent) int { return int(min(max(int64(a.Start)-int64(b.Start), -1), 1)) })
+		slices.SortFunc(g.Extents, func(a, b format.Extent) int { return cmp.Compare(a.Start, b.Start) })
 		j.lose("%s: %d requests of a disk were under way when it ended, and are on no tape: what they wrote is not known", s.Name, g.Count)
 		if err := j.w.Write(g); err != nil {
 			return err

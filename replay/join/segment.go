@@ -42,12 +42,11 @@ type submitted struct {
 }
 
 func newSegment(i int, s Segment) *segment {
-	g := &segment{
+	return &segment{
 		Segment: s, index: i, ids: map[format.StreamID]format.StreamID{}, takes: map[format.StreamID]int64{},
 		skipped: map[format.StreamID]bool{}, flying: map[flight]submitted{},
 		shots: map[uint32]*format.SnapshotWriter{}, done: map[uint32]uint32{},
 	}
-	return g
 }
 
 // peek looks at the next record; false when there is none.
