@@ -244,11 +244,7 @@ var errSlots = errors.New("slot table does not fit the chunk")
 func difference(a, b pageMap) []Extent {
 	var out []Extent
 	add := func(start, end uint64) {
-		if k := len(out); k > 0 && out[k-1].Start+out[k-1].Count == start {
-			out[k-1].Count = end - out[k-1].Start
-			return
-		}
-		out = append(out, Extent{start, end - start})
+		out = AppendExtent(out, Extent{start, end - start})
 	}
 	var x, y pageRun // what is left of the run in hand; count 0: none
 	for {

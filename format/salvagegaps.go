@@ -99,11 +99,7 @@ func (s *salvager) findLostPages() {
 func (s *Snapshot) unreadable() []Extent {
 	var out []Extent
 	add := func(n, count uint64) {
-		if k := len(out); k > 0 && out[k-1].Start+out[k-1].Count == n {
-			out[k-1].Count += count
-			return
-		}
-		out = append(out, Extent{n, count})
+		out = AppendExtent(out, Extent{n, count})
 	}
 	for _, run := range s.pages {
 		switch run.state {

@@ -241,11 +241,7 @@ func (s *Snapshot) Extents() []Extent {
 		if r.state != PageData && r.state != PageZero {
 			continue
 		}
-		if k := len(out); k > 0 && out[k-1].Start+out[k-1].Count == r.start {
-			out[k-1].Count += r.count
-			continue
-		}
-		out = append(out, Extent{r.start, r.count})
+		out = AppendExtent(out, Extent{r.start, r.count})
 	}
 	return out
 }
@@ -255,11 +251,7 @@ func (s *Snapshot) ExtentsOf(st PageState) []Extent {
 	var out []Extent
 	for _, r := range s.pages {
 		if r.state == st {
-			if k := len(out); k > 0 && out[k-1].Start+out[k-1].Count == r.start {
-				out[k-1].Count += r.count
-				continue
-			}
-			out = append(out, Extent{r.start, r.count})
+			out = AppendExtent(out, Extent{r.start, r.count})
 		}
 	}
 	return out

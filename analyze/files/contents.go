@@ -1,7 +1,6 @@
 package files
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -144,7 +143,7 @@ func (c *classifier) hold(d *fs.DataChange) {
 		c.v.held[d.ID] = &x
 		return
 	}
-	h.Ranges, h.Last = joined(append(h.Ranges, d.Ranges...)), d.Last
+	h.Ranges, h.Last = fs.JoinRanges(append(h.Ranges, d.Ranges...)), d.Last
 }
 
 // within leaves out what lies beyond the end of a file: the rest of its last block,
@@ -156,20 +155,6 @@ func within(rs []fs.Range, size uint64) []fs.Range {
 			r.Len = min(r.Len, size-r.Off)
 			out = append(out, r)
 		}
-	}
-	return out
-}
-
-// joined sorts ranges and merges those that touch.
-func joined(rs []fs.Range) []fs.Range {
-	slices.SortFunc(rs, func(a, b fs.Range) int { return cmp.Compare(a.Off, b.Off) })
-	out := rs[:0]
-	for _, r := range rs {
-		if k := len(out); k > 0 && r.Off <= out[k-1].Off+out[k-1].Len {
-			out[k-1].Len = max(out[k-1].Len, r.Off+r.Len-out[k-1].Off)
-			continue
-		}
-		out = append(out, r)
 	}
 	return out
 }

@@ -89,7 +89,7 @@ func (v *volumeState) wait(d fs.DataChange) bool {
 		v.turns = append(v.turns, turn{d.ID, d.First.Seq, d.Last.Time})
 		return true
 	}
-	w.Ranges, w.Last = joined(append(w.Ranges, d.Ranges...)), d.Last
+	w.Ranges, w.Last = fs.JoinRanges(append(w.Ranges, d.Ranges...)), d.Last
 	if len(w.Ranges) > maxUndated {
 		v.tellUndated(d.ID)
 	}
@@ -117,7 +117,7 @@ func merged(all []fs.DataChange, d *fs.DataChange) []fs.DataChange {
 		return slices.Insert(all, k, *d)
 	}
 	x := &all[k]
-	x.Ranges = joined(append(x.Ranges, d.Ranges...))
+	x.Ranges = fs.JoinRanges(append(x.Ranges, d.Ranges...))
 	if d.First.Seq < x.First.Seq {
 		x.First = d.First
 	}

@@ -63,7 +63,7 @@ func (s *Source) copyBase(ctx context.Context, w *format.SnapshotWriter, start i
 		return nil
 	}
 	g := &format.Gap{
-		From: start, To: now, Reason: format.GapUnreadable, Count: format.Unknown, Extents: merge(lost),
+		From: start, To: now, Reason: format.GapUnreadable, Count: format.Unknown, Extents: format.JoinExtents(lost),
 		Detail: fmt.Sprintf("base image: %v", reason),
 	}
 	g.Time, g.Stream = now, s.stream

@@ -136,12 +136,3 @@ func TestOrderSplitsLargeWrites(t *testing.T) {
 	require.Len(t, second.Data, 4096)
 	require.NotZero(t, rec.records[2].(*format.DiskRequest).Flags&format.DiskNoData)
 }
-
-func TestWithout(t *testing.T) {
-	e := func(start, count uint64) format.Extent { return format.Extent{Start: start, Count: count} }
-	holes := merge([]format.Extent{e(30, 5), e(5, 10), e(12, 8), e(100, 9), e(35, 0)})
-	require.Equal(t, []format.Extent{e(5, 15), e(30, 5), e(100, 9)}, holes)
-	require.Equal(t, []format.Extent{e(0, 5), e(20, 10), e(35, 65)}, without(e(0, 100), holes))
-	require.Empty(t, without(e(6, 3), holes))
-	require.Equal(t, []format.Extent{e(50, 10)}, without(e(50, 10), holes))
-}

@@ -101,7 +101,7 @@ func (r *resync) records(stream format.StreamID) []*format.DiskRequest {
 		newer = append(newer, w.extent)
 	}
 	var out []*format.DiskRequest
-	for _, e := range without(r.extent(got.chunk), merge(newer)) {
+	for _, e := range r.extent(got.chunk).Without(format.JoinExtents(newer)) {
 		from := e.Start - got.chunk*chunkSize
 		q := &format.DiskRequest{
 			Op: format.DiskWrite, Flags: format.DiskReadback | format.DiskApplied,
@@ -120,7 +120,7 @@ func (r *resync) marks(chunks []uint64) []format.Extent {
 	for _, c := range chunks {
 		es = append(es, r.extent(c))
 	}
-	return merge(es)
+	return format.JoinExtents(es)
 }
 
 // failed is the gap of a chunk that could not be read back.

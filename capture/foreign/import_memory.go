@@ -108,10 +108,8 @@ type memoryCopy struct {
 // image before it had: pages not stated would be as in that one.
 func (c *memoryCopy) states(ctx context.Context) error {
 	if c.feed.before != nil {
-		for _, e := range c.feed.before.States() {
-			if err := c.absent(e.Extent); err != nil {
-				return err
-			}
+		if err := c.absent(c.feed.before.States(), c.m.States()); err != nil {
+			return err
 		}
 	}
 	for _, e := range c.m.States() {
@@ -133,27 +131,24 @@ func (c *memoryCopy) states(ctx context.Context) error {
 	return nil
 }
 
-// absent states the part of e that the image does not mention.
-func (c *memoryCopy) absent(e format.Extent) error {
-	at, end := e.Start, e.Start+e.Count
-	for _, s := range c.m.States() {
-		if s.Start+s.Count <= at {
-			continue
+// absent states the pages of the image before that this one does not mention. Both
+// lists are ascending.
+func (c *memoryCopy) absent(before, now []StateExtent) error {
+	var told []format.Extent
+	for _, s := range now {
+		told = append(told, s.Extent)
+	}
+	for _, was := range before {
+		for len(told) > 0 && told[0].Start+told[0].Count <= was.Start {
+			told = told[1:]
 		}
-		if s.Start >= end {
-			break
-		}
-		if s.Start > at {
-			if err := c.s.State(format.Extent{Start: at, Count: s.Start - at}, format.PageAbsent); err != nil {
+		for _, e := range was.Without(told) {
+			if err := c.s.State(e, format.PageAbsent); err != nil {
 				return err
 			}
 		}
-		at = s.Start + s.Count
 	}
-	if at >= end {
-		return nil
-	}
-	return c.s.State(format.Extent{Start: at, Count: end - at}, format.PageAbsent)
+	return nil
 }
 
 func (c *memoryCopy) copy(n uint64) error {

@@ -255,11 +255,7 @@ func (m *pageMap) extents() []format.Extent {
 		if s.State != format.PageData && s.State != format.PageZero {
 			continue
 		}
-		if k := len(out); k > 0 && out[k-1].Start+out[k-1].Count == s.Start {
-			out[k-1].Count += s.Count
-			continue
-		}
-		out = append(out, s.Extent)
+		out = format.AppendExtent(out, s.Extent)
 	}
 	return out
 }

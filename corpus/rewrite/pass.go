@@ -1,7 +1,6 @@
 package rewrite
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -84,26 +83,12 @@ func (p *pass) gap(rec format.Record) *format.Gap {
 func (p *pass) closeGaps() error {
 	for _, id := range slices.Sorted(maps.Keys(p.gaps)) {
 		g := p.gaps[id]
-		g.Time, g.Extents = p.last, merge(g.Extents)
+		g.Time, g.Extents = p.last, format.JoinExtents(g.Extents)
 		if err := p.w.Write(g); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// merge sorts extents and joins those that meet.
-func merge(es []format.Extent) []format.Extent {
-	slices.SortFunc(es, func(a, b format.Extent) int { return cmp.Compare(a.Start, b.Start) })
-	var out []format.Extent
-	for _, e := range es {
-		if k := len(out) - 1; k >= 0 && e.Start <= out[k].Start+out[k].Count {
-			out[k].Count = max(out[k].Count, e.Start+e.Count-out[k].Start)
-			continue
-		}
-		out = append(out, e)
-	}
-	return out
 }
 
 func (p *pass) begin(rec *format.SnapshotBegin) error {

@@ -344,11 +344,7 @@ func (o *Overlay) Extents() []format.Extent {
 		if r.state != runZero {
 			continue
 		}
-		if k := len(out); k > 0 && out[k-1].Start+out[k-1].Count == r.start {
-			out[k-1].Count += r.end - r.start
-			continue
-		}
-		out = append(out, format.Extent{Start: r.start, Count: r.end - r.start})
+		out = format.AppendExtent(out, format.Extent{Start: r.start, Count: r.end - r.start})
 	}
 	return out
 }

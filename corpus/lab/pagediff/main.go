@@ -13,7 +13,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -136,7 +135,7 @@ type pageDifference struct {
 func compare(a, b *memory) (*difference, error) {
 	d := &difference{}
 	var pa, pb [format.PageSize]byte
-	for _, e := range union(a.Extents(), b.Extents()) {
+	for _, e := range format.JoinExtents(slices.Concat(a.Extents(), b.Extents())) {
 		for n := e.Start; n < e.Start+e.Count; n++ {
 			sa, err := a.ReadPage(n, pa[:])
 			if err != nil {
@@ -166,7 +165,7 @@ func (d *difference) setAside(w io.Writer, second string) {
 		if has(p.a) {
 			return false
 		}
-		only = union(only, []format.Extent{{Start: p.page, Count: 1}})
+		only = format.AppendExtent(only, format.Extent{Start: p.page, Count: 1})
 		return true
 	})
 	fmt.Fprintf(w, "%d pages are in %s only:", n-len(d.pages), second)
@@ -215,21 +214,6 @@ func (p *pageDifference) measure(a, b []byte) {
 		p.to = i + 1
 		p.bytes++
 	}
-}
-
-// union merges two ascending lists of extents.
-func union(a, b []format.Extent) []format.Extent {
-	all := slices.Concat(a, b)
-	slices.SortFunc(all, func(x, y format.Extent) int { return cmp.Compare(x.Start, y.Start) })
-	var out []format.Extent
-	for _, e := range all {
-		if n := len(out); n > 0 && e.Start <= out[n-1].Start+out[n-1].Count {
-			out[n-1].Count = max(out[n-1].Count, e.Start+e.Count-out[n-1].Start)
-			continue
-		}
-		out = append(out, e)
-	}
-	return out
 }
 
 func (d *difference) print(w io.Writer, a, b *memory) {

@@ -6,7 +6,6 @@ package delta
 
 import (
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
@@ -100,7 +99,7 @@ func (b *Batch) Wrote(id fs.ID, r fs.Range, first, last fs.Stamp) {
 	}
 	d.Ranges = append(d.Ranges, r)
 	if len(d.Ranges) > 4096 {
-		d.Ranges = merge(d.Ranges)
+		d.Ranges = fs.JoinRanges(d.Ranges)
 	}
 }
 
@@ -135,7 +134,7 @@ func (b *Batch) Build(tx *fs.Tx, moved func(Change)) bool {
 	}
 	for _, id := range sortedKeys(b.data) {
 		d := b.data[id]
-		d.Ranges = merge(d.Ranges)
+		d.Ranges = fs.JoinRanges(d.Ranges)
 		tx.Data = append(tx.Data, *d)
 		b.At(d.First)
 		b.At(d.Last)
@@ -235,20 +234,4 @@ func sortedKeys(m map[fs.ID]*fs.DataChange) []fs.ID {
 	}
 	slices.SortFunc(ids, fs.ID.Compare)
 	return ids
-}
-
-// merge sorts ranges and joins those that touch.
-func merge(rs []fs.Range) []fs.Range {
-	sort.Slice(rs, func(i, j int) bool { return rs[i].Off < rs[j].Off })
-	out := rs[:0]
-	for _, r := range rs {
-		if k := len(out); k > 0 && r.Off <= out[k-1].Off+out[k-1].Len {
-			if end := r.Off + r.Len; end > out[k-1].Off+out[k-1].Len {
-				out[k-1].Len = end - out[k-1].Off
-			}
-			continue
-		}
-		out = append(out, r)
-	}
-	return out
 }

@@ -3,7 +3,6 @@ package ext4
 import (
 	"bytes"
 	"fmt"
-	"slices"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 )
@@ -25,30 +24,8 @@ func (d *dirt) add(off, n uint64, at fs.Stamp) {
 	}
 	d.ranges = append(d.ranges, fs.Range{Off: off, Len: n})
 	if len(d.ranges) > 4096 {
-		d.ranges = merge(d.ranges)
+		d.ranges = fs.JoinRanges(d.ranges)
 	}
-}
-
-// merge sorts ranges and joins those that touch.
-func merge(rs []fs.Range) []fs.Range {
-	slices.SortFunc(rs, func(a, b fs.Range) int {
-		if a.Off < b.Off {
-			return -1
-		}
-		if a.Off > b.Off {
-			return 1
-		}
-		return 0
-	})
-	out := rs[:0]
-	for _, r := range rs {
-		if k := len(out); k > 0 && r.Off <= out[k-1].Off+out[k-1].Len {
-			out[k-1].Len = max(out[k-1].Len, r.Off+r.Len-out[k-1].Off)
-			continue
-		}
-		out = append(out, r)
-	}
-	return out
 }
 
 // batchMeta is what is known of metadata written in place and not yet reported.

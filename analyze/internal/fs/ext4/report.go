@@ -136,7 +136,7 @@ func (d *differ) content() []fs.DataChange {
 			continue
 		}
 		var rs []fs.Range
-		for _, r := range merge(x.ranges) {
+		for _, r := range fs.JoinRanges(x.ranges) {
 			if r.Off < i.size {
 				rs = append(rs, fs.Range{Off: r.Off, Len: min(r.Len, i.size-r.Off)})
 			}

@@ -136,11 +136,7 @@ func (s *Sparse) Extents() []format.Extent {
 func extents(frames []uint64) []format.Extent {
 	var out []format.Extent
 	for _, f := range frames {
-		if n := len(out); n > 0 && out[n-1].Start+out[n-1].Count == f {
-			out[n-1].Count++
-		} else {
-			out = append(out, format.Extent{Start: f, Count: 1})
-		}
+		out = format.AppendExtent(out, format.Extent{Start: f, Count: 1})
 	}
 	return out
 }
