@@ -198,6 +198,7 @@ func (a *Analyzer) problem(p Problem) {
 
 func (a *Analyzer) emit(e Event) {
 	a.seq++
+	e.PathHex, e.OldPathHex = hexOf(e.Path), hexOf(e.OldPath)
 	a.findings.see(&e)
 	if a.o.Emit != nil {
 		a.o.Emit(e)

@@ -1,9 +1,11 @@
 package files
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 )
@@ -76,9 +78,12 @@ const (
 
 // Event is one operation on one path.
 type Event struct {
-	Op         Op     `json:"op"`
-	Path       string `json:"path"`
-	OldPath    string `json:"old_path,omitempty"`
+	Op      Op     `json:"op"`
+	Path    string `json:"path"`
+	OldPath string `json:"old_path,omitempty"`
+	// The bytes of the two in hexadecimal where they are no UTF-8.
+	PathHex    string `json:"path_hex,omitempty"`
+	OldPathHex string `json:"old_path_hex,omitempty"`
 	Type       string `json:"type"`
 	Inode      uint64 `json:"inode"`
 	Subvolume  uint64 `json:"subvolume,omitempty"` // fs.ID.Space: btrfs subvolume, NTFS stream
@@ -142,6 +147,15 @@ type Event struct {
 	class uint8
 	told  uint64 // its place in the change journal, from 1; 0 where that does not name it
 	by    Time   // where an end is known only to lie before this: its place among the others; 0 for all else
+}
+
+// hexOf gives the bytes of a name that JSON cannot hold, and nothing for others:
+// names are bytes for the kernel, and two that differ must not read the same.
+func hexOf(name string) string {
+	if utf8.ValidString(name) {
+		return ""
+	}
+	return hex.EncodeToString([]byte(name))
 }
 
 // XattrChange is one extended attribute before and after; nil for absent.

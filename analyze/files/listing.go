@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"unicode/utf8"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 )
@@ -65,13 +64,10 @@ func (t *Tree) entry(f *File, hash bool) Entry {
 	v, _ := t.volume(f.Volume)
 	info := v.fs.Info()
 	e := Entry{
-		Path: f.Path, Type: f.Type.String(), Inode: f.ID.Num, Subvolume: f.ID.Space, Generation: f.Generation,
+		Path: f.Path, PathHex: hexOf(f.Path), Type: f.Type.String(), Inode: f.ID.Num, Subvolume: f.ID.Space, Generation: f.Generation,
 		Disk: t.disk, Volume: f.Volume, Filesystem: info.Type, UUID: info.UUID,
 		Mode: Mode{f.Mode, true}, UID: f.UID, GID: f.GID, Links: f.Links, Size: f.Size, Rdev: f.Rdev, Target: f.Target,
 		ATime: Time(f.ATime), MTime: Time(f.MTime), CTime: Time(f.CTime), BTime: Time(f.BTime),
-	}
-	if !utf8.ValidString(f.Path) {
-		e.PathHex = hex.EncodeToString([]byte(f.Path))
 	}
 	if !f.Live {
 		e.Unknown = "the inode could not be read"

@@ -172,3 +172,15 @@ func applyDiff(t *testing.T, old, diff string) string {
 func sscan(l string, from, n, to, m *int) (int, error) {
 	return fmt.Sscanf(l, "@@ -%d,%d +%d,%d @@", from, n, to, m)
 }
+
+// Names are bytes: JSON cannot hold all of them, and says then what they are.
+func TestNamesThatAreNoText(t *testing.T) {
+	a, _ := replayTrace(t, unpack(t, "ext4"), Options{})
+	a.events = nil
+	a.emit(Event{Op: OpRename, OldPath: "/w/caf\xe9", Path: "/w/caf\xc3\xa9"})
+	a.emit(Event{Op: OpRename, OldPath: "/w/caf\xc3\xa9", Path: "/w/caf\xea"})
+	require.Equal(t, "2f772f636166e9", a.events[0].OldPathHex)
+	require.Empty(t, a.events[0].PathHex)
+	require.Empty(t, a.events[1].OldPathHex)
+	require.Equal(t, "2f772f636166ea", a.events[1].PathHex)
+}

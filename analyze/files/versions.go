@@ -123,10 +123,10 @@ func (h *History) version(t *Tree, k versionKey, e *Event) (Version, bool) {
 	case err == nil:
 		v.Entry, v.Present = t.entry(&f, true), true
 	case errors.Is(err, ErrNoFile):
-		v.Entry = Entry{Path: k.path, Volume: k.volume, Disk: e.Disk, Filesystem: e.Filesystem, UUID: e.UUID,
+		v.Entry = Entry{Path: k.path, PathHex: hexOf(k.path), Volume: k.volume, Disk: e.Disk, Filesystem: e.Filesystem, UUID: e.UUID,
 			ATime: Unknown, MTime: Unknown, CTime: Unknown, BTime: Unknown}
 	default:
-		v.Entry = Entry{Path: k.path, Volume: k.volume, Disk: e.Disk, Filesystem: e.Filesystem, UUID: e.UUID, Unknown: err.Error(),
+		v.Entry = Entry{Path: k.path, PathHex: hexOf(k.path), Volume: k.volume, Disk: e.Disk, Filesystem: e.Filesystem, UUID: e.UUID, Unknown: err.Error(),
 			ATime: Unknown, MTime: Unknown, CTime: Unknown, BTime: Unknown}
 	}
 	old, had := h.last[k]

@@ -2,8 +2,10 @@ package process
 
 import (
 	"cmp"
+	"encoding/hex"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/xentape/xentape/analyze/internal/linux/objects"
 )
@@ -30,7 +32,29 @@ func (l *lister) process(e *entry) *Process {
 	l.surroundings(p, t)
 	l.memory(p, t)
 	l.files(p, t)
+	p.hex()
 	return p
+}
+
+// hex keeps the bytes of what JSON cannot hold: they are the guest's to choose,
+// and two that differ must not read the same.
+func (p *Process) hex() {
+	for _, f := range []struct {
+		name string
+		all  []string
+		end  string
+	}{
+		{"comm", []string{p.Comm}, ""}, {"args", p.Args, "\x00"}, {"env", p.Env, "\x00"},
+		{"exe", []string{p.Exe}, ""}, {"cwd", []string{p.Cwd}, ""}, {"root", []string{p.Root}, ""},
+	} {
+		if !slices.ContainsFunc(f.all, func(s string) bool { return !utf8.ValidString(s) }) {
+			continue
+		}
+		if p.Hex == nil {
+			p.Hex = map[string]string{}
+		}
+		p.Hex[f.name] = hex.EncodeToString([]byte(strings.Join(f.all, f.end) + f.end))
+	}
 }
 
 // empty makes the lists that are promised lists, so that they are written as

@@ -444,3 +444,19 @@ func TestNothingToLookAt(t *testing.T) {
 	err := process.New(process.Options{}).Feed(mem("", replay.GuestPV))
 	require.ErrorContains(t, err, "xen/p2m")
 }
+
+// A process names itself with any bytes it likes.
+func TestNamesThatAreNoText(t *testing.T) {
+	images, _ := fixture(t, "deb12-6.1")
+	c := images[1].Clone()
+	a := process.New(process.Options{})
+	require.NoError(t, a.Feed(c))
+	p := processNamed(t, a.At(2), "dropper")
+	require.Empty(t, p.Hex)
+	h := newHider(t, c)
+	h.put(h.k.At(uint64(p.TaskAddress), "task_struct").Member("comm"), binary.LittleEndian.Uint64([]byte("caf\xe9\x1b[m\x00")))
+	a = process.New(process.Options{})
+	require.NoError(t, a.Feed(c))
+	p = processNamed(t, a.At(2), "caf\xe9\x1b[m")
+	require.Equal(t, map[string]string{"comm": "636166e91b5b6d"}, p.Hex)
+}

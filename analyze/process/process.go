@@ -52,6 +52,11 @@ type Process struct {
 	Views        []View   `json:"views"`
 	Grade        Grade    `json:"grade"`
 
+	// Hex has the bytes of those of comm, args, env, exe, cwd and root that are no
+	// UTF-8, in hexadecimal, by field; args and env with a NUL behind each, as in
+	// /proc/PID/cmdline.
+	Hex map[string]string `json:"hex,omitempty"`
+
 	ThreadList  []Thread     `json:"thread_list"`
 	HeldBy      int          `json:"held_by,omitempty"` // the leader has exited: memory and files are those of this thread
 	Credentials *Credentials `json:"credentials,omitempty"`
