@@ -22,8 +22,9 @@ type MemoryInfo struct {
 	Snapshot   int    // ordinal among the tape's memory snapshots of this guest, from 1: what users type as #1
 	ID         uint32 // format snapshot id; 0 for a foreign image
 	Guest      GuestType
-	Time       int64 // ns CLOCK_MONOTONIC of the instant it stands for (pause, or end of copy)
-	Realtime   int64 // the same in ns since 1970 UTC; 0 unknown
+	Xen        string // release of the hypervisor, "4.17"; "" where it is not known
+	Time       int64  // ns CLOCK_MONOTONIC of the instant it stands for (pause, or end of copy)
+	Realtime   int64  // the same in ns since 1970 UTC; 0 unknown
 	Conditions format.Conditions
 	First      uint64 // sequence number of its SnapshotBegin record
 	Last       uint64 // sequence number of its SnapshotEnd record

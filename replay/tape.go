@@ -184,7 +184,7 @@ func (t *Tape) Snapshots() []MemoryInfo {
 }
 
 func (t *Tape) memoryInfo(def format.StreamDef, s format.SnapshotInfo) MemoryInfo {
-	i := MemoryInfo{ID: s.Begin.ID, Guest: guestType(format.Attribute(def.Attrs, "guest-type")), First: s.Begin.Seq, Time: s.Begin.Time}
+	i := MemoryInfo{ID: s.Begin.ID, Guest: guestType(format.Attribute(def.Attrs, "guest-type")), Xen: format.Attribute(def.Attrs, "xen-version"), First: s.Begin.Seq, Time: s.Begin.Time}
 	if s.End != nil {
 		i.Conditions, i.Last = s.End.Conditions, s.End.Seq
 		i.Time = s.End.Time

@@ -38,6 +38,9 @@ func (f *memoryFeed) define(w *importRun, t int64, m *MemoryImage) error {
 			{Name: "source", Value: m.Name}, {Name: "source-format", Value: m.Format},
 		},
 	}
+	if m.Xen != "" {
+		d.Attrs = append(d.Attrs, format.Attr{Name: "xen-version", Value: m.Xen})
+	}
 	d.Time = t
 	id, err := w.sink.DefineStream(d)
 	f.stream = id

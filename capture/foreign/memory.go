@@ -43,6 +43,7 @@ type MemoryImage struct {
 	Name     string    // what the caller called it
 	Format   string    // one of the Format constants
 	Guest    GuestType // what the file says it is
+	Xen      string    // release of the hypervisor, "4.17"; "" where the file has none
 	Warnings []string  // what is damaged or was left out, one line each
 
 	pages       pageMap

@@ -11,12 +11,13 @@ import (
 // The Xen core format: docs/misc/dump-core-format.txt and
 // tools/include/xenctrl.h (XEN_ELFNOTE_DUMPCORE_*) in xen.git.
 const (
-	xenNoteHeader = 0x2000001
-	xenMagicPV    = 0xF00FEBED
-	xenMagicHVM   = 0xF00FEBEE
-	xenInvalidPFN = ^uint64(0)
-	vcpuSizeX64   = 5168 // sizeof(vcpu_guest_context_x86_64_t)
-	maxVCPUs      = 8192
+	xenNoteHeader  = 0x2000001
+	xenNoteVersion = 0x2000002
+	xenMagicPV     = 0xF00FEBED
+	xenMagicHVM    = 0xF00FEBEE
+	xenInvalidPFN  = ^uint64(0)
+	vcpuSizeX64    = 5168 // sizeof(vcpu_guest_context_x86_64_t)
+	maxVCPUs       = 8192
 )
 
 func openXenCore(m *MemoryImage, f *elfFile) error {
@@ -75,13 +76,21 @@ func (m *MemoryImage) xenNotes(f *elfFile, s elfSection) error {
 	}
 	names := noteNames{}
 	for _, n := range notes {
-		m.attach(names.next(n.name), n.off, int64(n.length))
-		if n.kind != xenNoteHeader || n.length < 32 {
+		name := names.next(n.name)
+		if n.kind == xenNoteVersion {
+			name = "xen/dumpcore-version"
+		}
+		m.attach(name, n.off, int64(n.length))
+		if n.length < 32 || n.kind != xenNoteHeader && n.kind != xenNoteVersion {
 			continue
 		}
 		b := make([]byte, 32)
 		if err := readFullAt(f.r, b, n.off); err != nil {
-			return fmt.Errorf(".note.Xen header: %w", err)
+			return fmt.Errorf(".note.Xen at %#x: %w", n.off, err)
+		}
+		if n.kind == xenNoteVersion { // begins with xen_major_version and xen_minor_version (public/elfnote.h)
+			m.Xen = fmt.Sprintf("%d.%d", binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:]))
+			continue
 		}
 		magic, pageSize := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[24:])
 		if magic != xenMagicPV && magic != xenMagicHVM {

@@ -214,6 +214,7 @@ func (x *xlSave) libxc() error {
 	default:
 		return fmt.Errorf("libxc domain header: guest type %d", kind)
 	}
+	x.m.Xen = fmt.Sprintf("%d.%d", le.Uint32(b[32:]), le.Uint32(b[36:]))
 	for {
 		h, err := x.next(8)
 		if err != nil {

@@ -105,7 +105,7 @@ func openMemory(path string, paused bool) (*foreignMemory, io.Closer, error) {
 		return nil, nil, errors.Join(err, f.Close())
 	}
 	g := map[foreign.GuestType]replay.GuestType{foreign.GuestPV: replay.GuestPV, foreign.GuestHVM: replay.GuestHVM, foreign.GuestBare: replay.GuestBare}[im.Guest]
-	info := replay.MemoryInfo{Snapshot: 1, Guest: g, Source: fmt.Sprintf("%s (%s)", im.Name, im.Format)}
+	info := replay.MemoryInfo{Snapshot: 1, Guest: g, Xen: im.Xen, Source: fmt.Sprintf("%s (%s)", im.Name, im.Format)}
 	info.Conditions.Paused = paused || oneInstant[im.Format]
 	return &foreignMemory{MemoryImage: im, info: info}, f, nil
 }

@@ -24,10 +24,6 @@ const (
 	xenNoPage = ^uint64(0)
 )
 
-// xenVersionSize is sizeof(struct xen_dumpcore_elfnote_xen_version_desc) for
-// x86-64 (public/elfnote.h): versions, compile info, capabilities, changeset.
-const xenVersionSize = 1312
-
 type section struct {
 	name  string
 	typ   elf.SectionType
@@ -133,11 +129,7 @@ func xenNotes(m replay.Memory, pv bool, vcpus int, pages uint64) []byte {
 		d = binary.LittleEndian.AppendUint64(d, v)
 	}
 	writeNote(&b, Note{Name: "Xen", Type: xenNoteHeader, Desc: d})
-	version, ok := m.Attachment("xen/dumpcore-version")
-	if !ok {
-		version = make([]byte, xenVersionSize)
-	}
-	writeNote(&b, Note{Name: "Xen", Type: xenNoteVersion, Desc: version})
+	writeNote(&b, Note{Name: "Xen", Type: xenNoteVersion, Desc: versionNote(m)})
 	writeNote(&b, Note{Name: "Xen", Type: xenNoteFormat, Desc: binary.LittleEndian.AppendUint64(nil, 1)}) // format 0.1
 	return b.Bytes()
 }

@@ -137,7 +137,12 @@ func (x *xlSaveWriter) headers() error {
 	b = be.AppendUint64(nil, ^uint64(0))
 	b = be.AppendUint32(be.AppendUint32(b, libxcIdent), libxcVersion)
 	b = append(b, make([]byte, 8)...) // options: little-endian
-	major, minor := x.xenVersion()
+	major, minor, ok := xenVersion(x.m)
+	x.carried = append(x.carried, xenVersionNote)
+	if !ok {
+		major, minor = 4, 0
+		x.lost = append(x.lost, "which Xen the guest ran on did not come with the snapshot: the header says 4.0")
+	}
 	b = le.AppendUint32(b, kind)
 	b = le.AppendUint16(le.AppendUint16(b, 12), 0) // page shift
 	b = le.AppendUint32(le.AppendUint32(b, major), minor)
@@ -171,18 +176,6 @@ func (x *xlSaveWriter) p2mFrames() error {
 		}
 	}
 	return x.record(libxcP2MFrames, frames)
-}
-
-// xenVersion is the hypervisor's, where the image came with it: xen_major_version
-// and xen_minor_version are the first two u64 of dump-core's version note
-// (public/elfnote.h).
-func (x *xlSaveWriter) xenVersion() (major, minor uint32) {
-	b, ok := x.attachment("xen/dumpcore-version")
-	if !ok || len(b) < 16 {
-		x.lost = append(x.lost, "which Xen the guest ran on did not come with the snapshot: the header says 4.0")
-		return 4, 0
-	}
-	return uint32(binary.LittleEndian.Uint64(b)), uint32(binary.LittleEndian.Uint64(b[8:]))
 }
 
 // pages writes every frame, in batches.
