@@ -14,24 +14,36 @@ import (
 	"github.com/xentape/xentape/replay"
 )
 
-// links are where the fields of a task structure that tie it to others are, in
-// Debian's 6.1.192 (from its BTF; the test of the fixture fails if that moves).
-type links struct{ tasks, pidLinks, sibling, threadNode uint64 }
-
-var links61 = links{tasks: 2192, pidLinks: 2528, sibling: 2464, threadNode: 2608}
-
 // hider changes an image the way rootkits change a running kernel.
 type hider struct {
 	t *testing.T
 	s *imagetest.Sparse
 	k *linux.Kernel
-	l links
 }
 
 func newHider(t *testing.T, s *imagetest.Sparse) *hider {
 	k, err := linux.Open(s, linux.Options{})
 	require.NoError(t, err)
-	return &hider{t, s, k, links61}
+	return &hider{t, s, k}
+}
+
+// intruded runs a test on two kernels, whose structures are laid out differently, at
+// a moment when the intruder's program runs.
+func intruded(t *testing.T, f func(t *testing.T, s *imagetest.Sparse, w *truth)) {
+	for name, i := range map[string]int{"deb12-6.1": 1, "deb11-5.10": 0} {
+		t.Run(name, func(t *testing.T) {
+			images, truths := fixture(t, name)
+			f(t, images[i], truths[i])
+		})
+	}
+}
+
+// member is the address of a structure's member.
+func (h *hider) member(at process.Address, typ, path string) uint64 {
+	o := h.k.At(uint64(at), typ)
+	m := o.Member(path)
+	require.NoError(h.t, o.Err())
+	return m
 }
 
 func (h *hider) at(va uint64) uint64 {
@@ -56,8 +68,8 @@ func (h *hider) unlink(node uint64) {
 }
 
 // forget clears the task from its number's struct pid.
-func (h *hider) forget(task uint64) {
-	node := task + h.l.pidLinks
+func (h *hider) forget(task process.Address) {
+	node := h.member(task, "task_struct", "pid_links.0")
 	pprev := h.get(node + 8)
 	require.Equal(h.t, node, h.get(pprev))
 	h.put(pprev, h.get(node))
@@ -69,220 +81,228 @@ func processNamed(t *testing.T, list []process.Process, comm string) process.Pro
 	return list[i]
 }
 
-// hide returns the second snapshot of the fixture with the intruder's process
-// hidden in the ways named.
-func hide(t *testing.T, s *imagetest.Sparse, how ...process.View) *imagetest.Sparse {
+// intruder is the intruder's process in an image nobody has changed.
+func intruder(t *testing.T, s *imagetest.Sparse) process.Process {
 	a := process.New(process.Options{})
 	require.NoError(t, a.Feed(s.Clone()))
-	p := processNamed(t, a.At(s.Info().Snapshot), "dropper")
+	return processNamed(t, a.At(s.Info().Snapshot), "dropper")
+}
+
+// hide returns an image with the intruder's process hidden in the ways named.
+func hide(t *testing.T, s *imagetest.Sparse, how ...process.View) *imagetest.Sparse {
+	p := intruder(t, s)
 	c := s.Clone()
 	h := newHider(t, c)
 	for _, v := range how {
 		switch v {
 		case process.TaskList:
-			h.unlink(uint64(p.TaskAddress) + h.l.tasks)
+			h.unlink(h.member(p.TaskAddress, "task_struct", "tasks"))
 		case process.PIDIndex:
-			h.forget(uint64(p.TaskAddress))
+			h.forget(p.TaskAddress)
 		case process.Children:
-			h.unlink(uint64(p.TaskAddress) + h.l.sibling)
+			h.unlink(h.member(p.TaskAddress, "task_struct", "sibling"))
 		}
 	}
 	return c
 }
 
 func TestHiddenProcess(t *testing.T) {
-	images, truths := fixture(t, "deb12-6.1")
-	for _, how := range [][]process.View{
-		{process.TaskList},
-		{process.PIDIndex},
-		{process.TaskList, process.PIDIndex},
-		{process.TaskList, process.PIDIndex, process.Children},
-	} {
-		t.Run(string(how[len(how)-1]), func(t *testing.T) {
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, w *truth) {
+		n, is := s.Info().Snapshot, intruder(t, s)
+		for _, how := range [][]process.View{
+			{process.TaskList},
+			{process.PIDIndex},
+			{process.TaskList, process.PIDIndex},
+			{process.TaskList, process.PIDIndex, process.Children},
+		} {
 			a := process.New(process.Options{})
-			require.NoError(t, a.Feed(hide(t, images[1], how...)))
-			var kinds []string
-			for _, f := range a.Findings() {
-				kinds = append(kinds, f.Kind)
-				if f.Kind != "hidden-process" {
-					continue
-				}
-				require.Equal(t, 362, f.PID)
-				require.Equal(t, process.Hidden, f.Grade)
-				require.Equal(t, how, f.Missing)
-				require.NotEmpty(t, f.Evidence)
-			}
-			require.Equal(t, []string{"hidden-process"}, kinds)
+			require.NoError(t, a.Feed(hide(t, s, how...)))
+			require.Len(t, a.Findings(), 1, how)
+			f := a.Findings()[0]
+			require.Equal(t, "hidden-process", f.Kind)
+			require.Equal(t, is.PID, f.PID)
+			require.Equal(t, process.Hidden, f.Grade)
+			require.Equal(t, how, f.Missing)
+			require.NotEmpty(t, f.Evidence)
 			// Hidden or not, it is listed, with all it has.
-			requireEqual(t, truths[1], a.At(2))
-			p := processNamed(t, a.At(2), "dropper")
+			requireEqual(t, w, a.At(n))
+			p := processNamed(t, a.At(n), "dropper")
 			require.Equal(t, process.Hidden, p.Grade)
 			require.EqualValues(t, 40666, p.Sockets[0].LocalPort)
-		})
-	}
+		}
+	})
 }
 
 // A module taken off the list lsmod reads, and out of /sys/module, is still in
-// the tree by which the kernel finds its code.
+// the tree by which the kernel finds its code, and in memory.
 func TestHiddenModule(t *testing.T) {
-	const list = 8  // of struct module: after its state
-	const entry = 8 // of struct kobject: after its name
-	const kobj = 80 // of struct module: mkobj.kobj
-	images, _ := fixture(t, "deb12-6.1")
-	for i, all := range []bool{false, true, true} {
-		a := process.New(process.Options{})
-		require.NoError(t, a.Feed(images[0]))
-		h, ok := a.Host(1)
-		require.True(t, ok)
-		require.Len(t, h.Modules, 1)
-		c := images[0].Clone()
-		hide := newHider(t, c)
-		hide.unlink(uint64(h.Modules[0].Address) + list)
-		missing := []process.View{process.ModuleList}
-		if all {
-			hide.unlink(uint64(h.Modules[0].Address) + kobj + entry)
-			missing = append(missing, process.ModuleKset)
-		}
-		if i == 2 { // and the tree's node no longer says whose it is
-			hide.put(hide.k.At(uint64(h.Modules[0].Address), "module").Member("core_layout.mtn.mod"), 0)
-			missing = append(missing, process.ModuleTree)
-		}
-		a = process.New(process.Options{})
-		require.NoError(t, a.Feed(c))
-		require.Len(t, a.Findings(), 1)
-		f := a.Findings()[0]
-		require.Equal(t, "hidden-module", f.Kind)
-		require.Equal(t, "dummy", f.Module)
-		require.Equal(t, missing, f.Missing)
-		h, _ = a.Host(1)
-		require.Equal(t, process.Hidden, h.Modules[0].Grade)
+	// A module is of two parts in the tree, and since 6.4 of seven.
+	for name, parts := range map[string][]string{"deb12-6.1": {"core_layout", "init_layout"}, "sid-7.2-la57": {"mem.0", "mem.1", "mem.2", "mem.3", "mem.4", "mem.5", "mem.6"}} {
+		t.Run(name, func(t *testing.T) {
+			images, _ := fixture(t, name)
+			a := process.New(process.Options{})
+			require.NoError(t, a.Feed(images[0]))
+			whole, ok := a.Host(1)
+			require.True(t, ok)
+			require.NotEmpty(t, whole.Modules)
+			mod := whole.Modules[0]
+			c := images[0].Clone()
+			h := newHider(t, c)
+			var missing []process.View
+			for _, step := range []struct {
+				from process.View
+				hide func()
+			}{
+				{process.ModuleList, func() { h.unlink(h.member(mod.Address, "module", "list")) }},
+				{process.ModuleKset, func() { h.unlink(h.member(mod.Address, "module", "mkobj.kobj.entry")) }},
+				{process.ModuleTree, func() { // its nodes no longer say whose they are
+					for _, part := range parts {
+						h.put(h.member(mod.Address, "module", part+".mtn.mod"), 0)
+					}
+				}},
+			} {
+				step.hide()
+				missing = append(missing, step.from)
+				a := process.New(process.Options{})
+				require.NoError(t, a.Feed(c.Clone()))
+				require.Len(t, a.Findings(), 1)
+				f := a.Findings()[0]
+				require.Equal(t, "hidden-module", f.Kind)
+				require.Equal(t, mod.Name, f.Module)
+				require.Equal(t, missing, f.Missing)
+				now, _ := a.Host(1)
+				require.Len(t, now.Modules, len(whole.Modules))
+				require.Equal(t, process.Hidden, now.Modules[0].Grade)
+			}
+		})
 	}
 }
 
 // Found by nothing that lists tasks or searches for them, a process still has an
 // address space, and the kernel a list of these.
 func TestOwnerOfAddressSpace(t *testing.T) {
-	images, truths := fixture(t, "deb12-6.1")
-	c := hide(t, images[1], process.TaskList, process.PIDIndex, process.Children)
-	a := process.New(process.Options{})
-	require.NoError(t, a.Feed(c.Clone()))
-	h := newHider(t, c)
-	task := h.k.At(uint64(processNamed(t, a.At(2), "dropper").TaskAddress), "task_struct")
-	h.put(task.Member("sched_class"), 0)
-	require.NoError(t, task.Err())
-	a = process.New(process.Options{})
-	require.NoError(t, a.Feed(c))
-	requireEqual(t, truths[1], a.At(2))
-	p := processNamed(t, a.At(2), "dropper")
-	require.Equal(t, process.Hidden, p.Grade)
-	require.Equal(t, []process.View{process.AddrSpace}, p.Views)
-	require.Len(t, a.Findings(), 1)
-	require.Equal(t, []process.View{process.TaskList, process.PIDIndex, process.Children, process.Scan}, a.Findings()[0].Missing)
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, w *truth) {
+		n := s.Info().Snapshot
+		c := hide(t, s, process.TaskList, process.PIDIndex, process.Children)
+		h := newHider(t, c)
+		h.put(h.member(intruder(t, s).TaskAddress, "task_struct", "sched_class"), 0)
+		a := process.New(process.Options{})
+		require.NoError(t, a.Feed(c))
+		requireEqual(t, w, a.At(n))
+		p := processNamed(t, a.At(n), "dropper")
+		require.Equal(t, process.Hidden, p.Grade)
+		require.Equal(t, []process.View{process.AddrSpace}, p.Views)
+		require.Len(t, a.Findings(), 1)
+		require.Equal(t, []process.View{process.TaskList, process.PIDIndex, process.Children, process.Scan}, a.Findings()[0].Missing)
+	})
 }
 
 // A process that was given the number of no process, in its own structure only,
 // keeps the number the kernel gave it.
 func TestAlteredPID(t *testing.T) {
-	images, truths := fixture(t, "deb12-6.1")
-	for _, fuzzy := range []bool{false, true} {
-		a := process.New(process.Options{})
-		require.NoError(t, a.Feed(images[1].Clone()))
-		p := processNamed(t, a.At(2), "dropper")
-		c := images[1].Clone()
-		c.Header.Info.Conditions.Paused, c.Header.Info.Conditions.Fuzzy = !fuzzy, fuzzy
-		h := newHider(t, c)
-		at := h.k.At(uint64(p.TaskAddress), "task_struct").Member("pid") // tgid follows
-		h.put(at, 0)
-		a = process.New(process.Options{})
-		require.NoError(t, a.Feed(c))
-		requireEqual(t, truths[1], a.At(2))
-		require.Len(t, a.Findings(), 1)
-		f := a.Findings()[0]
-		require.Equal(t, p.PID, f.PID)
-		kind, grade := "altered-pid", process.Hidden
-		if fuzzy {
-			kind, grade = "pid-mismatch", process.Inconsistent
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, w *truth) {
+		n, is := s.Info().Snapshot, intruder(t, s)
+		for _, fuzzy := range []bool{false, true} {
+			c := s.Clone()
+			c.Header.Info.Conditions.Paused, c.Header.Info.Conditions.Fuzzy = !fuzzy, fuzzy
+			h := newHider(t, c)
+			h.put(h.member(is.TaskAddress, "task_struct", "pid"), 0) // tgid follows
+			a := process.New(process.Options{})
+			require.NoError(t, a.Feed(c))
+			requireEqual(t, w, a.At(n))
+			require.Len(t, a.Findings(), 1)
+			f := a.Findings()[0]
+			require.Equal(t, is.PID, f.PID)
+			kind, grade := "altered-pid", process.Hidden
+			if fuzzy {
+				kind, grade = "pid-mismatch", process.Inconsistent
+			}
+			require.Equal(t, kind, f.Kind)
+			require.Equal(t, grade, f.Grade)
+			require.Equal(t, grade, processNamed(t, a.At(n), "dropper").Grade)
 		}
-		require.Equal(t, kind, f.Kind)
-		require.Equal(t, grade, f.Grade)
-		require.Equal(t, grade, processNamed(t, a.At(2), "dropper").Grade)
-	}
+	})
 }
 
 // The kernel puts a process on its lists one after the other, and takes it off
 // so: a machine that was stopped meanwhile has nothing to hide.
 func TestMakingAndLeaving(t *testing.T) {
-	images, _ := fixture(t, "deb12-6.1")
-	for member, value := range map[string]uint64{"exit_state": 0x10, "__state": 0x800} {
-		t.Run(member, func(t *testing.T) {
-			a := process.New(process.Options{})
-			require.NoError(t, a.Feed(images[1].Clone()))
-			p := processNamed(t, a.At(2), "dropper")
-			c := hide(t, images[1], process.TaskList, process.Children)
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, _ *truth) {
+		is := intruder(t, s)
+		state := "__state"
+		if !newHider(t, s).k.At(0, "task_struct").Has(state) { // until 5.13
+			state = "state"
+		}
+		for member, value := range map[string]uint64{"exit_state": 0x10, state: 0x800} {
+			c := hide(t, s, process.TaskList, process.Children)
 			h := newHider(t, c)
-			at := h.k.At(uint64(p.TaskAddress), "task_struct").Member(member)
+			at := h.member(is.TaskAddress, "task_struct", member)
 			h.put(at, h.get(at)&^0xffffffff|value)
-			a = process.New(process.Options{})
+			a := process.New(process.Options{})
 			require.NoError(t, a.Feed(c))
-			require.Empty(t, a.Findings())
-			require.Equal(t, process.Seen, processNamed(t, a.At(2), "dropper").Grade)
-		})
-	}
+			require.Empty(t, a.Findings(), member)
+			require.Equal(t, process.Seen, processNamed(t, a.At(s.Info().Snapshot), "dropper").Grade)
+		}
+	})
 }
 
 // A thread taken off its process's list is still in the index of numbers, and
 // in memory.
 func TestHiddenThread(t *testing.T) {
-	images, _ := fixture(t, "deb12-6.1")
-	a := process.New(process.Options{})
-	require.NoError(t, a.Feed(images[0]))
-	th := processNamed(t, a.At(1), "mt-app").ThreadList[5]
-	c := images[0].Clone()
-	newHider(t, c).unlink(uint64(th.TaskAddress) + links61.threadNode)
-	a = process.New(process.Options{})
-	require.NoError(t, a.Feed(c))
-	f := a.Findings()
-	require.Len(t, f, 1)
-	require.Equal(t, "hidden-thread", f[0].Kind)
-	require.Equal(t, th.TaskAddress, f[0].TaskAddress)
-	require.Equal(t, []process.View{process.ThreadGroup}, f[0].Missing)
-	require.Contains(t, f[0].Views, process.PIDIndex)
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, _ *truth) {
+		a := process.New(process.Options{})
+		require.NoError(t, a.Feed(s.Clone()))
+		th := processNamed(t, a.At(s.Info().Snapshot), "mt-app").ThreadList[5]
+		c := s.Clone()
+		h := newHider(t, c)
+		h.unlink(h.member(th.TaskAddress, "task_struct", "thread_node"))
+		a = process.New(process.Options{})
+		require.NoError(t, a.Feed(c))
+		f := a.Findings()
+		require.Len(t, f, 1)
+		require.Equal(t, "hidden-thread", f[0].Kind)
+		require.Equal(t, th.TaskAddress, f[0].TaskAddress)
+		require.Equal(t, []process.View{process.ThreadGroup}, f[0].Missing)
+		require.Contains(t, f[0].Views, process.PIDIndex)
+	})
 }
 
 // In a copy made while the guest ran, a difference is not hiding until the next
 // snapshot shows it too.
 func TestUnpausedNeedsRepetition(t *testing.T) {
-	images, _ := fixture(t, "deb12-6.1")
-	running := func(number int) *imagetest.Sparse {
-		s := hide(t, images[1], process.TaskList)
-		s.Header.Info.Conditions.Paused, s.Header.Info.Conditions.Fuzzy = false, true
-		s.Header.Info.Snapshot = number
-		return s
-	}
-	a := process.New(process.Options{})
-	require.NoError(t, a.Feed(running(1)))
-	require.Len(t, a.Findings(), 1)
-	require.Equal(t, process.Inconsistent, a.Findings()[0].Grade)
-	require.Equal(t, process.Inconsistent, processNamed(t, a.At(1), "dropper").Grade)
-	require.NoError(t, a.Feed(running(2)))
-	require.Len(t, a.Findings(), 1)
-	require.Equal(t, process.Hidden, a.Findings()[0].Grade)
-	require.Equal(t, []int{1, 2}, a.Findings()[0].Snapshots)
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, _ *truth) {
+		running := func(number int) *imagetest.Sparse {
+			c := hide(t, s, process.TaskList)
+			c.Header.Info.Conditions.Paused, c.Header.Info.Conditions.Fuzzy = false, true
+			c.Header.Info.Snapshot = number
+			return c
+		}
+		a := process.New(process.Options{})
+		require.NoError(t, a.Feed(running(1)))
+		require.Len(t, a.Findings(), 1)
+		require.Equal(t, process.Inconsistent, a.Findings()[0].Grade)
+		require.Equal(t, process.Inconsistent, processNamed(t, a.At(1), "dropper").Grade)
+		require.NoError(t, a.Feed(running(2)))
+		require.Len(t, a.Findings(), 1)
+		require.Equal(t, process.Hidden, a.Findings()[0].Grade)
+		require.Equal(t, []int{1, 2}, a.Findings()[0].Snapshots)
+	})
 }
 
 // A process that is taken off every list between two snapshots was in the first.
 func TestHiddenBetweenSnapshots(t *testing.T) {
-	images, _ := fixture(t, "deb12-6.1")
-	second := hide(t, images[1], process.TaskList, process.PIDIndex, process.Children)
-	second.Header.Info.Snapshot = 3
-	second.Prev = images[1]
-	a := process.New(process.Options{})
-	require.NoError(t, a.Feed(images[1].Clone()))
-	require.NoError(t, a.Feed(second))
-	p := processNamed(t, a.At(3), "dropper")
-	require.Contains(t, p.Views, process.Previous)
-	require.Equal(t, process.Hidden, p.Grade)
-	require.Zero(t, p.ExitSnapshot)
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, _ *truth) {
+		second := hide(t, s, process.TaskList, process.PIDIndex, process.Children)
+		second.Header.Info.Snapshot = 3
+		second.Prev = s
+		a := process.New(process.Options{})
+		require.NoError(t, a.Feed(s.Clone()))
+		require.NoError(t, a.Feed(second))
+		p := processNamed(t, a.At(3), "dropper")
+		require.Contains(t, p.Views, process.Previous)
+		require.Equal(t, process.Hidden, p.Grade)
+		require.Zero(t, p.ExitSnapshot)
+	})
 }
 
 // Pages of two moments mixed are no ground for claims.
@@ -327,7 +347,7 @@ func TestMissingFramesAreNoFinding(t *testing.T) {
 		tasks[h.at(uint64(p.TaskAddress))>>12] = true
 		for _, th := range p.ThreadList {
 			tasks[h.at(uint64(th.TaskAddress))>>12] = true
-			tasks[h.at(uint64(th.TaskAddress)+h.l.threadNode)>>12] = true
+			tasks[h.at(h.member(th.TaskAddress, "task_struct", "thread_node"))>>12] = true
 		}
 	}
 	require.Greater(t, len(tasks), 100)

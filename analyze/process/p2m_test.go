@@ -1,7 +1,6 @@
 package process_test
 
 import (
-	"os"
 	"slices"
 	"testing"
 
@@ -29,15 +28,7 @@ func (u unmapped) Attachments() []string {
 // What a real PV guest's own page tables say of its machine frames is what Xen
 // said, and leads to the same processes.
 func TestFramesFromGuest(t *testing.T) {
-	f, err := os.Open("../../corpus/tapes/web-intrusion/tape.xtape")
-	require.NoError(t, err)
-	defer f.Close()
-	st, err := f.Stat()
-	require.NoError(t, err)
-	tape, err := replay.New("tape", f, st.Size(), replay.Options{})
-	require.NoError(t, err)
-	m, err := tape.Memory(1)
-	require.NoError(t, err)
+	m := shipped(t, "web-intrusion", 1)
 	require.Equal(t, replay.GuestPV, m.Info().Guest)
 
 	said, err := phys.New(m)

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/xentape/xentape/analyze/internal/linux/imagetest"
 	"github.com/xentape/xentape/analyze/process"
 	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/replay"
 )
 
 // replaceAll changes every occurrence of a text in memory.
@@ -30,61 +33,109 @@ func replaceAll(t *testing.T, s *imagetest.Sparse, old, by string) {
 	require.NotZero(t, n, old)
 }
 
+// blind is a snapshot without VMCOREINFO, and without vCPU registers too unless they
+// are kept.
+type blind struct {
+	replay.Memory
+	registers bool
+}
+
+func (b blind) ReadPage(n uint64, dst []byte) (format.PageState, error) {
+	st, err := b.Memory.ReadPage(n, dst)
+	copy(dst, bytes.ReplaceAll(dst[:format.PageSize], []byte("OSRELEASE="), []byte("osrelease=")))
+	return st, err
+}
+
+func (b blind) Attachment(name string) ([]byte, bool) {
+	if !slices.Contains(b.Attachments(), name) {
+		return nil, false
+	}
+	return b.Memory.Attachment(name)
+}
+
+func (b blind) Attachments() []string {
+	return slices.DeleteFunc(slices.Clone(b.Memory.Attachments()), func(n string) bool {
+		return n == "elf/note/VMCOREINFO" || n != "xen/p2m" && !b.registers
+	})
+}
+
 // controlRegisters are vCPU registers as Xen records them, with only what leads
 // to page tables.
-func controlRegisters(root uint64, la57 bool) []byte {
-	b := make([]byte, 5168)
-	binary.LittleEndian.PutUint64(b[4984+3*8:], root)
-	if la57 {
-		binary.LittleEndian.PutUint64(b[4984+4*8:], 1<<12)
-	}
-	return b
-}
-
-// kernelRoot is the top page table of an image, from how it was found.
-func kernelRoot(t *testing.T, m *imagetest.Sparse) uint64 {
+func controlRegisters(t *testing.T, m *imagetest.Sparse) map[string][]byte {
 	k, err := linux.Open(m, linux.Options{})
 	require.NoError(t, err)
-	return k.Space.Root()
+	b := make([]byte, 5168)
+	binary.LittleEndian.PutUint64(b[4984+3*8:], k.Space.Root())
+	if k.Space.Levels() == 5 {
+		binary.LittleEndian.PutUint64(b[4984+4*8:], 1<<12)
+	}
+	return map[string][]byte{"xen/vcpu/0": b}
 }
 
-// Each way to the symbols, when the ones before it are closed, gives the same
-// processes.
-func TestOtherWaysToSymbols(t *testing.T) {
-	for _, f := range fixtures[1:3] { // 5.10 has no addresses in VMCOREINFO to begin with
-		images, truths := fixture(t, f.name)
-		root := kernelRoot(t, images[0])
-		la57 := strings.HasSuffix(f.name, "la57")
-		for name, way := range map[string]struct {
-			change func(*testing.T, *imagetest.Sparse)
-			says   string
-		}{
-			"kallsyms not in VMCOREINFO": {func(t *testing.T, s *imagetest.Sparse) {
-				replaceAll(t, s, "SYMBOL(kallsyms_names)", "SYMBOL(-other-------_)")
-			}, "kallsyms by structure"},
-			"no VMCOREINFO, vCPU registers": {func(t *testing.T, s *imagetest.Sparse) {
-				replaceAll(t, s, "OSRELEASE=", "osrelease=")
-				s.Blobs = map[string][]byte{"xen/vcpu/0": controlRegisters(root, la57)}
-			}, "xen/vcpu/0 CR3"},
-			"no VMCOREINFO, no registers": {func(t *testing.T, s *imagetest.Sparse) {
-				replaceAll(t, s, "OSRELEASE=", "osrelease=")
-			}, "page table by shape"},
-		} {
-			t.Run(f.name+"/"+name, func(t *testing.T) {
-				s := images[0].Clone()
-				way.change(t, s)
-				a := process.New(process.Options{})
-				require.NoError(t, a.Feed(s))
-				requireEqual(t, truths[0], a.At(1))
-				require.Empty(t, a.Findings())
-				said := ""
-				for _, x := range a.Summary().Symbols {
-					said += x.Name + ": " + x.From + "\n"
-				}
-				require.Contains(t, said, way.says)
-				t.Log(said)
-			})
+// shipped is a snapshot of a tape recorded from a guest of Xen.
+func shipped(t *testing.T, name string, snapshot int) replay.Memory {
+	f, err := os.Open("../../corpus/tapes/" + name + "/tape.xtape")
+	require.NoError(t, err)
+	t.Cleanup(func() { f.Close() })
+	st, err := f.Stat()
+	require.NoError(t, err)
+	tape, err := replay.New(name, f, st.Size(), replay.Options{})
+	require.NoError(t, err)
+	m, err := tape.Memory(snapshot)
+	require.NoError(t, err)
+	return m
+}
+
+// Without VMCOREINFO the vCPU registers, and without these the shape of page tables
+// lead to the same processes: of kernels with four and five levels, with KASLR and
+// without, of a PV and a PVH guest of Xen.
+func TestWithoutVMCOREINFO(t *testing.T) {
+	guests := map[string]replay.Memory{"pv": shipped(t, "web-intrusion", 1), "pvh": shipped(t, "miner", 2)}
+	for _, name := range []string{"deb11-5.10", "deb12-6.1", "sid-7.2-la57"} {
+		images, _ := fixture(t, name)
+		m := images[0].Clone()
+		m.Blobs = controlRegisters(t, m)
+		guests[name] = m
+	}
+	for name, m := range guests {
+		n := m.Info().Snapshot
+		a := process.New(process.Options{})
+		cannot := a.Feed(m) // the PVH guest's tape is reduced: most processes are not in it
+		require.NotEmpty(t, a.At(n), name)
+		require.Contains(t, fmt.Sprint(a.Summary().Symbols), "VMCOREINFO at ", name)
+		for registers, says := range map[bool]string{true: " CR3", false: "page table by shape"} {
+			b := process.New(process.Options{})
+			require.Equal(t, cannot, b.Feed(blind{m, registers}), name)
+			require.Equal(t, a.At(n), b.At(n), name)
+			require.Contains(t, fmt.Sprint(b.Summary().Symbols), says, name)
 		}
+	}
+}
+
+// The symbol table is found by its structure where VMCOREINFO does not have it.
+func TestKallsymsByStructure(t *testing.T) {
+	for _, name := range []string{"deb12-6.1", "sid-7.2-la57"} { // before 6.0 it never has
+		images, truths := fixture(t, name)
+		s := images[0].Clone()
+		replaceAll(t, s, "SYMBOL(kallsyms_names)", "SYMBOL(-other-------_)")
+		a := process.New(process.Options{})
+		require.NoError(t, a.Feed(s))
+		requireEqual(t, truths[0], a.At(1))
+		require.Empty(t, a.Findings())
+		require.Contains(t, fmt.Sprint(a.Summary().Symbols), "kallsyms by structure")
+	}
+}
+
+// The same of whole recordings, as raw files would be: no notes, no registers.
+func TestRecordingsWithoutVMCOREINFO(t *testing.T) {
+	for _, image := range append(fresh(t), recording(t, "deb11-5.10.t1.elf"), recording(t, "deb12-6.1.t1.elf"), recording(t, "deb12-6.1.t1.hvm.xencore"), recording(t, "deb12-6.1.t1.pv-synthetic.xencore")) {
+		t.Run(filepath.Base(image), func(t *testing.T) {
+			a := process.New(process.Options{Symbols: symbolsFor(t, image)})
+			require.NoError(t, a.Feed(blind{openImage(t, image, 1), false}))
+			requireEqual(t, loadTruth(t, truthOf(image)), a.At(1))
+			require.Empty(t, a.Findings())
+			require.Contains(t, fmt.Sprint(a.Summary().Symbols), "page table by shape")
+		})
 	}
 }
 

@@ -232,6 +232,15 @@ func fresh(t testing.TB) []string {
 	return all
 }
 
+// truthOf is what /proc said when an image was taken: a file NAME.TIME.truth.json for
+// every form of NAME.TIME.
+func truthOf(image string) string {
+	name := filepath.Base(image)
+	kernel, rest, _ := strings.Cut(name, ".t")
+	at, _, _ := strings.Cut(rest, ".")
+	return filepath.Join(filepath.Dir(image), kernel+".t"+at+".truth.json")
+}
+
 // symbolsFor is the symbol file that lies beside an image of a kernel without
 // types of its own: NAME.btf for NAME.t1.elf.
 func symbolsFor(t testing.TB, image string) []byte {
@@ -244,22 +253,17 @@ func symbolsFor(t testing.TB, image string) []byte {
 }
 
 func TestRecordingsEqualProc(t *testing.T) {
-	images := map[string]string{}
-	for image, proc := range map[string]string{
-		"deb11-5.10.t1.elf": "deb11-5.10.t1", "deb11-5.10.t2.elf": "deb11-5.10.t2", "deb11-5.10.t3.elf": "deb11-5.10.t3",
-		"deb11-5.10.t1.hvm.xencore": "deb11-5.10.t1",
-		"deb12-6.1.t1.elf":          "deb12-6.1.t1", "deb12-6.1.t2.elf": "deb12-6.1.t2", "deb12-6.1.t3.elf": "deb12-6.1.t3",
-		"deb12-6.1.t1.hvm.xencore": "deb12-6.1.t1", "deb12-6.1.t1.hvm-inv.xencore": "deb12-6.1.t1",
-		"deb12-6.1.t1.pv-synthetic.xencore": "deb12-6.1.t1",
+	images := fresh(t)
+	for _, image := range []string{
+		"deb11-5.10.t1.elf", "deb11-5.10.t2.elf", "deb11-5.10.t3.elf", "deb11-5.10.t1.hvm.xencore",
+		"deb12-6.1.t1.elf", "deb12-6.1.t2.elf", "deb12-6.1.t3.elf",
+		"deb12-6.1.t1.hvm.xencore", "deb12-6.1.t1.hvm-inv.xencore", "deb12-6.1.t1.pv-synthetic.xencore",
 	} {
-		images[recording(t, image)] = recording(t, proc+".truth.json")
+		images = append(images, recording(t, image))
 	}
-	for _, f := range fresh(t) {
-		images[f] = strings.TrimSuffix(f, ".elf") + ".truth.json"
-	}
-	for image, proc := range images {
+	for _, image := range images {
 		t.Run(filepath.Base(image), func(t *testing.T) {
-			want := loadTruth(t, proc)
+			want := loadTruth(t, truthOf(image))
 			a := process.New(process.Options{Symbols: symbolsFor(t, image)})
 			require.NoError(t, a.Feed(openImage(t, image, 1)))
 			require.Empty(t, a.Findings(), "a clean image")

@@ -2,6 +2,7 @@ package types_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -112,6 +113,23 @@ func TestBTFRefuses(t *testing.T) {
 		_, err := types.ParseBTF(change(append([]byte(nil), good...)))
 		require.Error(t, err, name)
 	}
+}
+
+// Each of 30 structures holds the next one twice without a name: there are 2^30 ways
+// to the last.
+func TestAnonymousMembersRepeated(t *testing.T) {
+	b := &builder{}
+	const last = 30
+	for i := uint32(1); i < last; i++ {
+		b.add(fmt.Sprint("s", i), 4, 2, false, 8, 0, i+1, 0, 0, i+1, 32)
+	}
+	u32 := last + 1
+	b.add("end", 4, 1, false, 4, b.name("x"), uint32(u32), 0)
+	b.add("u32", 1, 0, false, 4, 32)
+	x, err := types.ParseBTF(b.bytes())
+	require.NoError(t, err)
+	require.EqualValues(t, 0, x.Struct("s1").Field("x").Offset)
+	require.Nil(t, x.Struct("s1").Field("y"))
 }
 
 // FuzzBTF: whatever parses can be asked for every member of every structure,

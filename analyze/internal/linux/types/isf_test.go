@@ -1,6 +1,7 @@
 package types_test
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,4 +46,32 @@ func TestISFFields(t *testing.T) {
 	require.ErrorContains(t, err, "user_types")
 	_, err = types.ParseISF([]byte(`{`))
 	require.Error(t, err)
+}
+
+// FuzzISF: of whatever parses, every member of every structure can be asked for.
+func FuzzISF(f *testing.F) {
+	f.Add([]byte(isf))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		x, err := types.ParseISF(b)
+		if err != nil {
+			return
+		}
+		x.Banner()
+		var d struct {
+			User map[string]json.RawMessage `json:"user_types"`
+		}
+		require.NoError(t, json.Unmarshal(b, &d))
+		for name := range d.User {
+			s := x.Struct(name)
+			if s == nil {
+				continue
+			}
+			for _, m := range s.Members {
+				if p := s.Field(m.Name); p != nil {
+					require.Less(t, p.BitShift, uint64(8))
+				}
+				s.Field(m.Name + ".x.y.0.1")
+			}
+		}
+	})
 }

@@ -49,8 +49,10 @@ type Field struct {
 	Type
 }
 
-// maxDepth bounds the nesting of anonymous members and type chains.
-const maxDepth = 32
+const (
+	maxDepth     = 32      // of a chain of types
+	maxAnonymous = 1 << 10 // structures looked through for one member
+)
 
 // Field returns the member at a path of names joined by dots, looking through
 // anonymous members and indexing arrays ("numbers.0.nr"); nil when there is none.
@@ -83,7 +85,7 @@ func (s *Struct) resolve(path string) *Field {
 		if f.Struct == nil || name == "" {
 			return nil
 		}
-		m, bit := f.Struct.find(name, 0, 0)
+		m, bit := f.Struct.find(name, 0, map[*Struct]bool{})
 		if m == nil {
 			return nil
 		}
@@ -92,20 +94,22 @@ func (s *Struct) resolve(path string) *Field {
 	return f
 }
 
-func (s *Struct) find(name string, base uint64, depth int) (*Member, uint64) {
-	if depth > maxDepth {
-		return nil, 0
-	}
+// find looks for a member, and below the anonymous ones. Each structure is looked
+// through once: what did not have it the first time does not have it the second, and
+// made-up types can lead to one in more ways than can be tried.
+func (s *Struct) find(name string, base uint64, seen map[*Struct]bool) (*Member, uint64) {
+	seen[s] = true
 	for i := range s.Members {
 		m := &s.Members[i]
 		if m.Name == name {
 			return m, base + m.Bit
 		}
-		if m.Name == "" {
-			if in := m.typ().Struct; in != nil && in != s {
-				if m, bit := in.find(name, base+m.Bit, depth+1); m != nil {
-					return m, bit
-				}
+		if m.Name != "" {
+			continue
+		}
+		if in := m.typ().Struct; in != nil && !seen[in] && len(seen) < maxAnonymous {
+			if m, bit := in.find(name, base+m.Bit, seen); m != nil {
+				return m, bit
 			}
 		}
 	}
