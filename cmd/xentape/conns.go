@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -129,7 +128,7 @@ func (o *connsOptions) ofCapture(ctx context.Context, t *terminal, path string, 
 }
 
 func feedCapture(ctx context.Context, t *terminal, path string, size int64, a *network.Analyzer) (complete bool, err error) {
-	f, err := os.Open(path)
+	f, _, err := openInput(path)
 	if err != nil {
 		return false, err
 	}

@@ -7,11 +7,8 @@ import (
 	"io"
 	"math"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/xentape/xentape/analyze/files"
-	"github.com/xentape/xentape/capture/foreign"
 	"github.com/xentape/xentape/format"
 	"github.com/xentape/xentape/replay"
 )
@@ -23,18 +20,15 @@ type rawDisk struct {
 }
 
 func openRawDisk(path string) (*rawDisk, error) {
-	f, err := os.Open(path)
+	f, size, err := openInput(path)
 	if err != nil {
 		return nil, err
 	}
-	st, err := f.Stat()
-	if err == nil && st.Size() == 0 {
+	if size == 0 {
 		err = fmt.Errorf("%s: is empty, or a device whose size cannot be told: copy it to a file first", path)
-	}
-	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &rawDisk{f, st.Size()}, nil
+	return &rawDisk{f, size}, nil
 }
 
 func (d *rawDisk) Extents() []format.Extent {
@@ -75,11 +69,18 @@ type followed struct {
 	history  *files.History
 	written  scratch
 	others   beside
-	copied   int64 // as files.Options has it
-	based    bool  // a record after that was met
+	log      *blockLog // where that is what is followed
+	copied   int64     // as files.Options has it
+	based    bool      // a record after that was met
 }
 
-func (f *followed) close() error { return errors.Join(f.written.Close(), f.others.close()) }
+func (f *followed) close() error {
+	err := errors.Join(f.written.Close(), f.others.close())
+	if f.log != nil {
+		err = errors.Join(err, f.log.close())
+	}
+	return err
+}
 
 // feed hands a record on.
 func (s *diskSource) feed(f *followed, r format.Record) error {
@@ -196,133 +197,4 @@ func (s *diskSource) followDisk(ctx context.Context, t *terminal, tape *replay.T
 	}
 	t.clearProgress()
 	return f, errors.Join(f.others.upTo(math.MaxUint64, until.Time), s.drain(f))
-}
-
-// logEnd is where reading a block write log stops: at a mark or after a time.
-type logEnd struct {
-	mark string
-	time files.Time // 0: not by time
-	met  bool
-}
-
-func parseLogEnd(at string) (e logEnd, err error) {
-	if text, ok := strings.CutPrefix(at, "@"); ok {
-		return logEnd{mark: text}, nil
-	}
-	if at != "" {
-		e.time, err = parseWall(at)
-	}
-	return e, err
-}
-
-// behind reports whether r lies after the time.
-func (e *logEnd) behind(r format.Record) bool {
-	return e.time != 0 && files.Time(r.Header().Time) > e.time
-}
-
-// reached reports whether r is the mark.
-func (e *logEnd) reached(r format.Record) bool {
-	m, ok := r.(*format.Mark)
-	e.met = e.met || ok && e.mark != "" && m.Text == e.mark
-	return e.met
-}
-
-// splitSource reads DISK=FILE, as import takes it, or FILE alone; a file whose own
-// name holds an equals sign is taken as it is.
-func splitSource(v string) (disk, path string) {
-	if _, err := os.Stat(v); err == nil {
-		return "", v
-	}
-	if disk, path, ok := strings.Cut(v, "="); ok && !strings.Contains(disk, "/") {
-		return disk, path
-	}
-	return "", v
-}
-
-// followLog feeds a base image and a block write log of other tools, up to a time
-// or a mark; an empty at is all of it.
-func (s *diskSource) followLog(ctx context.Context, t *terminal, at string, o files.Options) (*followed, error) {
-	end, err := parseLogEnd(at)
-	if err != nil {
-		return nil, err
-	}
-	var base format.Image
-	var size uint64
-	baseName, basePath := splitSource(s.base)
-	disk, writes := splitSource(s.writes)
-	switch {
-	case disk == "":
-		disk = baseName
-	case baseName != "" && baseName != disk:
-		return nil, usagef("--base is of disk %s, --writes of disk %s: name one disk", baseName, disk)
-	}
-	if disk == "" {
-		disk = "disk"
-	}
-	if basePath != "" {
-		d, err := openRawDisk(basePath)
-		if err != nil {
-			return nil, err
-		}
-		base, size = d, uint64(d.size)
-	}
-	lf, err := os.Open(writes)
-	if err != nil {
-		return nil, err
-	}
-	st, err := lf.Stat()
-	if err != nil {
-		return nil, err
-	}
-	log, err := foreign.OpenLogWrites(lf, st.Size(), filepath.Base(writes))
-	if err != nil {
-		return nil, err
-	}
-	if size == 0 {
-		return nil, usagef("--base is needed with --writes: a log does not say how large its disk is")
-	}
-	f := &followed{name: disk, complete: true}
-	o.Disk, o.Scratch = disk, &f.written
-	a, err := files.New(size, base, o)
-	if err != nil {
-		return nil, err
-	}
-	f.a = a
-	var seq uint64
-	for r, err := range log.Records() {
-		if err != nil {
-			t.warnf("%v", err)
-			f.complete = false
-			break
-		}
-		h := r.Header()
-		if seq == 0 && h.Time != 0 {
-			// The log's times are wall-clock times: they are both of the tape's clocks.
-			if err := a.Feed(&format.Anchor{Stamp: format.Stamp{Time: h.Time}, Realtime: h.Time}); err != nil {
-				return nil, err
-			}
-		}
-		seq++
-		h.Seq = seq
-		if seq%1024 == 0 {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			t.progress("%s: entry %d", writes, seq)
-		}
-		if end.behind(r) {
-			break
-		}
-		if err := s.feed(f, r); err != nil {
-			return nil, fmt.Errorf("%s: %w", writes, err)
-		}
-		if end.reached(r) {
-			break
-		}
-	}
-	t.clearProgress()
-	if end.mark != "" && !end.met {
-		return nil, fmt.Errorf("%s: no mark %q", writes, end.mark)
-	}
-	return f, s.drain(f)
 }

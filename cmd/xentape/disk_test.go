@@ -77,3 +77,32 @@ func TestExportDiskViews(t *testing.T) {
 	}
 	require.NotZero(t, differ)
 }
+
+// TestBlockLogArguments: what cannot be a block trace is refused, by the file's name
+// and with what to do, and no tape is made of it.
+func TestBlockLogArguments(t *testing.T) {
+	dir := trace(t, "ext4")
+	base, log := filepath.Join(dir, "base.img"), filepath.Join(dir, "log")
+	for _, c := range []struct {
+		base, writes, says string
+		code               int
+	}{
+		{dir, log, "is a folder", exitFailed},
+		{base, dir, "is a folder", exitFailed},
+		{filepath.Join(dir, "none"), log, "no such file", exitFailed},
+		{base, filepath.Join(dir, "none"), "no such file", exitFailed},
+		{base, base, "not a dm-log-writes log", exitFailed},
+		{"sda=" + base, "sdb=" + log, "name one disk", exitUsage},
+		{"", log, "--base is needed", exitUsage},
+	} {
+		r := xentape(t, "files", "--base", c.base, "--writes", c.writes)
+		require.Equal(t, c.code, r.code, r.err)
+		require.Contains(t, r.err, c.says)
+		require.Empty(t, r.out)
+	}
+	out := filepath.Join(t.TempDir(), "t.xtape")
+	r := xentape(t, "import", "--base", "xvda="+dir, "--writes", "xvda="+log, "-o", out)
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.err, "is a folder")
+	require.NoFileExists(t, out)
+}

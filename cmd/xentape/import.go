@@ -67,16 +67,11 @@ func (m *importFiles) close() {
 }
 
 func (m *importFiles) file(path string) (*os.File, int64, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, 0, err
+	f, size, err := openInput(path)
+	if err == nil {
+		m.open = append(m.open, f)
 	}
-	m.open = append(m.open, f)
-	st, err := f.Stat()
-	if err != nil {
-		return nil, 0, err
-	}
-	return f, st.Size(), nil
+	return f, size, err
 }
 
 func runImport(ctx context.Context, t *terminal, o *importOptions) error {

@@ -54,19 +54,28 @@ func (k *keyFlags) openTape(path string) (*replay.Tape, error) {
 	return tape, err
 }
 
-func peek(path string) (head []byte, size int64, err error) {
+// openInput opens a file to read, and gives its size.
+func openInput(path string) (*os.File, int64, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, 0, err
 	}
-	defer f.Close()
 	st, err := f.Stat()
+	if err == nil && st.IsDir() {
+		err = &fs.PathError{Op: "read", Path: path, Err: errors.New("is a folder; a verb reads one tape or one file")}
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, st.Size(), nil
+}
+
+func peek(path string) (head []byte, size int64, err error) {
+	f, size, err := openInput(path)
 	if err != nil {
 		return nil, 0, err
 	}
-	if st.IsDir() {
-		return nil, 0, &fs.PathError{Op: "read", Path: path, Err: errors.New("is a folder; a verb reads one tape or one file")}
-	}
+	defer f.Close()
 	head = make([]byte, 64)
 	n, err := f.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -75,7 +84,7 @@ func peek(path string) (head []byte, size int64, err error) {
 	if n == 0 {
 		return nil, 0, fmt.Errorf("%s: is empty", path)
 	}
-	return head[:n], st.Size(), nil
+	return head[:n], size, nil
 }
 
 // foreignMemory is an imported image as the replay of a single snapshot.
@@ -92,15 +101,11 @@ func (m *foreignMemory) Changed() ([]format.Extent, bool) { return nil, false }
 // openMemory opens a memory image that another tool made. paused is the user's
 // word that the guest stood still meanwhile.
 func openMemory(path string, paused bool) (*foreignMemory, io.Closer, error) {
-	f, err := os.Open(path)
+	f, size, err := openInput(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	st, err := f.Stat()
-	if err != nil {
-		return nil, nil, errors.Join(err, f.Close())
-	}
-	im, err := foreign.OpenMemory(f, st.Size(), filepath.Base(path))
+	im, err := foreign.OpenMemory(f, size, filepath.Base(path))
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}
