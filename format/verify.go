@@ -1,7 +1,6 @@
 package format
 
 import (
-	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -202,37 +201,19 @@ func (v *VerifyReport) tree(r *Reader, a *auditor, trusted [][]byte) {
 // checkpoints checks tree heads and the line of their signatures. lossAt is the
 // number of the loss chunk: heads before it are of the tape as it was recorded.
 func (v *VerifyReport) checkpoints(r *Reader, a *auditor, log *treeLog, roots map[uint64][32]byte, whole bool, lossAt uint64, trusted [][]byte) {
-	key, state := r.header.Signer, SignatureNone
-	if key != nil {
-		state = SignatureValid
-		if len(trusted) > 0 {
-			state = SignatureBad
-			if slices.ContainsFunc(trusted, func(k []byte) bool { return bytes.Equal(k, key) }) {
-				state = SignatureTrusted
-			}
-		}
-	} else if len(trusted) > 0 {
-		state = SignatureBad
-	}
-	// unknown: no head has handed a key down yet, and the header that names the first
-	// is lost.
-	crossed, unknown, held := false, r.headless, false
-	for _, c := range a.checkpoints {
-		if lossAt != 0 && c.chunk.head.Number > lossAt && !crossed {
-			// From here on it is salvage that signs, with the key the loss chunk names.
-			crossed, unknown, key = true, false, nil
-			for _, l := range r.losses {
-				if len(l.Signer) > 0 {
-					key = l.Signer
-				}
-			}
+	line := newHeadLine(r, a.lossy, lossAt, trusted)
+	for k := range a.checkpoints {
+		c := &a.checkpoints[k]
+		number := c.chunk.head.Number
+		if lossAt != 0 && number > lossAt {
+			line.cross(r.losses)
 		}
 		rep := CheckpointReport{
-			Chunk: c.chunk.head.Number, Offset: c.chunk.off, TreeSize: c.cp.size,
+			Chunk: number, Offset: c.chunk.off, TreeSize: c.cp.size,
 			Root: hex.EncodeToString(c.cp.root[:]), Signed: c.cp.signature != nil, State: "ok", Text: c.cp.text,
 		}
-		before := log.position(c.chunk.head.Number)
-		old := c.chunk.head.Number < lossAt && log.unknown >= 0 && before > log.unknown
+		before := log.position(number)
+		old := number < lossAt && log.unknown >= 0 && before > log.unknown
 		root, ok := roots[c.cp.size]
 		switch {
 		case old || (!whole && !ok):
@@ -241,42 +222,12 @@ func (v *VerifyReport) checkpoints(r *Reader, a *auditor, log *treeLog, roots ma
 			rep.State = "bad root"
 			r.note(c.chunk, DamageTree, errors.New("tree head is not that of the chunks before it"))
 		}
-		switch {
-		case c.cp.signature == nil && key != nil:
-			rep.State, state = "bad signature", SignatureBad
-			r.note(c.chunk, DamageSignature, errors.New("tree head of a signed tape without signature"))
-		case c.cp.signature != nil:
-			next, _, ok := c.link(r.tape, key)
-			switch {
-			case !ok && a.lossy && (key != nil || unknown):
-				if rep.State != "bad root" {
-					rep.State = "unlinked"
-				}
-				if len(trusted) > 0 {
-					state = SignatureBad
-				} else if state != SignatureBad {
-					state = SignatureUnlinked
-				}
-			case !ok:
-				rep.State, state = "bad signature", SignatureBad
-				r.note(c.chunk, DamageSignature, errors.New("signature is not by the key that is due"))
-			case rep.State == "ok" && !crossed && state != SignatureUnlinked:
-				v.SignedChunks = c.chunk.head.Number - 1
-			}
-			held = held || ok && !crossed && (rep.State == "ok" || lossAt == 0)
-			key, unknown = next, false
+		if err := line.follow(c, &rep); err != nil {
+			r.note(c.chunk, DamageSignature, err)
 		}
 		v.Checkpoints = append(v.Checkpoints, rep)
 	}
-	if !held && (state == SignatureValid || state == SignatureTrusted) {
-		// The header names a key, which anyone can, and nothing is shown to be signed
-		// with it: there is no head yet, or what salvage left of the tape proves none.
-		state = SignatureNone
-		if len(trusted) > 0 {
-			state = SignatureBad
-		}
-	}
-	v.Signature = state
+	v.Signature, v.SignedChunks = line.end(), line.signed
 }
 
 // position is the number of leaves before a chunk's; -1 when it has none.
