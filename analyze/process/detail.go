@@ -206,12 +206,16 @@ func (l *lister) region(m *objects.Memory, r objects.Region) (Map, error) {
 	}
 	x.Exec = r.Flags&objects.RegionExec != 0
 	switch {
+	case r.Special && r.SpecialName != "":
+		x.Path, x.Exec = r.SpecialName, false
 	case r.Start == m.VDSO && m.VDSO != 0:
 		x.Path, x.Exec = "[vdso]", false
 	case r.Start <= m.Brk && r.End >= m.BrkStart && m.Brk != m.BrkStart:
 		x.Path = "[heap]"
 	case r.Start <= m.StackStart && r.End >= m.StackStart:
 		x.Path = "[stack]"
+	case r.Name != "":
+		x.Path = "[anon:" + r.Name + "]"
 	}
 	return x, nil
 }

@@ -182,8 +182,8 @@ func inode(kind string, n uint64) string {
 	return fmt.Sprintf("%s:[%d]", kind, n)
 }
 
-// mapLines normalizes /proc/PID/maps: without padding, and without the names the
-// kernel makes up for regions of its own.
+// mapLines normalizes /proc/PID/maps: without padding, and without the names of the
+// kernel's own data, which the reduced images do not hold (requireOwnRegions).
 func mapLines(s string) []string {
 	var out []string
 	for _, l := range strings.Split(strings.TrimSpace(s), "\n") {
@@ -191,11 +191,7 @@ func mapLines(s string) []string {
 		if len(f) < 5 || strings.Contains(l, "[vsyscall]") {
 			continue
 		}
-		name := strings.Join(f[5:], " ")
-		if strings.HasPrefix(name, "[vvar") {
-			name = ""
-		}
-		out = append(out, strings.TrimSpace(strings.Join(f[:5], " ")+" "+name))
+		out = append(out, strings.TrimSpace(strings.Join(f[:5], " ")+" "+withoutData(strings.Join(f[5:], " "))))
 	}
 	return out
 }
@@ -207,7 +203,7 @@ func mapsOf(p process.Process) []string {
 		if m.FileID != nil {
 			dev, ino = fmt.Sprintf("%02x:%02x", m.Major, m.Minor), m.Inode
 		}
-		out = append(out, strings.TrimSpace(fmt.Sprintf("%08x-%08x %s %08x %s %d %s", uint64(m.Start), uint64(m.End), m.Perms, m.Offset, dev, ino, m.Path)))
+		out = append(out, strings.TrimSpace(fmt.Sprintf("%08x-%08x %s %08x %s %d %s", uint64(m.Start), uint64(m.End), m.Perms, m.Offset, dev, ino, withoutData(m.Path))))
 	}
 	return out
 }
@@ -270,6 +266,7 @@ func TestRecordingsEqualProc(t *testing.T) {
 			requireEqual(t, want, a.At(1))
 			requireSockets(t, want, a.At(1))
 			requireStatus(t, want, a.At(1))
+			requireOwnRegions(t, want, a.At(1))
 			h, ok := a.Host(1)
 			require.True(t, ok)
 			requireHost(t, want, h)

@@ -122,6 +122,10 @@ type Region struct {
 	Offset     uint64 // bytes into the file
 	File       uint64 // struct file, 0 when anonymous
 	Name       string // given by prctl(PR_SET_VMA_ANON_NAME)
+	// Special: the kernel's own, put there by _install_special_mapping (the vdso, its
+	// data, the out-of-line slots of uprobes), and what it calls it: "[vdso]".
+	Special     bool
+	SpecialName string
 }
 
 // Flags of a region (include/linux/mm.h).
@@ -175,10 +179,28 @@ func (v *View) region(addr uint64) (Region, error) {
 			}
 		}
 	}
+	if ops, ok := v.K.Symbol("special_mapping_vmops"); ok && o.Has("vm_ops") && o.Ptr("vm_ops") == ops {
+		r.Special, r.SpecialName = true, v.specialName(o.Ptr("vm_private_data"))
+	}
 	if o.Err() != nil {
 		return r, fmt.Errorf("vm_area_struct at %#x: %w", addr, o.Err())
 	}
 	return r, nil
+}
+
+// specialName reads the name of a struct vm_special_mapping; "" where it cannot be
+// read.
+func (v *View) specialName(mapping uint64) string {
+	name, known := v.specials[mapping]
+	if !known {
+		if m := v.K.At(mapping, "vm_special_mapping"); m.Err() == nil {
+			if at := m.Ptr("name"); m.Err() == nil {
+				name, _ = v.K.Space.CString(at, 64)
+			}
+		}
+		v.specials[mapping] = name
+	}
+	return name
 }
 
 // Read reads a process's memory; on a fault it says how much it got.

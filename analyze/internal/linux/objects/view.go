@@ -30,11 +30,13 @@ type View struct {
 	paths map[pathKey]string
 	fs    map[uint64]superBlock
 	cgrps map[uint64]string
+	// names of the kernel's own mappings, by vm_special_mapping
+	specials map[uint64]string
 }
 
 // NewView returns a view of the snapshot k was last given.
 func NewView(k *linux.Kernel) *View {
-	return &View{K: k, steps: maxSteps, text: maxText, paths: map[pathKey]string{}, fs: map[uint64]superBlock{}, cgrps: map[uint64]string{}}
+	return &View{K: k, steps: maxSteps, text: maxText, paths: map[pathKey]string{}, fs: map[uint64]superBlock{}, cgrps: map[uint64]string{}, specials: map[uint64]string{}}
 }
 
 func (v *View) step() error { return v.charge(1) }
