@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/xentape/xentape/analyze/internal/linux/imagetest"
+	"github.com/xentape/xentape/analyze/process"
 )
 
 // fixtures are real recordings reduced to the frames an analysis reads, with the
@@ -25,6 +26,20 @@ var fixtures = []struct {
 	{"sid-7.2-la57", "memory-fresh", []string{"t1"}},
 	{"deb13-6.18-wide", "memory-wide", []string{"t1"}},
 	{"deb12-containers", "memory2", []string{"t1"}},
+	{older, "memory2", []string{"t1", "t2"}},
+}
+
+// older is the fixture of a kernel without types of its own.
+const older = "old-4.19-few"
+
+// options are what the analysis of a fixture needs: that kernel's symbol file.
+func options(t testing.TB, name string) (o process.Options) {
+	if name == older {
+		var err error
+		o.Symbols, err = os.ReadFile(filepath.Join("testdata", name+".isf.json.zst"))
+		require.NoError(t, err)
+	}
+	return o
 }
 
 var (
@@ -70,4 +85,32 @@ func readFixture(t testing.TB, name string) (images []*imagetest.Sparse, truths 
 	}
 	require.NotEmpty(t, images, name)
 	return images, truths
+}
+
+// TestFixturesEqualProc is TestRecordingsEqualProc on what the repository holds.
+func TestFixturesEqualProc(t *testing.T) {
+	for _, f := range fixtures {
+		t.Run(f.name, func(t *testing.T) {
+			images, truths := fixture(t, f.name)
+			over := process.New(options(t, f.name))
+			for i, m := range images {
+				n := m.Info().Snapshot
+				require.NoError(t, over.Feed(m))
+				requireEqual(t, truths[i], over.At(n))
+				requireSockets(t, truths[i], over.At(n))
+				requireStatus(t, truths[i], over.At(n))
+				h, ok := over.Host(n)
+				require.True(t, ok)
+				requireHost(t, truths[i], h)
+
+				alone := process.New(options(t, f.name))
+				require.NoError(t, alone.Feed(m.Clone()))
+				requireEqual(t, truths[i], alone.At(n))
+			}
+			require.Empty(t, over.Findings())
+			for i, in := range over.Summary().Intervals {
+				requireCounted(t, truths[i], truths[i+1], in)
+			}
+		})
+	}
 }

@@ -20,7 +20,6 @@ import (
 
 // The same memory gives the same processes in every form it can have.
 func TestFormsAgree(t *testing.T) {
-	images, truths := fixture(t, "deb12-6.1")
 	for name, write := range map[string]func(export.File, replay.Memory) ([]string, error){
 		"elf": func(f export.File, m replay.Memory) ([]string, error) {
 			return export.ELF(f, m, nil)
@@ -29,16 +28,18 @@ func TestFormsAgree(t *testing.T) {
 		"lime":     export.LiME,
 	} {
 		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "image")
-			f, err := os.Create(path)
-			require.NoError(t, err)
-			_, err = write(f, images[1]) // what is lost is vCPU state, which VMCOREINFO stands in for
-			require.NoError(t, err)
-			require.NoError(t, f.Close())
-			a := process.New(process.Options{})
-			require.NoError(t, a.Feed(openImage(t, path, 2)))
-			requireEqual(t, truths[1], a.At(2))
-			requireSockets(t, truths[1], a.At(2))
+			intruded(t, func(t *testing.T, s *imagetest.Sparse, w *truth, o process.Options) {
+				path := filepath.Join(t.TempDir(), "image")
+				f, err := os.Create(path)
+				require.NoError(t, err)
+				_, err = write(f, s) // what is lost is vCPU state, which VMCOREINFO stands in for
+				require.NoError(t, err)
+				require.NoError(t, f.Close())
+				a := process.New(o)
+				require.NoError(t, a.Feed(openImage(t, path, 2)))
+				requireEqual(t, w, a.At(2))
+				requireSockets(t, w, a.At(2))
+			})
 		})
 	}
 }
@@ -74,27 +75,31 @@ func tape(t *testing.T, images []*imagetest.Sparse) *replay.Tape {
 // A tape's snapshots, each stored as what changed, give what the images do; and
 // following it one at a time ends where a replay from the start does.
 func TestTape(t *testing.T) {
-	images, truths := fixture(t, "deb12-6.1")
-	tp := tape(t, images)
-	require.Len(t, tp.Snapshots(), 3)
-	a, again := process.New(process.Options{}), process.New(process.Options{})
-	for n := 1; n <= 3; n++ {
-		m, err := tp.Memory(n)
-		require.NoError(t, err)
-		require.NoError(t, a.Feed(m))
-		requireEqual(t, truths[n-1], a.At(n))
-		requireSockets(t, truths[n-1], a.At(n))
-	}
-	for n := 1; n <= 3; n++ {
-		m, err := tp.Memory(n)
-		require.NoError(t, err)
-		require.NoError(t, again.Feed(m))
-	}
-	require.Equal(t, digest(t, a), digest(t, again))
-	require.Empty(t, a.Findings())
-	require.EqualValues(t, 52, *a.Summary().Unseen)
-	for _, p := range a.At(3) {
-		require.NotZero(t, p.Snapshot)
+	for _, name := range []string{"deb12-6.1", older} {
+		t.Run(name, func(t *testing.T) {
+			images, truths := fixture(t, name)
+			tp := tape(t, images)
+			require.Len(t, tp.Snapshots(), len(images))
+			a, again := process.New(options(t, name)), process.New(options(t, name))
+			for n := 1; n <= len(images); n++ {
+				m, err := tp.Memory(n)
+				require.NoError(t, err)
+				require.NoError(t, a.Feed(m))
+				requireEqual(t, truths[n-1], a.At(n))
+				requireSockets(t, truths[n-1], a.At(n))
+			}
+			for n := 1; n <= len(images); n++ {
+				m, err := tp.Memory(n)
+				require.NoError(t, err)
+				require.NoError(t, again.Feed(m))
+			}
+			require.Equal(t, digest(t, a), digest(t, again))
+			require.Empty(t, a.Findings())
+			require.EqualValues(t, 52, *a.Summary().Unseen)
+			for _, p := range a.At(len(images)) {
+				require.NotZero(t, p.Snapshot)
+			}
+		})
 	}
 }
 

@@ -21,19 +21,19 @@ type hider struct {
 	k *linux.Kernel
 }
 
-func newHider(t *testing.T, s *imagetest.Sparse) *hider {
-	k, err := linux.Open(s, linux.Options{})
+func newHider(t *testing.T, s *imagetest.Sparse, o process.Options) *hider {
+	k, err := linux.Open(s, linux.Options(o))
 	require.NoError(t, err)
 	return &hider{t, s, k}
 }
 
-// intruded runs a test on two kernels, whose structures are laid out differently, at
-// a moment when the intruder's program runs.
-func intruded(t *testing.T, f func(t *testing.T, s *imagetest.Sparse, w *truth)) {
-	for name, i := range map[string]int{"deb12-6.1": 1, "deb11-5.10": 0} {
+// intruded runs a test on kernels whose structures are laid out differently, at a
+// moment when the intruder's program runs.
+func intruded(t *testing.T, f func(t *testing.T, s *imagetest.Sparse, w *truth, o process.Options)) {
+	for name, i := range map[string]int{"deb12-6.1": 1, "deb11-5.10": 0, older: 1} {
 		t.Run(name, func(t *testing.T) {
 			images, truths := fixture(t, name)
-			f(t, images[i], truths[i])
+			f(t, images[i], truths[i], options(t, name))
 		})
 	}
 }
@@ -82,17 +82,17 @@ func processNamed(t *testing.T, list []process.Process, comm string) process.Pro
 }
 
 // intruder is the intruder's process in an image nobody has changed.
-func intruder(t *testing.T, s *imagetest.Sparse) process.Process {
-	a := process.New(process.Options{})
+func intruder(t *testing.T, s *imagetest.Sparse, o process.Options) process.Process {
+	a := process.New(o)
 	require.NoError(t, a.Feed(s.Clone()))
 	return processNamed(t, a.At(s.Info().Snapshot), "dropper")
 }
 
 // hide returns an image with the intruder's process hidden in the ways named.
-func hide(t *testing.T, s *imagetest.Sparse, how ...process.View) *imagetest.Sparse {
-	p := intruder(t, s)
+func hide(t *testing.T, s *imagetest.Sparse, o process.Options, how ...process.View) *imagetest.Sparse {
+	p := intruder(t, s, o)
 	c := s.Clone()
-	h := newHider(t, c)
+	h := newHider(t, c, o)
 	for _, v := range how {
 		switch v {
 		case process.TaskList:
@@ -107,16 +107,16 @@ func hide(t *testing.T, s *imagetest.Sparse, how ...process.View) *imagetest.Spa
 }
 
 func TestHiddenProcess(t *testing.T) {
-	intruded(t, func(t *testing.T, s *imagetest.Sparse, w *truth) {
-		n, is := s.Info().Snapshot, intruder(t, s)
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, w *truth, o process.Options) {
+		n, is := s.Info().Snapshot, intruder(t, s, o)
 		for _, how := range [][]process.View{
 			{process.TaskList},
 			{process.PIDIndex},
 			{process.TaskList, process.PIDIndex},
 			{process.TaskList, process.PIDIndex, process.Children},
 		} {
-			a := process.New(process.Options{})
-			require.NoError(t, a.Feed(hide(t, s, how...)))
+			a := process.New(o)
+			require.NoError(t, a.Feed(hide(t, s, o, how...)))
 			require.Len(t, a.Findings(), 1, how)
 			f := a.Findings()[0]
 			require.Equal(t, "hidden-process", f.Kind)
@@ -147,7 +147,7 @@ func TestHiddenModule(t *testing.T) {
 			require.NotEmpty(t, whole.Modules)
 			mod := whole.Modules[0]
 			c := images[0].Clone()
-			h := newHider(t, c)
+			h := newHider(t, c, process.Options{})
 			var missing []process.View
 			for _, step := range []struct {
 				from process.View
@@ -181,12 +181,12 @@ func TestHiddenModule(t *testing.T) {
 // Found by nothing that lists tasks or searches for them, a process still has an
 // address space, and the kernel a list of these.
 func TestOwnerOfAddressSpace(t *testing.T) {
-	intruded(t, func(t *testing.T, s *imagetest.Sparse, w *truth) {
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, w *truth, o process.Options) {
 		n := s.Info().Snapshot
-		c := hide(t, s, process.TaskList, process.PIDIndex, process.Children)
-		h := newHider(t, c)
-		h.put(h.member(intruder(t, s).TaskAddress, "task_struct", "sched_class"), 0)
-		a := process.New(process.Options{})
+		c := hide(t, s, o, process.TaskList, process.PIDIndex, process.Children)
+		h := newHider(t, c, o)
+		h.put(h.member(intruder(t, s, o).TaskAddress, "task_struct", "sched_class"), 0)
+		a := process.New(o)
 		require.NoError(t, a.Feed(c))
 		requireEqual(t, w, a.At(n))
 		p := processNamed(t, a.At(n), "dropper")
@@ -200,14 +200,14 @@ func TestOwnerOfAddressSpace(t *testing.T) {
 // A process that was given the number of no process, in its own structure only,
 // keeps the number the kernel gave it.
 func TestAlteredPID(t *testing.T) {
-	intruded(t, func(t *testing.T, s *imagetest.Sparse, w *truth) {
-		n, is := s.Info().Snapshot, intruder(t, s)
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, w *truth, o process.Options) {
+		n, is := s.Info().Snapshot, intruder(t, s, o)
 		for _, fuzzy := range []bool{false, true} {
 			c := s.Clone()
 			c.Header.Info.Conditions.Paused, c.Header.Info.Conditions.Fuzzy = !fuzzy, fuzzy
-			h := newHider(t, c)
+			h := newHider(t, c, o)
 			h.put(h.member(is.TaskAddress, "task_struct", "pid"), 0) // tgid follows
-			a := process.New(process.Options{})
+			a := process.New(o)
 			require.NoError(t, a.Feed(c))
 			requireEqual(t, w, a.At(n))
 			require.Len(t, a.Findings(), 1)
@@ -227,18 +227,18 @@ func TestAlteredPID(t *testing.T) {
 // The kernel puts a process on its lists one after the other, and takes it off
 // so: a machine that was stopped meanwhile has nothing to hide.
 func TestMakingAndLeaving(t *testing.T) {
-	intruded(t, func(t *testing.T, s *imagetest.Sparse, _ *truth) {
-		is := intruder(t, s)
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, _ *truth, o process.Options) {
+		is := intruder(t, s, o)
 		state := "__state"
-		if !newHider(t, s).k.At(0, "task_struct").Has(state) { // until 5.13
+		if !newHider(t, s, o).k.At(0, "task_struct").Has(state) { // until 5.13
 			state = "state"
 		}
 		for member, value := range map[string]uint64{"exit_state": 0x10, state: 0x800} {
-			c := hide(t, s, process.TaskList, process.Children)
-			h := newHider(t, c)
+			c := hide(t, s, o, process.TaskList, process.Children)
+			h := newHider(t, c, o)
 			at := h.member(is.TaskAddress, "task_struct", member)
 			h.put(at, h.get(at)&^0xffffffff|value)
-			a := process.New(process.Options{})
+			a := process.New(o)
 			require.NoError(t, a.Feed(c))
 			require.Empty(t, a.Findings(), member)
 			require.Equal(t, process.Seen, processNamed(t, a.At(s.Info().Snapshot), "dropper").Grade)
@@ -249,14 +249,14 @@ func TestMakingAndLeaving(t *testing.T) {
 // A thread taken off its process's list is still in the index of numbers, and
 // in memory.
 func TestHiddenThread(t *testing.T) {
-	intruded(t, func(t *testing.T, s *imagetest.Sparse, _ *truth) {
-		a := process.New(process.Options{})
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, _ *truth, o process.Options) {
+		a := process.New(o)
 		require.NoError(t, a.Feed(s.Clone()))
 		th := processNamed(t, a.At(s.Info().Snapshot), "mt-app").ThreadList[5]
 		c := s.Clone()
-		h := newHider(t, c)
+		h := newHider(t, c, o)
 		h.unlink(h.member(th.TaskAddress, "task_struct", "thread_node"))
-		a = process.New(process.Options{})
+		a = process.New(o)
 		require.NoError(t, a.Feed(c))
 		f := a.Findings()
 		require.Len(t, f, 1)
@@ -270,14 +270,14 @@ func TestHiddenThread(t *testing.T) {
 // In a copy made while the guest ran, a difference is not hiding until the next
 // snapshot shows it too.
 func TestUnpausedNeedsRepetition(t *testing.T) {
-	intruded(t, func(t *testing.T, s *imagetest.Sparse, _ *truth) {
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, _ *truth, o process.Options) {
 		running := func(number int) *imagetest.Sparse {
-			c := hide(t, s, process.TaskList)
+			c := hide(t, s, o, process.TaskList)
 			c.Header.Info.Conditions.Paused, c.Header.Info.Conditions.Fuzzy = false, true
 			c.Header.Info.Snapshot = number
 			return c
 		}
-		a := process.New(process.Options{})
+		a := process.New(o)
 		require.NoError(t, a.Feed(running(1)))
 		require.Len(t, a.Findings(), 1)
 		require.Equal(t, process.Inconsistent, a.Findings()[0].Grade)
@@ -291,11 +291,11 @@ func TestUnpausedNeedsRepetition(t *testing.T) {
 
 // A process that is taken off every list between two snapshots was in the first.
 func TestHiddenBetweenSnapshots(t *testing.T) {
-	intruded(t, func(t *testing.T, s *imagetest.Sparse, _ *truth) {
-		second := hide(t, s, process.TaskList, process.PIDIndex, process.Children)
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, _ *truth, o process.Options) {
+		second := hide(t, s, o, process.TaskList, process.PIDIndex, process.Children)
 		second.Header.Info.Snapshot = 3
 		second.Prev = s
-		a := process.New(process.Options{})
+		a := process.New(o)
 		require.NoError(t, a.Feed(s.Clone()))
 		require.NoError(t, a.Feed(second))
 		p := processNamed(t, a.At(3), "dropper")
@@ -341,7 +341,7 @@ func TestMissingFramesAreNoFinding(t *testing.T) {
 	images, _ := fixture(t, "deb12-6.1")
 	whole := process.New(process.Options{})
 	require.NoError(t, whole.Feed(images[1].Clone()))
-	h := newHider(t, images[1])
+	h := newHider(t, images[1], process.Options{})
 	tasks := map[uint64]bool{}
 	for _, p := range whole.At(2) {
 		tasks[h.at(uint64(p.TaskAddress))>>12] = true
@@ -473,7 +473,7 @@ func TestNamesThatAreNoText(t *testing.T) {
 	require.NoError(t, a.Feed(c))
 	p := processNamed(t, a.At(2), "dropper")
 	require.Empty(t, p.Hex)
-	h := newHider(t, c)
+	h := newHider(t, c, process.Options{})
 	h.put(h.k.At(uint64(p.TaskAddress), "task_struct").Member("comm"), binary.LittleEndian.Uint64([]byte("caf\xe9\x1b[m\x00")))
 	a = process.New(process.Options{})
 	require.NoError(t, a.Feed(c))

@@ -61,8 +61,8 @@ func (b blind) Attachments() []string {
 
 // controlRegisters are vCPU registers as Xen records them, with only what leads
 // to page tables.
-func controlRegisters(t *testing.T, m *imagetest.Sparse) map[string][]byte {
-	k, err := linux.Open(m, linux.Options{})
+func controlRegisters(t *testing.T, m *imagetest.Sparse, o process.Options) map[string][]byte {
+	k, err := linux.Open(m, linux.Options(o))
 	require.NoError(t, err)
 	b := make([]byte, 5168)
 	binary.LittleEndian.PutUint64(b[4984+3*8:], k.Space.Root())
@@ -91,20 +91,20 @@ func shipped(t *testing.T, name string, snapshot int) replay.Memory {
 // without, of a PV and a PVH guest of Xen.
 func TestWithoutVMCOREINFO(t *testing.T) {
 	guests := map[string]replay.Memory{"pv": shipped(t, "web-intrusion", 1), "pvh": shipped(t, "miner", 2)}
-	for _, name := range []string{"deb11-5.10", "deb12-6.1", "sid-7.2-la57"} {
+	for _, name := range []string{"deb11-5.10", "deb12-6.1", "sid-7.2-la57", older} {
 		images, _ := fixture(t, name)
 		m := images[0].Clone()
-		m.Blobs = controlRegisters(t, m)
+		m.Blobs = controlRegisters(t, m, options(t, name))
 		guests[name] = m
 	}
 	for name, m := range guests {
 		n := m.Info().Snapshot
-		a := process.New(process.Options{})
+		a := process.New(options(t, name))
 		cannot := a.Feed(m) // the PVH guest's tape is reduced: most processes are not in it
 		require.NotEmpty(t, a.At(n), name)
 		require.Contains(t, fmt.Sprint(a.Summary().Symbols), "VMCOREINFO at ", name)
 		for registers, says := range map[bool]string{true: " CR3", false: "page table by shape"} {
-			b := process.New(process.Options{})
+			b := process.New(options(t, name))
 			require.Equal(t, cannot, b.Feed(blind{m, registers}), name)
 			require.Equal(t, a.At(n), b.At(n), name)
 			require.Contains(t, fmt.Sprint(b.Summary().Symbols), says, name)
@@ -231,4 +231,36 @@ func TestWholeISF(t *testing.T) {
 	a := process.New(process.Options{Symbols: isf})
 	require.NoError(t, a.Feed(images[0]))
 	requireEqual(t, truths[0], a.At(1))
+}
+
+// The kernels recorded that have no types of their own: each is read with its own BTF
+// or ISF file, with no other's, and without one it says what it needs.
+func TestRecordedSymbolFiles(t *testing.T) {
+	for _, image := range fresh(t) {
+		own, first := strings.CutSuffix(image, ".t1.elf")
+		if !first || symbolsFor(t, image) == nil {
+			continue
+		}
+		t.Run(filepath.Base(own), func(t *testing.T) {
+			m, w := openImage(t, image, 1), loadTruth(t, truthOf(image))
+			require.ErrorContains(t, process.New(process.Options{}).Feed(m), "--symbols")
+			for _, form := range []string{".btf", ".isf.json"} {
+				files, err := filepath.Glob(filepath.Join(filepath.Dir(image), "*"+form))
+				require.NoError(t, err)
+				for _, f := range files {
+					b, err := os.ReadFile(f)
+					require.NoError(t, err)
+					a := process.New(process.Options{Symbols: b})
+					if err := a.Feed(m); f != strings.TrimSuffix(own, "-wide")+form {
+						var no *linux.Mismatch
+						require.ErrorAs(t, err, &no, f)
+						continue
+					}
+					require.Empty(t, a.Summary().CouldNot, f)
+					requireEqual(t, w, a.At(1))
+					requireSockets(t, w, a.At(1))
+				}
+			}
+		})
+	}
 }

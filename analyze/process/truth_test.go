@@ -238,10 +238,10 @@ func truthOf(image string) string {
 }
 
 // symbolsFor is the symbol file that lies beside an image of a kernel without
-// types of its own: NAME.btf for NAME.t1.elf.
+// types of its own: NAME.btf for NAME.t1.elf and NAME-wide.t1.elf.
 func symbolsFor(t testing.TB, image string) []byte {
 	name, _, _ := strings.Cut(filepath.Base(image), ".t")
-	b, err := os.ReadFile(filepath.Join(filepath.Dir(image), name+".btf"))
+	b, err := os.ReadFile(filepath.Join(filepath.Dir(image), strings.TrimSuffix(name, "-wide")+".btf"))
 	if err != nil {
 		require.ErrorIs(t, err, os.ErrNotExist)
 	}

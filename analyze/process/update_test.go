@@ -5,7 +5,6 @@ package process_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,7 +21,8 @@ import (
 )
 
 // What is here makes testdata anew out of the large recordings in XENTAPE_DATA:
-// go test -tags update -run TestUpdate ./analyze/process
+// go test -tags update -run TestUpdate ./analyze/process, or one of them:
+// -run TestUpdateFixtures/deb12-6.1
 
 // recorder notes the frames read, and offers only some to be searched.
 type recorder struct {
@@ -53,56 +53,67 @@ func (r *recorder) Extents() []format.Extent {
 // address, the task structures a search finds, and both copies of VMCOREINFO.
 func TestUpdateFixtures(t *testing.T) {
 	for _, f := range fixtures {
-		var prev *imagetest.Sparse
-		for i, at := range f.times {
-			base := need.Recording(t, f.from, f.name+"."+at+".elf")
-			m := openImage(t, base, i+1)
-			offered := searched(t, m)
-			// The kernel's text need not be kept for a symbol table that has to
-			// be searched for: the note says where it is while this is read.
-			first := process.New(process.Options{})
-			require.NoError(t, first.Feed(m))
-			m.Attach("elf/note/VMCOREINFO", first.InfoWithTable())
-			// The further snapshots are read as first ones too, so that each
-			// image stands alone.
-			r := &recorder{Memory: m, offered: offered, read: map[uint64]bool{}}
-			a := process.New(process.Options{})
-			require.NoError(t, a.Feed(r))
-			a.ExamineAll()
-			s := &imagetest.Sparse{Frames: map[uint64]*imagetest.Page{}, Prev: prev}
-			s.Origin = fmt.Sprintf("%s.%s.elf, reduced to the frames the process analysis reads", f.name, at)
-			s.Header.Info = m.Info()
-			for n := range r.read {
-				p := new(imagetest.Page)
-				_, err := m.ReadPage(n, p[:])
+		t.Run(f.name, func(t *testing.T) {
+			var prev *imagetest.Sparse
+			for i, at := range f.times {
+				prev = reduce(t, need.Recording(t, f.from, f.name+"."+at+".elf"), i+1, prev)
+				name := filepath.Join("testdata", f.name+"."+at)
+				out, err := os.Create(name + ".frames.zst")
 				require.NoError(t, err)
-				s.Frames[n] = p
+				require.NoError(t, prev.Write(out))
+				require.NoError(t, out.Close())
+				b, err := json.Marshal(loadTruth(t, need.Recording(t, f.from, f.name+"."+at+".truth.json")))
+				require.NoError(t, err)
+				compress(t, name+".truth.json.zst", b)
 			}
-			if prev != nil { // what the one before read may be read again
-				for n := range prev.Frames {
-					p := new(imagetest.Page)
-					_, err := m.ReadPage(n, p[:])
-					require.NoError(t, err)
-					s.Frames[n] = p
-				}
-			}
-			out, err := os.Create(filepath.Join("testdata", f.name+"."+at+".frames.zst"))
-			require.NoError(t, err)
-			require.NoError(t, s.Write(out))
-			require.NoError(t, out.Close())
-			b, err := json.Marshal(loadTruth(t, strings.TrimSuffix(base, ".elf")+".truth.json"))
-			require.NoError(t, err)
-			z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression))
-			require.NoError(t, err)
-			require.NoError(t, os.WriteFile(filepath.Join("testdata", f.name+"."+at+".truth.json.zst"), z.EncodeAll(b, nil), 0o644))
-			prev = s
-		}
+		})
 	}
 }
 
+// reduce keeps of a recording what the analysis reads of it, as the first snapshot too.
+func reduce(t *testing.T, base string, snapshot int, prev *imagetest.Sparse) *imagetest.Sparse {
+	m := openImage(t, base, snapshot)
+	o := process.Options{Symbols: symbolsFor(t, base)}
+	offered := searched(t, m, o)
+	// The kernel's text need not be kept for a symbol table that has to be searched
+	// for: the note says where it is while this is read.
+	first := process.New(o)
+	require.NoError(t, first.Feed(m))
+	m.Attach("elf/note/VMCOREINFO", first.InfoWithTable())
+	// The further snapshots are read as first ones too, so that each image stands
+	// alone.
+	r := &recorder{Memory: m, offered: offered, read: map[uint64]bool{}}
+	a := process.New(o)
+	require.NoError(t, a.Feed(r))
+	a.ExamineAll()
+	s := &imagetest.Sparse{Frames: map[uint64]*imagetest.Page{}, Prev: prev}
+	s.Origin = filepath.Base(base) + ", reduced to the frames the process analysis reads"
+	s.Header.Info = m.Info()
+	keep := r.read
+	if prev != nil { // what the one before read may be read again
+		for n := range prev.Frames {
+			keep[n] = true
+		}
+	}
+	for n := range keep {
+		p := new(imagetest.Page)
+		_, err := m.ReadPage(n, p[:])
+		require.NoError(t, err)
+		s.Frames[n] = p
+	}
+	return s
+}
+
+// compress writes a file of the repository.
+func compress(t *testing.T, path string, b []byte) {
+	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, z.EncodeAll(b, nil), 0o644))
+}
+
 // searched returns the frames a search must be offered.
-func searched(t *testing.T, m replay.Memory) map[uint64]bool {
-	a := process.New(process.Options{})
+func searched(t *testing.T, m replay.Memory, o process.Options) map[uint64]bool {
+	a := process.New(o)
 	require.NoError(t, a.Feed(m))
 	offered := map[uint64]bool{}
 	for _, p := range a.Processes() {
@@ -126,37 +137,12 @@ func searched(t *testing.T, m replay.Memory) map[uint64]bool {
 
 func hasInfo(page []byte) bool { return bytes.Contains(page, []byte("OSRELEASE=")) }
 
-// TestFixturesEqualProc is TestRecordingsEqualProc on what the repository holds.
-func TestFixturesEqualProc(t *testing.T) {
-	for _, f := range fixtures {
-		t.Run(f.name, func(t *testing.T) {
-			images, truths := fixture(t, f.name)
-			over := process.New(process.Options{})
-			for i, m := range images {
-				n := m.Info().Snapshot
-				require.NoError(t, over.Feed(m))
-				requireEqual(t, truths[i], over.At(n))
-				requireSockets(t, truths[i], over.At(n))
-				requireStatus(t, truths[i], over.At(n))
-				h, ok := over.Host(n)
-				require.True(t, ok)
-				requireHost(t, truths[i], h)
-
-				alone := process.New(process.Options{})
-				require.NoError(t, alone.Feed(m.Clone()))
-				requireEqual(t, truths[i], alone.At(n))
-			}
-			require.Empty(t, over.Findings())
-		})
-	}
-}
-
 // isfTypes are the structures the analysis asks a symbol file for.
 var isfTypes = strings.Fields(`address_space backing_file cgroup cgroup_namespace cgroup_subsys_state cgrp_cset_link cred css_set dentry fdtable file
 	file_system_type files_struct fown_struct fs_struct group_info inet_sock inode ipc_namespace kernfs_node kobject kset list_head
 	maple_arange_64 maple_range_64 mm_struct mnt_namespace mod_tree_node mod_tree_root module module_kobject module_use mount net
-	netlink_sock nsproxy packet_sock page pid pid_namespace prb_desc printk_info printk_ringbuffer proc_ns_operations ptdesc
-	rb_node rq seqcount_raw_spinlock signal_struct sock socket socket_alloc super_block task_struct time_namespace timekeeper tk_data unix_address unix_sock
+	netlink_sock nsproxy packet_sock page pid pid_link pid_namespace prb_desc printk_info printk_log printk_ringbuffer proc_ns_operations ptdesc
+	radix_tree_node rb_node rq seqcount_raw_spinlock signal_struct sock socket socket_alloc super_block task_struct time_namespace timekeeper tk_data unix_address unix_sock
 	upid user_namespace uts_namespace vfsmount vm_area_struct xa_node`)
 
 // isfSymbols are the symbols it asks for, and those that place the file.
@@ -209,11 +195,13 @@ func embedded(typ any) []string {
 	return nil
 }
 
-// TestUpdateISF reduces the symbol file of a kernel.
+// TestUpdateISF reduces the symbol files of kernels.
 func TestUpdateISF(t *testing.T) {
-	b, err := os.ReadFile(recording(t, "deb12-6.1.isf.json"))
-	require.NoError(t, err)
-	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedBestCompression))
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile("testdata/deb12-6.1.isf.json.zst", z.EncodeAll(reduceISF(t, b), nil), 0o644))
+	for file, from := range map[string]string{"deb12-6.1": "memory", older: "memory2"} {
+		t.Run(file, func(t *testing.T) {
+			b, err := os.ReadFile(need.Recording(t, from, file+".isf.json"))
+			require.NoError(t, err)
+			compress(t, "testdata/"+file+".isf.json.zst", reduceISF(t, b))
+		})
+	}
 }

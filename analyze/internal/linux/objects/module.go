@@ -164,8 +164,12 @@ func (v *View) ModuleScan(visit func(addr uint64)) error {
 	if o.Err() != nil {
 		return o.Err()
 	}
+	from := uint64(modulesFrom)
+	if end, ok := v.K.Symbol("_end"); ok && end < modulesTo { // KASLR may put the image there, and modules after it
+		from = max(from, (end+phys.PageSize-1)&^(phys.PageSize-1))
+	}
 	var bad error
-	err := v.K.Space.Mapped(modulesFrom, modulesTo, func(va, frame uint64) bool {
+	err := v.K.Space.Mapped(from, modulesTo, func(va, frame uint64) bool {
 		if bad = v.step(); bad != nil {
 			return false
 		}
