@@ -143,7 +143,7 @@ var isfTypes = strings.Fields(`address_space backing_file cgroup cgroup_namespac
 	maple_arange_64 maple_range_64 mm_struct mnt_namespace mod_tree_node mod_tree_root module module_kobject module_use mount net
 	netlink_sock nsproxy packet_sock page pid pid_link pid_namespace prb_desc printk_info printk_log printk_ringbuffer proc_ns_operations ptdesc
 	radix_tree_node rb_node rq seqcount_raw_spinlock signal_struct sock socket socket_alloc super_block task_struct time_namespace timekeeper tk_data unix_address unix_sock
-	upid user_namespace uts_namespace vfsmount vm_area_struct xa_node`)
+	upid user_namespace uts_namespace vfsmount vm_area_struct vm_special_mapping xa_node`)
 
 // isfSymbols are the symbols it asks for, and those that place the file.
 func isfSymbols() []string { return append(objects.Symbols(), "_stext", "linux_banner") }
