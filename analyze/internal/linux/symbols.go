@@ -90,19 +90,23 @@ func (k *Kernel) image() (base uint64, image []byte, err error) {
 			}
 		}
 	}
-	hole := 0
-	for va := base &^ (phys.PageSize - 1); len(image) < maxImage && va-kernelMap < kernelMapSize && hole < maxHole; va += phys.PageSize {
-		image = append(image, make([]byte, phys.PageSize)...)
-		if _, err := k.Space.Read(va, image[len(image)-phys.PageSize:]); err != nil {
-			hole += phys.PageSize
-			continue
+	base &^= phys.PageSize - 1
+	end := base // after the last page that is mapped
+	for va := base; va-base < maxImage && va-kernelMap < kernelMapSize && va-end < maxHole; va += phys.PageSize {
+		if _, err := k.Space.Translate(va); err == nil {
+			end = va + phys.PageSize
 		}
-		hole = 0
 	}
-	if len(image) == hole {
+	image, read := make([]byte, end-base), false
+	for o := uint64(0); o < end-base; o += phys.PageSize {
+		if _, err := k.Space.Read(base+o, image[o:o+phys.PageSize]); err == nil {
+			read = true
+		}
+	}
+	if !read {
 		return 0, nil, fmt.Errorf("the kernel's image at %#x cannot be read", base)
 	}
-	return base &^ (phys.PageSize - 1), image[:len(image)-hole], nil
+	return base, image, nil
 }
 
 // decode settles which place and encoding is right: linux_banner must be the

@@ -109,48 +109,86 @@ func (l *locator) tokens(zero int) (table, index int, ok bool) {
 	return 0, 0, false
 }
 
-// symbols finds num_syms and names before the token table: a count whose names,
-// when walked, end where the markers start.
+// Between num_syms and the token table are the names and then the markers, the
+// offset of every 256th name: words of 4 bytes, and to 4.19 of 8.
+const (
+	group     = 256
+	maxBefore = 32 << 20    // of the token table
+	maxGroup  = group * 512 // bytes of the names of one marker: each is less than 512 (KSYM_NAME_LEN)
+)
+
+// symbols looks back from the token table for the markers, which tell how many names
+// there are, and before them for that number.
 func (l *locator) symbols(table, index int) ([]Location, error) {
-	for at := max(0, table-32<<20) &^ 3; at < table; at += 4 {
-		n := l.u32(at)
-		if n < minSyms || n > maxSyms || n > (table-at)/2 {
-			continue
+	for at := table &^ 3; at >= max(0, table-maxBefore); at -= 4 {
+		if l.u32(at) != 0 {
+			continue // the first marker's
 		}
-		for _, names := range []int{(at + 8) &^ 7, at + 4} {
-			ok := l.namesFit(names, table, n)
+		for _, size := range []int{4, 8} {
+			n, last := l.markers(at, table, size)
+			if n < minSyms/group {
+				continue
+			}
+			loc, ok := l.names(at, n, last, l.u32(at+size))
 			if l.steps <= 0 {
 				return nil, fmt.Errorf("no kallsyms names found within %d steps", maxSteps)
 			}
 			if ok {
-				return l.offsets(Location{NumSyms: uint64(at), Names: uint64(names), TokenTable: uint64(table), TokenIndex: uint64(index)}, n), nil
+				loc.TokenTable, loc.TokenIndex = uint64(table), uint64(index)
+				return l.offsets(loc, l.u32(int(loc.NumSyms))), nil
 			}
 		}
 	}
 	return nil, nil
 }
 
-// namesFit walks n names from o; the markers, u32 offsets of every 256th name,
-// follow them.
-func (l *locator) namesFit(o, end, n int) bool {
-	at, first := o, 0
+// markers counts the markers from at on, and returns the last.
+func (l *locator) markers(at, end, size int) (n, last int) {
+	for n = 1; at+n*size+size <= end; n++ {
+		v := l.u32(at + n*size)
+		if size == 8 && l.u32(at+n*size+4) != 0 || v < last+group || v > last+maxGroup {
+			break
+		}
+		last = v
+	}
+	return n, last
+}
+
+// names finds num_syms and the names before markers: n of them, of which the second
+// is first and the last is last.
+func (l *locator) names(markers, n, last, first int) (Location, bool) {
+	for at := (markers - last - 4) &^ 3; at >= max(0, markers-last-maxGroup); at -= 4 {
+		if l.steps--; l.steps <= 0 {
+			break
+		}
+		count := l.u32(at)
+		if count > maxSyms || (count+group-1)/group != n {
+			continue
+		}
+		for _, names := range []int{(at + 8) &^ 7, at + 4} {
+			if l.namesFit(names, markers, count, first) {
+				return Location{NumSyms: uint64(at), Names: uint64(names)}, true
+			}
+		}
+	}
+	return Location{}, false
+}
+
+// namesFit walks n names from o to where the markers start.
+func (l *locator) namesFit(o, end, n, first int) bool {
+	const padding = 8
+	at := o
 	for i := range n {
 		l.steps--
 		tokens, next, ok := entry(l.image[:end], at)
 		if !ok || len(tokens) == 0 || l.steps <= 0 {
 			return false
 		}
-		at = next
-		if i == 255 {
-			first = at - o
+		if at = next; i == group-1 && at-o != first {
+			return false
 		}
 	}
-	for m := (at + 3) &^ 3; m < at+64 && m+8 < end; m += 4 {
-		if l.u32(m) == 0 && l.u32(m+4) == first {
-			return true
-		}
-	}
-	return false
+	return end-at < padding
 }
 
 // offsets lists where kallsyms_offsets may be: before num_syms and followed by
