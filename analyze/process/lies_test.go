@@ -2,7 +2,6 @@ package process_test
 
 import (
 	"encoding/binary"
-	"maps"
 	"slices"
 	"testing"
 
@@ -303,96 +302,6 @@ func TestHiddenBetweenSnapshots(t *testing.T) {
 		require.Equal(t, process.Hidden, p.Grade)
 		require.Zero(t, p.ExitSnapshot)
 	})
-}
-
-// Pages of two moments mixed are no ground for claims.
-func TestSmearIsNotHiding(t *testing.T) {
-	images, _ := fixture(t, "deb12-6.1")
-	for name, second := range map[string]func(frame uint64) bool{
-		"split":  func(f uint64) bool { return f >= 40<<20>>12 },
-		"random": func(f uint64) bool { return f*0x9e3779b97f4a7c15>>63 != 0 },
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := images[0].Clone()
-			for f, p := range images[1].Frames {
-				if second(f) {
-					q := *p
-					s.Frames[f] = &q
-				}
-			}
-			s.Header.Info.Conditions.Paused, s.Header.Info.Conditions.Fuzzy = false, true
-			a := process.New(process.Options{})
-			_ = a.Feed(s) // what is torn is said, or not: both are right
-			require.Greater(t, len(a.At(1)), 150)
-			for _, f := range a.Findings() {
-				require.NotEqual(t, process.Hidden, f.Grade, f.Summary)
-			}
-			for _, p := range a.At(1) {
-				require.NotEqual(t, process.Hidden, p.Grade)
-			}
-		})
-	}
-}
-
-// What is missing from an image is no ground for claims either: a frame less hides
-// list members and threads, and nothing is found for that. Neither has a process
-// ended whose task structure cannot be read.
-func TestMissingFramesAreNoFinding(t *testing.T) {
-	images, _ := fixture(t, "deb12-6.1")
-	whole := process.New(process.Options{})
-	require.NoError(t, whole.Feed(images[1].Clone()))
-	h := newHider(t, images[1], process.Options{})
-	tasks := map[uint64]bool{}
-	for _, p := range whole.At(2) {
-		tasks[h.at(uint64(p.TaskAddress))>>12] = true
-		for _, th := range p.ThreadList {
-			tasks[h.at(uint64(th.TaskAddress))>>12] = true
-			tasks[h.at(h.member(th.TaskAddress, "task_struct", "thread_node"))>>12] = true
-		}
-	}
-	require.Greater(t, len(tasks), 100)
-	ended := gone(t, images)
-	for i, frame := range slices.Sorted(maps.Keys(tasks)) {
-		if i%16 != 0 {
-			continue // each costs a whole analysis
-		}
-		c := images[1].Clone()
-		delete(c.Frames, frame)
-		a := process.New(process.Options{})
-		_ = a.Feed(c) // says what could not be read
-		for _, f := range a.Findings() {
-			require.Fail(t, "found for a frame that is missing", "%#x: %s", frame, f.Summary)
-		}
-		after := images[2].Clone()
-		delete(after.Frames, frame)
-		b := process.New(process.Options{})
-		require.NoError(t, b.Feed(images[1].Clone()))
-		_ = b.Feed(after)
-		known := map[process.Address]bool{}
-		for _, p := range b.Processes() {
-			if p.ExitSnapshot == 3 {
-				known[p.TaskAddress] = true
-			}
-		}
-		for _, p := range ended {
-			delete(known, p)
-		}
-		require.Empty(t, known, "%#x: ended without a sign of it", frame)
-	}
-}
-
-// gone lists the processes that ended between the second and the third moment.
-func gone(t *testing.T, images []*imagetest.Sparse) (all []process.Address) {
-	a := process.New(process.Options{})
-	require.NoError(t, a.Feed(images[1].Clone()))
-	require.NoError(t, a.Feed(images[2].Clone()))
-	for _, p := range a.Processes() {
-		if p.ExitSnapshot == 3 {
-			all = append(all, p.TaskAddress)
-		}
-	}
-	require.NotEmpty(t, all)
-	return all
 }
 
 func TestBornAndGoneUnseen(t *testing.T) {

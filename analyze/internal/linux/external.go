@@ -34,7 +34,7 @@ type external struct {
 
 // parseSymbols recognises the form of a symbol file; nil when there is none.
 func parseSymbols(b []byte) (*external, error) {
-	if len(b) == 0 {
+	if b == nil {
 		return nil, nil
 	}
 	x := &external{}
@@ -99,7 +99,7 @@ func (x *external) elf(b []byte) error {
 	}
 	s := f.Section(".BTF")
 	if s == nil || s.Size > maxBTF {
-		return errors.New("ELF file has no usable .BTF section")
+		return errors.New("ELF file has no usable .BTF section (pahole -J makes one from its debug information)")
 	}
 	raw, err := s.Data()
 	if err != nil {

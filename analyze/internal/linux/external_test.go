@@ -36,6 +36,8 @@ func TestSymbolFileNamesItsKernel(t *testing.T) {
 		"not a format": []byte("PK\x03\x04"),
 		"xz":           []byte("\xfd7zXZ\x00"),
 		"bad gzip":     []byte("\x1f\x8b\x08nothing"),
+		"empty":        {},
+		"empty gzip":   []byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00"),
 		"cut json":     []byte("{\"symbols\""),
 	} {
 		_, _, err := linux.ParseSymbols(b)
