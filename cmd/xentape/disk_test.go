@@ -44,10 +44,14 @@ func TestFilesAtAMoment(t *testing.T) {
 	require.Equal(t, "create", vs[0]["op"])
 	require.NotEqual(t, vs[0]["sha256"], vs[1]["sha256"])
 	ok(t, "files", "--self-check", tape)
-	for _, args := range [][]string{{"--versions"}, {"--view", "crash"}, {"--list", "--view", "x"}, {"--list", "--versions", "--path", "x"}} {
+	for _, args := range [][]string{{"--versions"}, {"--view", "crash"}, {"--list", "--view", "x"}, {"--list", "--versions", "--path", "x"}, {"--list", "--residue"}} {
 		require.Equal(t, exitUsage, xentape(t, append([]string{"files", tape}, args...)...).code, args)
 	}
 	require.Equal(t, exitFailed, xentape(t, "files", "--list", "--at", "@nothing", tape).code)
+	r := xentape(t, "files", "--residue", tape)
+	require.Equal(t, exitIncomplete, r.code)
+	require.Contains(t, r.err, "is not read from this filesystem")
+	require.Empty(t, r.out)
 }
 
 // TestExportDiskViews: the live image differs from the crash image while metadata

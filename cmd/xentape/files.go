@@ -21,6 +21,7 @@ type filesOptions struct {
 	json         bool
 	list         bool
 	versions     bool
+	residue      bool
 	selfCheck    bool
 	at, view     string
 }
@@ -39,11 +40,14 @@ blklogwrites) is given with --base and --writes.
 With --list it tells instead how the tree stood at a time, with --versions every
 state the paths that match --path went through. --view crash shows what a mount
 after power loss would have shown at that moment, --view live (the default) what
-the guest saw.` + "\n" + exitStatusHelp,
+the guest saw. --residue tells what the directories of NTFS still hold of names that
+were removed, before the recording too, names that a file has and its directory
+hides, and names without a file.` + "\n" + exitStatusHelp,
 		Example: `  xentape files incident.xtape
   xentape files --path '/etc/*' --since +60s incident.xtape
   xentape files --list --at '#2' --json incident.xtape
   xentape files --versions --path /etc/passwd incident.xtape
+  xentape files --residue --json incident.xtape
   xentape files --json --base disk.img --writes writes.log`,
 		Args: nargs(0, 1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -63,6 +67,7 @@ the guest saw.` + "\n" + exitStatusHelp,
 	f.BoolVar(&o.noHash, "no-hash", false, "no hashes and diffs of content: faster")
 	f.BoolVar(&o.list, "list", false, "list the tree as it stood instead of what changed")
 	f.BoolVar(&o.versions, "versions", false, "list every version of the paths that match --path, each with its hash")
+	f.BoolVar(&o.residue, "residue", false, "list what directories keep of names that are gone, and where directories and files contradict each other (NTFS)")
 	f.StringVar(&o.at, "at", "", "stop at this `time`: RFC 3339, +12.5s, #2 or @MARK; with --writes RFC 3339 or @MARK")
 	f.StringVar(&o.view, "view", "live", "with --list: `live` or crash")
 	f.BoolVar(&o.selfCheck, "self-check", false, "at the end, read every filesystem afresh and compare with what was followed: exit status 4 when they differ")
@@ -75,35 +80,19 @@ func runFiles(ctx context.Context, t *terminal, o *filesOptions, tapePath string
 	if _, err := path.Match(o.glob, "/"); err != nil {
 		return usagef("--path %q: %w", o.glob, err)
 	}
-	if o.view != "live" && o.view != "crash" || o.list && o.versions || o.view == "crash" && !o.list || o.versions && o.glob == "" {
-		return usagef("--view is live or crash, crash goes with --list; --versions needs --path and no --list")
+	if o.view != "live" && o.view != "crash" || o.view == "crash" && !o.list {
+		return usagef("--view is live or crash, crash goes with --list")
 	}
-	s := &fileSink{t: t, o: o}
+	if o.list && o.versions || o.residue && (o.list || o.versions) || o.versions && o.glob == "" {
+		return usagef("--list, --versions and --residue are one at a time; --versions needs --path")
+	}
+	s := &fileSink{t: t, o: o, complete: true}
 	fo := files.Options{Hash: !o.noHash, Emit: s.event}
-	if o.list || o.versions {
-		fo = files.Options{Hash: o.versions}
-	}
-	complete, differs := true, false
-	done := func(f *followed) error {
-		if o.list {
-			if err := s.list(f); err != nil {
-				return err
-			}
-		}
-		if err := f.a.Finish(); err != nil {
-			return err
-		}
-		complete = s.finish(f) && complete
-		if o.selfCheck {
-			for _, d := range f.a.SelfCheck() {
-				t.warnf("self-check: %s", printable(d))
-				differs = true
-			}
-		}
-		return s.err
-	}
-	if o.versions {
-		o.fed = s.versions
+	switch {
+	case o.versions:
+		o.fed, fo = s.versions, files.Options{Hash: true}
+	case o.list || o.residue:
+		fo = files.Options{Emit: func(files.Event) {}}
 	}
 	if o.writes != "" {
 		if err := s.bounds(nil); err != nil {
@@ -113,7 +102,7 @@ func runFiles(ctx context.Context, t *terminal, o *filesOptions, tapePath string
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(done(f), f.close()); err != nil {
+		if err := errors.Join(s.done(f), f.close()); err != nil {
 			return err
 		}
 	} else {
@@ -129,14 +118,14 @@ func runFiles(ctx context.Context, t *terminal, o *filesOptions, tapePath string
 		if err != nil {
 			return err
 		}
-		if err := o.follow(ctx, t, tape, o.disk, until, fo, done); err != nil {
+		if err := o.follow(ctx, t, tape, o.disk, until, fo, s.done); err != nil {
 			return err
 		}
 	}
-	if differs {
+	if s.differs {
 		return &exitError{code: exitVerification, err: errors.New("following the writes and reading the disk afresh disagree")}
 	}
-	if !complete {
+	if !s.complete {
 		return incomplete
 	}
 	return nil
@@ -149,6 +138,8 @@ type fileSink struct {
 	since, until files.Time
 	err          error
 	header       bool
+	complete     bool // all of every disk could be looked at
+	differs      bool // a self-check did not hold
 }
 
 // bounds resolves --since and --until. tape is nil for a log, whose times are
@@ -241,6 +232,31 @@ func printFileEvent(t *terminal, e *files.Event) {
 
 // finish prints what was found besides events, and reports whether everything
 // could be looked at.
+// done tells of a disk that has been followed.
+func (s *fileSink) done(f *followed) error {
+	var err error
+	switch {
+	case s.o.list:
+		err = s.list(f)
+	case s.o.residue:
+		err = s.residue(f)
+	}
+	if err == nil {
+		err = f.a.Finish()
+	}
+	if err != nil {
+		return err
+	}
+	s.complete = s.finish(f) && s.complete
+	if s.o.selfCheck {
+		for _, d := range f.a.SelfCheck() {
+			s.t.warnf("self-check: %s", printable(d))
+			s.differs = true
+		}
+	}
+	return s.err
+}
+
 func (s *fileSink) finish(f *followed) bool {
 	var said []string
 	for _, p := range f.a.Problems() {
@@ -251,7 +267,7 @@ func (s *fileSink) finish(f *followed) bool {
 		said = append(said, where+": "+p.Kind+": "+p.Text)
 	}
 	s.t.sayOnce(said)
-	if !s.o.json && !s.o.list && !s.o.versions {
+	if !s.o.json && !s.o.list && !s.o.versions && !s.o.residue {
 		for _, x := range f.a.Findings() {
 			s.t.printf("%s %s %s: %s\n", s.t.style(styleAlert, "!"), x.Kind, printable(x.Path), printable(strings.Join(x.Reasons, "; ")))
 		}

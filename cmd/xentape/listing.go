@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/xentape/xentape/analyze/files"
@@ -40,6 +41,32 @@ func printEntry(t *terminal, e *files.Entry) {
 		name += t.style(styleWarn, "  unknown: "+printable(e.Unknown))
 	}
 	t.printf("%-8s %s %5d %5d %12d %s %-64s %s\n", e.Type, e.Mode, e.UID, e.GID, e.Size, stamp(e.MTime), e.SHA256, name)
+}
+
+// residue prints what the directories of one disk hold beside its tree.
+func (s *fileSink) residue(f *followed) error {
+	tree := f.a.State()
+	for _, volume := range tree.Volumes() {
+		err := tree.Residue(volume, func(r *files.Residue) {
+			if s.o.glob != "" && !globbed(s.o.glob, r.Path) {
+				return
+			}
+			if s.o.json {
+				s.err = errors.Join(s.err, s.t.line(r))
+				return
+			}
+			name := printable(r.Path)
+			if r.Present != "" && r.Present != r.Path {
+				name += "  now " + printable(r.Present)
+			}
+			s.t.printf("%-8s %-4s %12d %s %8d-%d %s\n", r.Kind, r.Type, r.Size, stamp(r.MTime), r.Inode, r.Generation, name)
+		})
+		if err != nil {
+			s.t.warnf("%v", err)
+			f.complete = false
+		}
+	}
+	return s.err
 }
 
 func stamp(v files.Time) string {

@@ -110,6 +110,9 @@ func Visit(open Opener, dev fs.Device) {
 	if f.Crawl(m) != nil {
 		return
 	}
+	if r, ok := f.(fs.Residual); ok {
+		_ = r.Residue(func(fs.Residue) {})
+	}
 	buf := make([]byte, 64<<10)
 	for id := range m.Inodes {
 		_, _ = f.Stat(id)

@@ -5,8 +5,9 @@
 // covers are compared, before and after, when the writes settle. The change journal
 // ($Extend\$UsnJrnl:$J), where the volume has one, is read as it grows and handed on
 // as Tx.Told: names, reasons and times of operations, in their order, those among them
-// that no file record ever showed. Not read: directory indexes ($I30), which repeat the
-// names of the records; $LogFile, so that the state is the one in place.
+// that no file record ever showed. Directory indexes ($I30) repeat the names of the
+// records; they are read for what contradicts those, and for names that were removed
+// (Residue). Not read: $LogFile, so that the state is the one in place.
 //
 // Layouts follow the linux-ntfs documentation and fs/ntfs3/ntfs.h of Linux 6.18, the
 // change journal's MS-FSCC 2.3.62.

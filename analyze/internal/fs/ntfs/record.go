@@ -15,6 +15,7 @@ const (
 	attrData       = 0x80
 	attrIndexRoot  = 0x90
 	attrIndexAlloc = 0xa0
+	attrBitmap     = 0xb0
 	attrReparse    = 0xc0
 	attrEnd        = 0xffffffff
 )
