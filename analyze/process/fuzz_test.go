@@ -52,45 +52,55 @@ func noise(seed uint64, n int) []byte {
 // TestMutatedImages tries more changes than fuzzing gets to, and where they
 // hurt: in the pages of the processes themselves.
 func TestMutatedImages(t *testing.T) {
-	images, _ := fixture(t, "deb12-6.1")
-	a := process.New(process.Options{})
-	require.NoError(t, a.Feed(images[0]))
-	at := map[uint64]bool{}
-	for _, p := range a.At(1) {
-		for _, e := range p.Evidence {
-			for i := range uint64(3) {
-				if f := uint64(e.Physical)/format.PageSize + i; images[0].Frames[f] != nil {
-					at[f] = true
-				}
-			}
-		}
-	}
-	only := slices.Sorted(maps.Keys(at))
 	rounds := uint64(6)
 	if s := os.Getenv("XENTAPE_ROUNDS"); s != "" {
 		n, err := strconv.ParseUint(s, 10, 32)
 		require.NoError(t, err)
 		rounds = n
 	}
-	for seed := range rounds {
-		b := noise(seed, 10<<(seed%12))
-		start := time.Now()
-		a := process.New(process.Options{})
-		whole(t, a, a.Feed(images[0].Mutate(b, only)))
-		require.Less(t, time.Since(start), deadline, "seed %d", seed)
+	for _, name := range []string{"deb12-6.1", older} {
+		images, _ := fixture(t, name)
+		a := process.New(options(t, name))
+		require.NoError(t, a.Feed(images[0]))
+		at := map[uint64]bool{}
+		for _, p := range a.At(1) {
+			for _, e := range p.Evidence {
+				for i := range uint64(3) {
+					if f := uint64(e.Physical)/format.PageSize + i; images[0].Frames[f] != nil {
+						at[f] = true
+					}
+				}
+			}
+		}
+		only := slices.Sorted(maps.Keys(at))
+		for seed := range rounds {
+			b := noise(seed, 10<<(seed%12))
+			start := time.Now()
+			a := process.New(options(t, name))
+			whole(t, a, a.Feed(images[0].Mutate(b, only)))
+			require.Less(t, time.Since(start), deadline, "%s, seed %d", name, seed)
+		}
 	}
 }
 
 // deadline is far above what an analysis takes, and far below what a hang does.
 const deadline = 30 * time.Second
 
+// FuzzImage changes an image of one of two kernels, which have next to no structure in
+// common.
 func FuzzImage(f *testing.F) {
 	images, _ := fixture(f, "deb12-6.1")
-	f.Add(noise(0, 4000))
-	f.Fuzz(func(t *testing.T, script []byte) {
+	old, _ := fixture(f, older)
+	o := options(f, older)
+	f.Add(noise(0, 4000), false)
+	f.Add(noise(1, 4000), true)
+	f.Fuzz(func(t *testing.T, script []byte, before bool) {
 		start := time.Now()
-		a := process.New(process.Options{})
-		whole(t, a, a.Feed(images[0].Mutate(script, nil)))
+		m, a := images[0], process.New(process.Options{})
+		if before {
+			m, a = old[0], process.New(o)
+		}
+		whole(t, a, a.Feed(m.Mutate(script, nil)))
 		require.Less(t, time.Since(start), deadline)
 	})
 }

@@ -223,6 +223,26 @@ func TestAlteredPID(t *testing.T) {
 	})
 }
 
+// A number no process can have is none: the process keeps its own, and it is said.
+func TestBrokenNumber(t *testing.T) {
+	intruded(t, func(t *testing.T, s *imagetest.Sparse, _ *truth, o process.Options) {
+		is := intruder(t, s, o)
+		for _, nr := range []uint64{0, 1 << 31, 5 << 20} {
+			c := s.Clone()
+			h := newHider(t, c, o)
+			pid := h.get(h.member(is.TaskAddress, "task_struct", "thread_pid"))
+			at := h.member(process.Address(pid), "pid", "numbers.0.nr")
+			h.put(at, h.get(at)&^0xffffffff|nr)
+			a := process.New(o)
+			require.Error(t, a.Feed(c))
+			p := processNamed(t, a.At(s.Info().Snapshot), "dropper")
+			require.Equal(t, is.PID, p.PID)
+			require.Len(t, p.Incomplete, 1)
+			require.Contains(t, p.Incomplete[0], "pid namespaces")
+		}
+	})
+}
+
 // The kernel puts a process on its lists one after the other, and takes it off
 // so: a machine that was stopped meanwhile has nothing to hide.
 func TestMakingAndLeaving(t *testing.T) {
@@ -302,31 +322,6 @@ func TestHiddenBetweenSnapshots(t *testing.T) {
 		require.Equal(t, process.Hidden, p.Grade)
 		require.Zero(t, p.ExitSnapshot)
 	})
-}
-
-func TestBornAndGoneUnseen(t *testing.T) {
-	images, _ := fixture(t, "deb12-6.1")
-	a := process.New(process.Options{})
-	for _, m := range images {
-		require.NoError(t, a.Feed(m))
-	}
-	s := a.Summary()
-	require.Equal(t, 3, s.Snapshots)
-	require.Len(t, s.Intervals, 2)
-	require.EqualValues(t, 52, *s.Intervals[0].Unseen)
-	require.EqualValues(t, 0, *s.Intervals[1].Unseen)
-	require.Equal(t, 10, s.Intervals[1].Deaths)
-	require.Equal(t, 1, s.Boots)
-	require.Empty(t, s.CouldNot)
-
-	all := a.Processes()
-	orphan := processNamed(t, all, "chain-07")
-	require.Contains(t, orphan.Changes, process.Change{Snapshot: 2, Field: "ppid", From: "157", To: "1"})
-	dropper := processNamed(t, all, "dropper")
-	require.Equal(t, []int{2, 2, 3}, []int{dropper.FirstSnapshot, dropper.LastSnapshot, dropper.ExitSnapshot})
-	flash := processNamed(t, all, "flash-00")
-	require.Equal(t, process.Residue, flash.Grade)
-	require.Equal(t, 302, flash.PID)
 }
 
 // Another boot is another guest: nothing of the first is still there.

@@ -105,6 +105,31 @@ func (w *truth) threads() (all [][2]uint64) {
 	return all
 }
 
+func TestBornAndGoneUnseen(t *testing.T) {
+	images, _ := fixture(t, "deb12-6.1")
+	a := process.New(process.Options{})
+	for _, m := range images {
+		require.NoError(t, a.Feed(m))
+	}
+	s := a.Summary()
+	require.Equal(t, 3, s.Snapshots)
+	require.Len(t, s.Intervals, 2)
+	require.EqualValues(t, 52, *s.Intervals[0].Unseen)
+	require.EqualValues(t, 0, *s.Intervals[1].Unseen)
+	require.Equal(t, 10, s.Intervals[1].Deaths)
+	require.Equal(t, 1, s.Boots)
+	require.Empty(t, s.CouldNot)
+
+	all := a.Processes()
+	orphan := processNamed(t, all, "chain-07")
+	require.Contains(t, orphan.Changes, process.Change{Snapshot: 2, Field: "ppid", From: "157", To: "1"})
+	dropper := processNamed(t, all, "dropper")
+	require.Equal(t, []int{2, 2, 3}, []int{dropper.FirstSnapshot, dropper.LastSnapshot, dropper.ExitSnapshot})
+	flash := processNamed(t, all, "flash-00")
+	require.Equal(t, process.Residue, flash.Grade)
+	require.Equal(t, 302, flash.PID)
+}
+
 func TestUnlinkedProcess(t *testing.T) {
 	a := process.New(process.Options{})
 	require.NoError(t, a.Feed(openImage(t, recording(t, "deb12-6.1.t2.dkom-list.elf"), 1)))

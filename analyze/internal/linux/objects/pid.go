@@ -76,6 +76,9 @@ func (v *View) Numbers(t *Task) ([]NumberIn, error) {
 		if u.Err() != nil {
 			return out, fmt.Errorf("struct pid at %#x: %w", p.Addr, u.Err())
 		}
+		if n.NR < 1 || n.NR > maxPID {
+			return out, fmt.Errorf("struct pid at %#x: number %d at level %d", p.Addr, n.NR, i)
+		}
 		out = append(out, n)
 	}
 	return out, nil
