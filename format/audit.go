@@ -93,8 +93,8 @@ func (a *auditor) check(c *chunkInfo) error {
 		return err
 	}
 	a.leaves[c.head.Number] = chunkLeaf(raw[:n], raw[n:])
-	if cap(a.plain) < int(c.head.Size) {
-		a.plain = make([]byte, c.head.Size)
+	if n := int(c.head.Size) + decodeSlack; cap(a.plain) < n {
+		a.plain = make([]byte, n)
 	}
 	body, err := a.r.openBody(c, raw[n:], a.plain)
 	if errors.Is(err, ErrNoKey) {

@@ -1,17 +1,22 @@
 package format
 
 import (
-	"container/list"
+	"math/rand/v2"
 	"sync"
 )
 
-// bodyCache keeps opened pages chunks, the latest used, up to a number of bytes.
+// bodyCache keeps opened pages chunks, up to a number of bytes. When it is full, one
+// drawn at random makes room: who reads image after image asks for the same chunks in
+// the same order again and again, and had what was longest without use to go, then
+// with one chunk too many for the cache each would be gone when its turn comes. What
+// is drawn decides what is read twice, never what is read.
 type bodyCache struct {
-	mu    sync.Mutex
-	limit int64
-	used  int64
-	order list.List // of *cacheEntry, latest used first
-	byNum map[uint64]*list.Element
+	mu      sync.Mutex
+	limit   int64
+	used    int64
+	entries []cacheEntry
+	place   map[uint64]int // in entries, by number
+	draw    *rand.Rand
 }
 
 type cacheEntry struct {
@@ -20,33 +25,43 @@ type cacheEntry struct {
 	size   int64
 }
 
+func newBodyCache(limit int64) *bodyCache {
+	return &bodyCache{limit: limit, place: map[uint64]int{}, draw: rand.New(rand.NewPCG(0, 0))}
+}
+
 func (c *bodyCache) get(number uint64) *packBody {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.byNum[number]
-	if e == nil {
-		return nil
+	if i, ok := c.place[number]; ok {
+		return c.entries[i].pack
 	}
-	c.order.MoveToFront(e)
-	return e.Value.(*cacheEntry).pack
+	return nil
 }
 
 func (c *bodyCache) put(number uint64, p *packBody) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.byNum == nil {
-		c.byNum = map[uint64]*list.Element{}
-	}
-	if c.byNum[number] != nil {
+	if _, ok := c.place[number]; ok {
 		return
 	}
-	n := &cacheEntry{number: number, pack: p, size: int64(len(p.data)) + 12*int64(len(p.bases)) + 40*int64(len(p.runs))}
-	c.byNum[number] = c.order.PushFront(n)
-	c.used += n.size
-	for c.used > c.limit && c.order.Len() > 1 {
-		e := c.order.Back()
-		o := c.order.Remove(e).(*cacheEntry)
-		delete(c.byNum, o.number)
-		c.used -= o.size
+	n := cacheEntry{number: number, pack: p, size: int64(cap(p.data)) + 12*int64(len(p.bases)) + 40*int64(len(p.runs))}
+	for len(c.entries) > 0 && c.used+n.size > c.limit {
+		c.drop(c.draw.IntN(len(c.entries)))
 	}
+	c.place[number] = len(c.entries)
+	c.entries = append(c.entries, n)
+	c.used += n.size
+}
+
+// drop forgets entry i; the last takes its place.
+func (c *bodyCache) drop(i int) {
+	last := len(c.entries) - 1
+	c.used -= c.entries[i].size
+	delete(c.place, c.entries[i].number)
+	if i != last {
+		c.entries[i] = c.entries[last]
+		c.place[c.entries[i].number] = i
+	}
+	c.entries[last] = cacheEntry{}
+	c.entries = c.entries[:last]
 }

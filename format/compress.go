@@ -50,8 +50,12 @@ var zstdPool = sync.Pool{New: func() any {
 	return d
 }}
 
+// decodeSlack is what the decoder wants of room after the content, in bytes, to copy
+// without looking for the end with every match (compressedBlockOverAlloc in its source).
+const decodeSlack = 16
+
 // decodeBody undoes encodeBody, into dst where that has room. It allocates size
-// bytes and never more. What is stored uncompressed is returned as it lies there.
+// bytes and decodeSlack, never more. What is stored uncompressed is returned as it lies there.
 func decodeBody(c codec, stored []byte, size uint32, dst []byte) ([]byte, error) {
 	switch c {
 	case codecNone:
@@ -66,10 +70,10 @@ func decodeBody(c codec, stored []byte, size uint32, dst []byte) ([]byte, error)
 			return nil, v.(error)
 		}
 		defer zstdPool.Put(d)
-		if cap(dst) < int(size) {
-			dst = make([]byte, size)
+		if cap(dst) < int(size)+decodeSlack {
+			dst = make([]byte, 0, int(size)+decodeSlack)
 		}
-		out, err := d.DecodeAll(stored, dst[:0:size])
+		out, err := d.DecodeAll(stored, dst[:0:int(size)+decodeSlack])
 		if err != nil {
 			return nil, fmt.Errorf("zstd: %w", err)
 		}

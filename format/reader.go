@@ -17,12 +17,16 @@ import (
 type ReaderOptions struct {
 	Identities []age.Identity // open the content of sealed tapes
 	// MaxMemory bounds the bytes kept of opened chunks, besides the table of chunks;
-	// 128 MiB: what a writer's differences are to, and as much again.
+	// 256 MiB. It may be as little as one chunk: that costs time, nothing else.
 	MaxMemory int64
 	// OnPage, if not nil, is told of each page that is read of a snapshot: what an
 	// analysis needs. It is called on the goroutine that reads.
 	OnPage func(snapshot uint32, page uint64)
 }
+
+// readerMemory is what a writer's differences are to, and three times as much: what a
+// guest of half a gigabyte has in its memory, with what changed of it.
+const readerMemory = 4 * deltaMemory
 
 // A Reader reads a tape: complete, unfinished or damaged. What is wrong with it
 // is told by Damage, and by Records and Snapshot at the place where it is
@@ -62,7 +66,7 @@ type Reader struct {
 	epochs map[uint32]epochResult
 	damage []*Damage
 	noted  map[uint64]bool // chunks whose damage is in damage
-	cache  bodyCache
+	cache  *bodyCache
 	images map[uint32]*Snapshot
 }
 
@@ -87,10 +91,10 @@ type snapshotChunks struct {
 // nothing of it is found, or it needs features this version does not know.
 func Open(src io.ReaderAt, size int64, o ReaderOptions) (*Reader, error) {
 	if o.MaxMemory <= 0 {
-		o.MaxMemory = 2 * deltaMemory
+		o.MaxMemory = readerMemory
 	}
 	r := &Reader{src: src, size: size, opts: o}
-	r.cache.limit = o.MaxMemory
+	r.cache = newBodyCache(o.MaxMemory)
 	if err := r.load(); err != nil {
 		return nil, err
 	}

@@ -263,25 +263,26 @@ func (s *Snapshot) ReadPage(n uint64, dst []byte) (PageState, error) {
 		return PageMissing, fmt.Errorf("page %d: buffer of %d bytes", n, len(dst))
 	}
 	dst = dst[:PageSize]
-	clear(dst)
 	if told := s.r.opts.OnPage; told != nil {
 		told(s.info.Begin.ID, n)
 	}
 	run, ok := s.pages.find(n)
 	if !ok {
-		return PageAbsent, nil
+		run.state = PageAbsent
 	}
+	var err error
 	switch run.state {
 	case PageData:
 		run = run.from(n)
-		if err := s.r.page(pageLoc{pack: run.pack, slot: run.slot}, dst); err != nil {
-			clear(dst)
-			return PageMissing, fmt.Errorf("snapshot %d: page %d: %w", s.info.Begin.ID, n, err)
+		if err = s.r.page(pageLoc{pack: run.pack, slot: run.slot}, dst); err == nil {
+			return PageData, nil
 		}
 	case PageMissing:
-		if s.why != nil {
-			return PageMissing, fmt.Errorf("snapshot %d: page %d: %w", s.info.Begin.ID, n, s.why)
-		}
+		err = s.why
+	}
+	clear(dst)
+	if err != nil {
+		return PageMissing, fmt.Errorf("snapshot %d: page %d: %w", s.info.Begin.ID, n, err)
 	}
 	return run.state, nil
 }

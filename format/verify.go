@@ -137,7 +137,7 @@ func Verify(src io.ReaderAt, size int64, o VerifyOptions) (*VerifyReport, error)
 // openScanned opens a tape by looking at all of it, whatever its index says.
 func openScanned(src io.ReaderAt, size int64, ids []age.Identity) (*Reader, error) {
 	r := &Reader{src: src, size: size, opts: ReaderOptions{Identities: ids, MaxMemory: 64 << 20}, scanOnly: true}
-	r.cache.limit = r.opts.MaxMemory
+	r.cache = newBodyCache(r.opts.MaxMemory)
 	if err := r.load(); err != nil {
 		return nil, err
 	}

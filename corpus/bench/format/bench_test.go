@@ -91,9 +91,8 @@ func (c *counter) Write(p []byte) (int, error) { *c += counter(len(p)); return l
 // decompressed, was compared with its hash in the Merkle log, whose root in the footer
 // was compared before: "what changed", as an analyzer reads a series who has seen the
 // image before, and "each image whole", for which chunks that there is no room for in
-// the reader's 128 MiB are opened again for every image ("whole-times-read" says how
-// often). Verify is more: it also compares every page with what its chunk commits
-// itself to. Beside them the plain log, from which every image has to be read whole,
+// the reader's 256 MiB are opened again ("whole-times-read" says how often).
+// Verify is more: it also compares every page with what its chunk commits itself to. Beside them the plain log, from which every image has to be read whole,
 // and the zstd and SHA-256 in them alone, on the same chunks: no reader can be faster.
 func BenchmarkRead(b *testing.B) {
 	for _, g := range guests() {

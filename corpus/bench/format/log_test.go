@@ -79,7 +79,7 @@ func readLog(b testing.TB, r io.Reader) (n int64) {
 	require.NoError(b, err)
 	defer d.Close()
 	var h [8]byte
-	buf, page := make([]byte, 2*logChunk), make([]byte, logChunk)
+	buf, page := make([]byte, 2*logChunk), make([]byte, 2*logChunk)
 	for {
 		if _, err := io.ReadFull(r, h[:]); err == io.EOF {
 			return n
