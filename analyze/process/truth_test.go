@@ -220,7 +220,7 @@ func decimal[T uint32 | int](n []T) []string {
 // are handed around, so the test takes those there are.
 func fresh(t testing.TB) []string {
 	var all []string
-	for _, folder := range []string{"memory-fresh", "memory2"} {
+	for _, folder := range []string{"memory-fresh", "memory-wide", "memory2"} {
 		m, err := filepath.Glob(filepath.Join(recording(t, ".."), folder, "*.elf"))
 		require.NoError(t, err)
 		all = append(all, m...)
