@@ -10,8 +10,8 @@ import (
 // goroutines, while the caller enters them into the snapshot in their order: the
 // tape does not depend on how many there are.
 const (
-	hashBatch = 2048 // pages whose hashes are kept at a time
-	hashBlock = 64   // pages that one goroutine takes at a time
+	hashBatch = 8192 // pages whose hashes are kept at a time
+	hashBlock = 32   // pages that one goroutine takes at a time
 )
 
 // pageHashes are the hashes of a batch of pages.

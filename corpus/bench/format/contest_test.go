@@ -17,8 +17,12 @@ type contestant struct {
 	run   func()
 }
 
-// effort is what a piece of work took.
-type effort struct{ cpu, wall time.Duration }
+// effort is what a piece of work took. idle is the part of the cores that Go had no
+// goroutine to run on: what is missing besides is the machine's.
+type effort struct {
+	cpu, wall time.Duration
+	idle      float64
+}
 
 // rounds is how often each contestant runs.
 const rounds = 4
@@ -32,12 +36,14 @@ func contest(cs []contestant) map[string]effort {
 		for _, c := range cs {
 			old := runtime.GOMAXPROCS(c.cores)
 			runtime.GC()
-			cpu, start := cpuTime(), time.Now()
+			idle, cpu, start := idleTime(), cpuTime(), time.Now()
 			c.run()
-			e := effort{cpuTime() - cpu, time.Since(start)}
+			e := effort{cpu: cpuTime() - cpu, wall: time.Since(start)}
+			runtime.GC() // only then is the idle time brought up to date
+			e.idle = (idleTime() - idle) / e.wall.Seconds() / float64(c.cores)
 			runtime.GOMAXPROCS(old)
 			if b, ok := best[c.name]; ok {
-				e = effort{min(e.cpu, b.cpu), min(e.wall, b.wall)}
+				e = effort{min(e.cpu, b.cpu), min(e.wall, b.wall), min(e.idle, b.idle)}
 			}
 			best[c.name] = e
 		}
@@ -51,8 +57,8 @@ func board(b *testing.B, size int64, cs []contestant, best map[string]effort) {
 	fmt.Fprintf(&s, "%.0f MB of guest memory that is not zero; best of %d rounds, run in turn\n", float64(size)/1e6, rounds)
 	for _, c := range cs {
 		e := best[c.name]
-		fmt.Fprintf(&s, "  %-28s %d core  %8.0f MB/cpu-s  %8.0f MB/s  (%.3f cpu-s, %.3f s)\n",
-			c.name, c.cores, speed(size, e.cpu), speed(size, e.wall), e.cpu.Seconds(), e.wall.Seconds())
+		fmt.Fprintf(&s, "  %-29s %d core  %8.0f MB/cpu-s  %8.0f MB/s  (%.3f cpu-s, %.3f s, %.1f %% idle)\n",
+			c.name, c.cores, speed(size, e.cpu), speed(size, e.wall), e.cpu.Seconds(), e.wall.Seconds(), 100*e.idle)
 	}
 	b.Log(s.String())
 }

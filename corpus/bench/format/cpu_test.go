@@ -1,6 +1,7 @@
 package format
 
 import (
+	"runtime/metrics"
 	"syscall"
 	"time"
 )
@@ -13,4 +14,12 @@ func cpuTime() time.Duration {
 		panic(err) // it has no error to return for oneself
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// idleTime is the time that Go has not used of its cores, in seconds, up to the last
+// collection of garbage.
+func idleTime() float64 {
+	s := []metrics.Sample{{Name: "/cpu/classes/idle:cpu-seconds"}}
+	metrics.Read(s)
+	return s[0].Value.Float64()
 }
