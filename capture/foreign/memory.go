@@ -62,7 +62,7 @@ func OpenMemory(r io.ReaderAt, size int64, name string) (*MemoryImage, error) {
 		return nil, fmt.Errorf("%s: read first %d bytes: %w", name, len(head), err)
 	}
 	m := &MemoryImage{Name: name, Guest: GuestBare, attachments: map[string]func() ([]byte, error){}}
-	m.pages.r, m.pages.size, m.pages.stride = r, size, format.PageSize
+	m.pages.r, m.pages.size, m.pages.stride = &ahead{r: r}, size, format.PageSize
 	open, err := detectMemory(head)
 	if err == nil {
 		err = open(m, r, size)
