@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +21,7 @@ const maxProof = 64 << 20
 // proveFlags say what is to be proved.
 type proveFlags struct {
 	seq      uint64
-	snapshot uint32
+	snapshot string
 	page     uint64
 	out      string
 }
@@ -41,6 +43,7 @@ and without its keys, and learns nothing of the other records and pages.
 The proof is JSON; its form is in format/SPEC.md, sections 7.4 and 7.5.` + "\n" + exitStatusHelp,
 		Example: "  xentape prove incident.xtape --record 4711 -o packet.proof\n" +
 			"  xentape prove incident.xtape --snapshot 2 --page 0x1c3f -o page.proof\n" +
+			"  xentape prove incident.xtape --snapshot xvda --page 7 -o block.proof\n" +
 			"  xentape prove --check packet.proof --signer 7d5a…",
 		Args: nargs(0, 1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -50,7 +53,7 @@ The proof is JSON; its form is in format/SPEC.md, sections 7.4 and 7.5.` + "\n" 
 				}
 				return checkProof(t, check, &trust)
 			}
-			if page := c.Flags().Changed("page"); len(args) != 1 || (what.seq == 0) == (what.snapshot == 0) || page != (what.snapshot != 0) {
+			if page := c.Flags().Changed("page"); len(args) != 1 || (what.seq == 0) == (what.snapshot == "") || page != (what.snapshot != "") {
 				return usagef("usage: xentape prove TAPE --record N [-o PROOF], or xentape prove TAPE --snapshot S --page N [-o PROOF]")
 			}
 			return prove(t, &keys, args[0], &what)
@@ -58,7 +61,7 @@ The proof is JSON; its form is in format/SPEC.md, sections 7.4 and 7.5.` + "\n" 
 	}
 	f := c.Flags()
 	f.Uint64Var(&what.seq, "record", 0, "sequence `number` of the record, as evidence names it")
-	f.Uint32Var(&what.snapshot, "snapshot", 0, "`number` of the snapshot, with --page")
+	f.StringVar(&what.snapshot, "snapshot", "", "the memory `snapshot`, 2 or #2, as info counts them, or the disk whose base it is, as xvda, or xvda#2 when it has several; with --page")
 	f.Uint64Var(&what.page, "page", 0, "`number` of the page of memory (its gfn), or of the 4096-byte block of the disk")
 	f.StringVarP(&what.out, "output", "o", "", "the `file` to write; stdout when not given")
 	f.StringVar(&check, "check", "", "check this proof `file`")
@@ -78,8 +81,16 @@ func prove(t *terminal, keys *keyFlags, path string, what *proveFlags) error {
 	}
 	defer f.Close()
 	var p any
-	if what.snapshot != 0 {
-		p, err = format.ProvePage(f, size, what.snapshot, what.page, ids...)
+	if what.snapshot != "" {
+		tape, oerr := replay.New(path, f, size, replay.Options{Identities: ids})
+		if oerr != nil {
+			return fmt.Errorf("%s: %w", path, oerr)
+		}
+		id, ferr := findSnapshot(tape, what.snapshot)
+		if ferr != nil {
+			return fmt.Errorf("%s: %w", path, ferr)
+		}
+		p, err = format.ProvePage(f, size, id, what.page, ids...)
 	} else {
 		p, err = format.Prove(f, size, what.seq, ids...)
 	}
@@ -99,6 +110,44 @@ func prove(t *terminal, keys *keyFlags, path string, what *proveFlags) error {
 		_, err := f.Write(b)
 		return nil, err
 	})
+}
+
+// findSnapshot is the id on the tape of what the user calls a snapshot: one of memory
+// by the number that info and --at give it, or a disk's base by the disk's name.
+func findSnapshot(tape *replay.Tape, name string) (uint32, error) {
+	if n, err := strconv.Atoi(strings.TrimPrefix(name, "#")); err == nil {
+		for _, m := range tape.Snapshots() {
+			if m.Snapshot == n {
+				return m.ID, nil
+			}
+		}
+		return 0, fmt.Errorf("no memory snapshot #%d", n)
+	}
+	disk, nth, numbered := strings.Cut(name, "#")
+	named := map[format.StreamID]bool{}
+	for _, s := range tape.Streams(format.StreamDisk) {
+		named[s.ID] = s.Name == disk
+	}
+	var bases []uint32
+	for _, s := range tape.Reader().Snapshots() {
+		if named[s.Begin.Stream] {
+			bases = append(bases, s.Begin.ID)
+		}
+	}
+	n := 1
+	if numbered {
+		var err error
+		if n, err = strconv.Atoi(nth); err != nil {
+			return 0, fmt.Errorf("snapshot %q: a disk's base is named as xvda, or xvda#2", name)
+		}
+	}
+	switch {
+	case n < 1 || n > len(bases):
+		return 0, fmt.Errorf("snapshot %q: the tape has %d bases of a disk of that name", name, len(bases))
+	case !numbered && len(bases) > 1:
+		return 0, fmt.Errorf("snapshot %q: the tape has %d bases of a disk of that name: say which, as %s#1", name, len(bases), disk)
+	}
+	return bases[n-1], nil
 }
 
 func checkProof(t *terminal, path string, trust *trustFlags) error {

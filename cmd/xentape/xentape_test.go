@@ -303,7 +303,7 @@ func TestProve(t *testing.T) {
 func TestProvePage(t *testing.T) {
 	path, dir := tape(t)
 	proof := filepath.Join(dir, "p.json")
-	ok(t, "prove", path, "--snapshot", "1", "--page", "0x1", "-o", proof)
+	ok(t, "prove", path, "--snapshot", "xvda", "--page", "0x1", "-o", proof)
 	require.NoError(t, os.Remove(path), "the proof stands without the tape")
 	shown := lines(t, ok(t, "prove", "--check", proof))[0]
 	require.Equal(t, float64(1), shown["snapshot"])
@@ -323,17 +323,37 @@ func TestProvePage(t *testing.T) {
 func TestProveOfARecording(t *testing.T) {
 	dir := t.TempDir()
 	for name, what := range map[string][]string{
-		"memory": {"--snapshot", "3", "--page", "0x1000"}, "disk": {"--snapshot", "1", "--page", "7"}, "record": {"--record", "1200"},
+		"memory": {"--snapshot", "2", "--page", "0x1000"}, "disk": {"--snapshot", "xvda", "--page", "7"}, "record": {"--record", "1200"},
 	} {
 		proof := filepath.Join(dir, name)
 		ok(t, append([]string{"prove", realGuest, "-o", proof}, what...)...)
 		require.Contains(t, ok(t, "prove", "--check", proof), `"signature":"none"`)
+	}
+	require.Equal(t, streamOfKind(t, realGuest, "memory"), provenStream(t, filepath.Join(dir, "memory")), "info's #2 is one of memory")
+	require.Equal(t, streamOfKind(t, realGuest, "disk"), provenStream(t, filepath.Join(dir, "disk")))
+	for _, no := range []string{"0", "99", "#", "xvdz", "xvda#2", "xvda#x", "memory"} {
+		require.Equal(t, exitFailed, xentape(t, "prove", realGuest, "--snapshot", no, "--page", "1").code, no)
 	}
 	old := "../../corpus/vectors/testdata/page-states.xtape"
 	r := xentape(t, "prove", old, "--snapshot", "1", "--page", "1")
 	require.Equal(t, exitFailed, r.code)
 	require.Contains(t, r.err, "format 1.0")
 	ok(t, "prove", old, "--record", "1", "-o", filepath.Join(dir, "old"))
+}
+
+// streamOfKind is the id of a tape's first stream of a kind.
+func streamOfKind(t *testing.T, path, kind string) any {
+	for _, s := range lines(t, ok(t, "info", "--json", path))[0]["streams"].([]any) {
+		if s := s.(map[string]any); s["kind"] == kind {
+			return s["id"]
+		}
+	}
+	require.Fail(t, "no such stream", kind)
+	return nil
+}
+
+func provenStream(t *testing.T, proof string) any {
+	return lines(t, ok(t, "prove", "--check", proof))[0]["stream"]
 }
 
 // TestAnalyzeIsDeterministic: every output has the same bytes on every run, with
