@@ -118,26 +118,35 @@ func (c *classifier) times(change *fs.InodeChange) {
 	case n.MTime == o.MTime:
 		// Reading moves atime forward to now; only a call moves it back.
 		set = n.ATime < o.ATime
-	case n.MTime == n.CTime && n.ATime == n.CTime && o.ATime != n.ATime && o.Size == n.Size:
-		set = true // touch(1)
 	case set && n.MTime > o.MTime && n.MTime < n.CTime && n.MTime >= o.CTime:
 		// Left behind by ctime: a write followed by a chmod, or such. Only a time
 		// that lies before what was known already, or after the change, was put there.
 		set = false
 	}
 	if set {
-		e := c.delta(OpUtime, change)
-		old := Time(o.MTime)
-		e.MTimeOld = &old
-		c.add(e)
+		c.add(c.utime(change))
 		return
 	}
 	if n.Type == fs.TypeFile && n.MTime != o.MTime && c.data[change.ID] == nil && !change.Content && !c.v.arrived(n) {
-		c.v.awaited[change.ID] = awaited{attr: n, stamp: c.tx.Last, tx: c.tx.Number}
+		w := awaited{attr: n, stamp: c.tx.Last, tx: c.tx.Number}
+		if n.MTime == n.CTime && n.ATime == n.CTime && o.ATime != n.ATime && o.Size == n.Size {
+			e := c.utime(change)
+			c.interval(&e)
+			w.touch = &e
+			c.v.touches = append(c.v.touches, turn{change.ID, w.stamp.Seq, w.stamp.Time})
+		}
+		c.v.awaited[change.ID] = w
 	}
 	if n.Type == fs.TypeDir && n.MTime != o.MTime && !c.named[change.ID] {
 		c.v.a.findings.transient(c.v, change, c.tx)
 	}
+}
+
+func (c *classifier) utime(change *fs.InodeChange) Event {
+	e := c.delta(OpUtime, change)
+	old := Time(change.Old.MTime)
+	e.MTimeOld = &old
+	return e
 }
 
 // arrived reports whether the content that moved a file's mtime is there already:

@@ -143,8 +143,11 @@ func (f *finder) tamper(v *volumeState, p Problem, at fs.Stamp) {
 // transient: a directory was modified and holds what it held before: names came
 // and went between two commits.
 func (f *finder) transient(v *volumeState, change *fs.InodeChange, tx *fs.Tx) {
-	path := v.names.path(change.ID)
+	path, n := v.names.path(change.ID), change.New
+	reason := fmt.Sprintf("%s was modified but lists the same names: something was made and removed between two commits and never reached the disk; memory may still hold it", path)
+	if n.MTime == n.CTime && n.ATime == n.CTime && n.ATime != change.Old.ATime {
+		reason += "; or its times were set to now, its access time is the same"
+	}
 	f.add(&Finding{Kind: FindTransient, Severity: "low", Disk: f.a.o.Disk, Volume: v.def.Name, Path: path, Inode: change.ID.Num,
-		Time: Time(change.New.MTime), Until: Time(change.New.MTime + tick), Records: []uint64{tx.First.Seq, tx.Last.Seq},
-		Reasons: []string{fmt.Sprintf("%s was modified but lists the same names: something was made and removed between two commits and never reached the disk; memory may still hold it", path)}})
+		Time: Time(n.MTime), Until: Time(n.MTime + tick), Records: []uint64{tx.First.Seq, tx.Last.Seq}, Reasons: []string{reason}})
 }

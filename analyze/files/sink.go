@@ -51,6 +51,7 @@ func problemKind(k fs.ProblemKind) string {
 // Commit implements fs.Sink.
 func (v *volumeState) Commit(tx *fs.Tx) {
 	came := len(tx.Data)
+	v.lookAtTouches(tx.Last.Time)
 	first := v.settleDates(tx)
 	if came > 0 && len(tx.Inodes)+len(tx.Data)+len(tx.Added)+len(tx.Removed)+len(tx.Told) == 0 {
 		return // all of it waits
@@ -112,6 +113,7 @@ func (v *volumeState) finish() {
 	if v.fs == nil {
 		return
 	}
+	v.lookAtTouches(fs.EndOfTape)
 	ids := make([]fs.ID, 0, len(v.awaited))
 	for id := range v.awaited {
 		ids = append(ids, id)

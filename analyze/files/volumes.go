@@ -34,6 +34,7 @@ type volumeState struct {
 	// of before.
 	undated  map[fs.ID]*fs.DataChange
 	turns    []turn // of these, by when they came
+	touches  []turn // of awaited, those that may be touches
 	met      map[fs.ID]met
 	storing  bool           // Touch is for a write that is about to be stored
 	wrote    map[fs.ID]Time // when content last arrived
@@ -51,6 +52,7 @@ type awaited struct {
 	attr  fs.Attr
 	stamp fs.Stamp
 	tx    uint64
+	touch *Event // what it was if none come
 }
 
 // layout reads partition tables and opens every volume.
@@ -148,7 +150,7 @@ func (v *volumeState) attach(f fs.Filesystem) {
 	v.orphans, v.awaited = map[fs.ID]string{}, map[fs.ID]awaited{}
 	v.nameless, v.held = map[fs.ID]*fs.InodeChange{}, map[fs.ID]*fs.DataChange{}
 	v.wrote = map[fs.ID]Time{}
-	v.turns = nil
+	v.turns, v.touches = nil, nil
 	v.undated, v.met = map[fs.ID]*fs.DataChange{}, map[fs.ID]met{}
 	v.early = map[fs.ID][]early{}
 	v.moving, v.leaving = map[fs.ID]gone{}, map[fs.Dirent]string{}
