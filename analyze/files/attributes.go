@@ -128,7 +128,7 @@ func (c *classifier) times(change *fs.InodeChange) {
 		return
 	}
 	if n.Type == fs.TypeFile && n.MTime != o.MTime && c.data[change.ID] == nil && !change.Content && !c.v.arrived(n) {
-		w := awaited{attr: n, stamp: c.tx.Last, tx: c.tx.Number}
+		w := awaited{attr: n, path: c.v.names.path(change.ID), stamp: c.tx.Last, tx: c.tx.Number}
 		if n.MTime == n.CTime && n.ATime == n.CTime && o.ATime != n.ATime && o.Size == n.Size {
 			e := c.utime(change)
 			c.interval(&e)

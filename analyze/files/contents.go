@@ -88,8 +88,8 @@ func (c *classifier) contents() {
 	for i := range c.tx.Data {
 		d := &c.tx.Data[i]
 		attr := c.attr(d.ID, fs.TypeFile)
-		if !attr.Live {
-			continue
+		if !attr.Live || attr.Type == fs.TypeDir || attr.Type == fs.TypeSymlink {
+			continue // a block of entries that was taken for data before its inode came, a long target
 		}
 		_, open := c.v.orphans[d.ID]
 		if len(c.v.names.of[d.ID]) == 0 && !open {

@@ -31,6 +31,7 @@ type sysop struct {
 	Path string `json:"path"`
 	Src  string `json:"src"`
 	Dst  string `json:"dst"`
+	Len  *int64 `json:"len"` // of fallocate(2)
 }
 
 // readOps gives the calls that succeeded.
@@ -56,42 +57,6 @@ func allOps(t testing.TB, dir string) []sysop {
 	return out
 }
 
-// causes are the system calls that may show as an event.
-var causes = map[Op][]string{
-	OpCreate: {"create", "rename", "link"}, OpMkdir: {"mkdir", "rename"}, OpSymlink: {"symlink", "rename"},
-	OpRename: {"rename"}, OpLink: {"link", "rename"}, OpUnlink: {"unlink", "rename"}, OpDelete: {"unlink", "rename"}, OpRmdir: {"rmdir"},
-	OpWrite: {"create", "append", "pwrite", "punch"}, OpTruncate: {"truncate", "create", "pwrite", "append"},
-	OpChmod: {"chmod", "create"}, OpChown: {"chown"}, OpUtime: {"utime"}, OpSetxattr: {"setxattr"},
-}
-
-// caused reports whether some system call explains the event: the right kind, a
-// path that is or became the event's, begun before the interval ends.
-func caused(e Event, ops []sysop) bool {
-	const slack = 50e6 // clock tick and scheduling, ns
-	names := []string{strings.TrimPrefix(e.Path, "/")}
-	if e.OldPath != "" {
-		names = append(names, strings.TrimPrefix(e.OldPath, "/"))
-	}
-	for _, o := range ops {
-		if !slices.Contains(causes[e.Op], o.Op) || o.T0 > int64(e.TimeUpper)+slack {
-			continue
-		}
-		for _, n := range names {
-			if o.Path == n || o.Dst == n || o.Src == n && (e.Op == OpUnlink || e.Op == OpDelete) {
-				return true
-			}
-		}
-		// What happened under another name: the file was renamed afterwards.
-		for _, r := range ops {
-			if r.Op == "rename" && (o.Path == r.Src || strings.HasPrefix(o.Path, r.Src+"/")) &&
-				slices.Contains(names, r.Dst+strings.TrimPrefix(o.Path, r.Src)) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // TestEveryEventHasACause: precision. Each event of the fixtures is explained by
 // a system call that began before the interval ends.
 func TestEveryEventHasACause(t *testing.T) {
@@ -99,9 +64,9 @@ func TestEveryEventHasACause(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			dir := unpack(t, name)
 			_, events := replayTrace(t, dir, Options{Hash: true})
-			ops := readOps(t, dir)
+			calls := follow(allOps(t, dir))
 			for _, e := range events {
-				if !caused(e, ops) {
+				if !calls.explain(&e) {
 					b, _ := json.Marshal(e)
 					t.Errorf("no system call explains %s", b)
 				}

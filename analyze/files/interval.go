@@ -29,8 +29,8 @@ func (c *classifier) interval(e *Event) {
 		if w, ok := c.v.awaited[e.id]; ok {
 			t = Time(w.attr.MTime)
 		}
-		if e.MTime != e.CTime && c.forged(e) {
-			if c.beforeChange(e) {
+		if e.MTime != e.CTime && c.forged(e, Time(lo)) {
+			if c.beforeChange(e, Time(lo)) {
 				return
 			}
 			t, basis = e.CTime, BasisChange
@@ -51,6 +51,11 @@ func (c *classifier) interval(e *Event) {
 	default:
 		if change != nil && change.New.Live {
 			t, basis = Time(change.New.CTime), BasisChange
+		}
+		if e.Op == OpRename && change != nil && change.Old.Live && change.Old.CTime == change.New.CTime {
+			// Exchanging two files moves no time of theirs on XFS (xfs_cross_rename,
+			// fs/xfs/xfs_inode.c): it came after the time they have.
+			lo, t = max(lo, change.New.CTime), Unknown
 		}
 	}
 	if t.Known() && basis != "" && int64(t) >= lo-tick && (hi == 0 || int64(t) <= hi+tick) {
@@ -77,12 +82,17 @@ func reused(change *fs.InodeChange) bool {
 
 // beforeChange dates a write whose modification time was set to something else
 // afterwards: that set the change time too, so the write lies between the inode's
-// birth and the change time. It reports whether the inode has such times.
-func (c *classifier) beforeChange(e *Event) bool {
-	if !e.CTime.Known() || !e.BTime.Known() || e.CTime < e.BTime {
+// birth, or what bounds the transaction where inodes keep none, and the change time. It
+// reports whether there are such times.
+func (c *classifier) beforeChange(e *Event, lo Time) bool {
+	born := e.BTime
+	if !born.Known() && lo != 0 {
+		born = lo
+	}
+	if !e.CTime.Known() || !born.Known() || e.CTime < born {
 		return false
 	}
-	e.TimeLower, e.TimeUpper, e.TimeBasis = e.BTime, e.CTime+Time(max(tick, c.v.info.Grain)), BasisChange
+	e.TimeLower, e.TimeUpper, e.TimeBasis = born, e.CTime+Time(max(tick, c.v.info.Grain)), BasisChange
 	if change := c.inodes[e.id]; c.first[e.id] && change != nil {
 		e.TimeLower = max(e.TimeLower, Time(change.Old.CTime)) // the inode as it was when the content came
 	}
@@ -90,9 +100,21 @@ func (c *classifier) beforeChange(e *Event) bool {
 }
 
 // forged: the inode says it was modified before it existed, or its mtime is not
-// what this transaction's change time allows.
-func (c *classifier) forged(e *Event) bool {
-	return e.BTime.Known() && e.MTime < e.BTime || e.MTime > e.CTime
+// what this transaction's change time allows. Where inodes keep no birth, one that this
+// transaction made, or moved the mtime of, was not modified before what came before.
+func (c *classifier) forged(e *Event, lo Time) bool {
+	if e.BTime.Known() && e.MTime < e.BTime || e.MTime > e.CTime {
+		return true
+	}
+	change := c.inodes[e.id]
+	switch {
+	case e.BTime.Known() || change == nil || change.OldUnknown:
+		return false
+	case fresh(change):
+		return e.MTime < lo-Time(max(tick, c.v.info.Grain))
+	default:
+		return change.Old.Live && change.Old.MTime != change.New.MTime && change.New.MTime < change.Old.MTime
+	}
 }
 
 // bounds are the guest times between which what this transaction shows was done; 0

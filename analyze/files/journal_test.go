@@ -78,9 +78,9 @@ func TestExternalJournal(t *testing.T) {
 	require.Empty(t, a.Problems())
 	require.Empty(t, j.Problems())
 	events = append(events, a.Events()...)
-	ops, commits := readOps(t, dir), map[uint64]bool{}
+	calls, commits := follow(allOps(t, dir)), map[uint64]bool{}
 	for _, e := range events {
-		require.True(t, caused(e, ops), "%+v", e)
+		require.True(t, calls.explain(&e), "%+v", e)
 		commits[e.Transaction] = true
 	}
 	require.Greater(t, len(commits), 8, "events come with commits")

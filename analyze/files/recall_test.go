@@ -3,6 +3,7 @@ package files
 import (
 	"encoding/json"
 	"maps"
+	"path"
 	"slices"
 	"sort"
 	"strings"
@@ -22,45 +23,81 @@ type spell struct {
 // thing is a file, directory or link of the workload.
 type thing struct {
 	dir    bool
+	maybe  bool // the call that would have made it failed, and may have made it all the same
 	spells []*spell
+	calls  []did
 }
 
 // namespace is what the system calls made of the names.
 type namespace struct {
-	now   map[string]*spell
-	at    map[string][]*spell // that the path ever had
-	calls map[int][]*spell    // by index of the call: from, to of a rename; what was made or ended
+	now      map[string]*spell
+	at       map[string][]*spell // that the path ever had
+	calls    map[int][]*spell    // by index of the call: from, to of a rename; what was made or ended
+	logs     map[string]bool     // the last parts of all paths
+	pathless []int64             // calls that set an attribute of a directory the log does not name
 }
 
 func follow(ops []sysop) *namespace {
-	n := &namespace{now: map[string]*spell{}, at: map[string][]*spell{}, calls: map[int][]*spell{}}
+	n := &namespace{now: map[string]*spell{}, at: map[string][]*spell{}, calls: map[int][]*spell{}, logs: map[string]bool{}}
 	for i, o := range ops {
+		for _, p := range []string{o.Path, o.Src, o.Dst} {
+			if p != "" {
+				n.logs[path.Base(p)] = true
+			}
+		}
 		switch o.Op {
 		case "create", "mkdir", "symlink":
-			if n.now[o.Path] == nil {
-				n.calls[i] = []*spell{n.begin(&thing{dir: o.Op == "mkdir"}, o.Path, o)}
+			s := n.now[o.Path]
+			switch {
+			case s == nil || s.object.maybe && o.Err == nil:
+				s = n.born(o)
+				if o.Err == nil {
+					n.calls[i] = []*spell{s}
+				}
+			default:
+				n.note(o)
 			}
-		case "link":
-			n.begin(n.known(o.Src).object, o.Dst, o)
-		case "rename":
-			from := n.known(o.Src)
-			if x := n.now[o.Dst]; x != nil {
-				n.end(x, o)
+		case "link", "rename", "exchange", "unlink", "rmdir":
+			if o.Err == nil {
+				n.calls[i] = n.name(o)
 			}
-			n.calls[i] = []*spell{from, n.move(from, o.Dst, o)}
-		case "exchange":
-			a, b := n.known(o.Src), n.known(o.Dst)
-			n.end(a, o)
-			n.end(b, o)
-			n.begin(a.object, o.Dst, o)
-			n.begin(b.object, o.Src, o)
-		case "unlink", "rmdir":
-			x := n.known(o.Path)
-			n.end(x, o)
-			n.calls[i] = []*spell{x}
+		default:
+			n.note(o)
 		}
 	}
 	return n
+}
+
+// name follows a call that gives or takes names.
+func (n *namespace) name(o sysop) []*spell {
+	switch o.Op {
+	case "link":
+		n.directory(o.Dst, o.T0)
+		n.begin(n.touch(o.Src, o.Op, o.T0), o.Dst, o)
+	case "rename":
+		n.directory(o.Dst, o.T0)
+		from := n.known(o.Src)
+		n.touch(o.Src, o.Op, o.T0)
+		if x := n.now[o.Dst]; x != nil {
+			n.touch(o.Dst, o.Op, o.T0)
+			n.end(x, o)
+		}
+		return []*spell{from, n.move(from, o.Dst, o)}
+	case "exchange":
+		a, b := n.known(o.Src), n.known(o.Dst)
+		n.touch(o.Src, o.Op, o.T0)
+		n.touch(o.Dst, o.Op, o.T0)
+		n.end(a, o)
+		n.end(b, o)
+		n.begin(a.object, o.Dst, o)
+		n.begin(b.object, o.Src, o)
+	case "unlink", "rmdir":
+		x := n.known(o.Path)
+		n.touch(o.Path, o.Op, o.T0)
+		n.end(x, o)
+		return []*spell{x}
+	}
+	return nil
 }
 
 func (n *namespace) begin(x *thing, path string, o sysop) *spell {
@@ -82,16 +119,6 @@ func (n *namespace) known(path string) *spell {
 		return s
 	}
 	return n.begin(&thing{}, path, sysop{})
-}
-
-// made reports whether something that had the path at any time existed at t.
-func (n *namespace) made(path string, t int64) bool {
-	for _, s := range n.at[path] {
-		if s.object.spells[0].from.T0 <= t {
-			return true
-		}
-	}
-	return false
 }
 
 func (n *namespace) move(s *spell, to string, o sysop) *spell {
@@ -139,8 +166,7 @@ func logged(path string) string {
 // those of them that show, each by one event at its path, and those whose interval
 // holds the call. The others were followed, within the same commit, by a call that
 // moved the same timestamp.
-func recall(t testing.TB, ops []sysop, events []Event, commits []commitTime) {
-	n := follow(ops)
+func recall(t testing.TB, ops []sysop, n *namespace, events []Event, commits []commitTime) {
 	by := map[Op]map[string][]*Event{}
 	for i := range events {
 		e := &events[i]

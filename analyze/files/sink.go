@@ -124,7 +124,7 @@ func (v *volumeState) finish() {
 		if attr, err := v.fs.Stat(id); err != nil || attr.Generation != w.attr.Generation || len(v.names.of[id]) == 0 {
 			continue
 		}
-		e := v.event(OpWrite, v.names.path(id), w.attr)
+		e := v.event(OpWrite, w.path, w.attr)
 		e.FirstRecord, e.LastRecord, e.Transaction = w.stamp.Seq, w.stamp.Seq, w.tx
 		e.Observed = v.a.clock.wall(w.stamp.Time)
 		e.TimeLower, e.TimeUpper, e.TimeBasis = Time(w.attr.MTime), Time(w.attr.MTime+max(tick, v.info.Grain)), BasisModify

@@ -50,6 +50,7 @@ type volumeState struct {
 // page cache.
 type awaited struct {
 	attr  fs.Attr
+	path  string // that it had then
 	stamp fs.Stamp
 	tx    uint64
 	touch *Event // what it was if none come
