@@ -139,11 +139,13 @@ func (a *auditor) slots(c *chunkInfo, p *packBody) error {
 			a.versions.putCopy(keys[i], page[:], loc)
 		}
 	}
-	if a.versions.keepPack(whole, int64(cap(p.data)), nil) {
-		// It has the contents now, where they lie.
-		if a.plain = nil; c.pages.Codec == codecNone {
-			a.raw = nil
-		}
+	// The contents lie in a buffer that may have had to hold a larger chunk before.
+	buffer := &a.plain
+	if c.pages.Codec == codecNone {
+		buffer = &a.raw
+	}
+	if a.versions.keepPack(whole, int64(cap(*buffer)), nil) {
+		*buffer = nil // which it has now
 	}
 	if known && slotsRoot(p.salt, digests) != *c.pages.Commit {
 		return errors.New("commitments to pages do not match their root")

@@ -48,8 +48,10 @@ func (p *pack) encode(salt []byte) []byte {
 type packBody struct {
 	runs  []pageRun
 	bases []pageLoc
-	data  []byte // len(bases) pages
-	salt  [saltSize]byte
+	// data is len(bases) pages; its capacity is the whole body, which is in memory as
+	// long as they are.
+	data []byte
+	salt [saltSize]byte
 }
 
 func parsePack(b []byte, m *pagesMeta) (*packBody, error) {
@@ -58,7 +60,7 @@ func parsePack(b []byte, m *pagesMeta) (*packBody, error) {
 		return nil, fmt.Errorf("pages chunk: contents: %w", errSlots)
 	}
 	d := &decoder{b: b[size:]}
-	p := &packBody{data: b[:size:size], runs: d.runs(m.Limit)}
+	p := &packBody{data: b[:size], runs: d.runs(m.Limit)}
 	n := d.uintMax("slots", maxSlots)
 	if d.err == nil && n != uint64(m.Slots) {
 		d.fail("slots", fmt.Errorf("%d, the meta says %d", n, m.Slots))
