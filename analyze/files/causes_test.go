@@ -54,8 +54,9 @@ func (n *namespace) born(o sysop) *spell {
 	dir := n.directory(o.Path, o.T0)
 	s := n.begin(&thing{dir: o.Op == "mkdir", maybe: o.Err != nil}, o.Path, o)
 	s.object.calls = append(s.object.calls, did{o.Op, o.T0})
-	if dir != nil && slices.ContainsFunc(dir.calls, func(d did) bool { return d.kind == "setxattr" }) {
-		// What is made below a directory with a default ACL gets it with its first
+	if dir != nil && slices.ContainsFunc(dir.calls, func(d did) bool { return d.kind == "setxattr" || d.kind == "inherit" }) {
+		// What is made below a directory with a default ACL gets it, and a directory hands it
+		// on, with its first
 		// transaction or one of its own (posix_acl_create, fs/posix_acl.c).
 		s.object.calls = append(s.object.calls, did{"inherit", o.T0})
 	}
