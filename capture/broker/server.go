@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime/debug"
 	"sync"
 	"syscall"
 
@@ -253,10 +254,11 @@ func (s *server) stop(token int) error {
 
 // watchBPF watches a device by BPF for the recorder.
 func (s *server) watchBPF(o bpf.Options) (reply, []*os.File, error) {
-	b, err := bpf.Open(o)
+	b, err := bpf.Watch(o)
 	if err != nil {
 		return reply{}, nil, err
 	}
+	debug.FreeOSMemory() // loading took more than all that follows
 	files, err := b.Files()
 	if err != nil {
 		return reply{}, files, errors.Join(err, b.Close())

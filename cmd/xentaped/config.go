@@ -128,6 +128,8 @@ func parseConfig(text []byte) (*config, error) {
 		return nil, fmt.Errorf("disk-ring: %d is not a power of two of at least 1MiB", c.DiskRing)
 	case c.Base == baseRolling && len(c.Recipients) > 0:
 		return nil, errors.New("base: rolling reads segments again, which nobody here can when they are encrypted to recipients: take true or false")
+	case c.Limits.Memory != 0 && c.Limits.Memory < leastMemory:
+		return nil, fmt.Errorf("limits: memory: %d is less than %dMiB, with which no guest can be recorded", c.Limits.Memory, leastMemory>>20)
 	case c.Directory == "":
 		return nil, errors.New("directory: empty")
 	}
@@ -150,13 +152,14 @@ func (c *config) sandbox() sandbox.Rules {
 // has until it ends: an overlap, and a snapshot that is still being taken.
 const handover = time.Minute
 
-// sources is what the file asks to record of each guest.
-func (c *config) sources() sources {
+// sources is what the file asks to record of each guest; share is what one tape of
+// it may remember in memory, 0 as it likes.
+func (c *config) sources(share int64) sources {
 	return sources{
 		memory: c.Memory, disk: c.Disk, network: c.Network, base: c.Base != baseNone, rolling: c.Base == baseRolling, reads: true, ring: int(c.DiskRing),
 		memConfig: memory.Config{
 			Automatic: -1, Every: c.Every, PauseBudget: c.Pause, Tracking: memory.Tracking(c.Track),
-			TrackWait: handover,
+			TrackWait: handover, StashBytes: int(min(share/4, memory.DefaultStash)),
 		},
 	}
 }

@@ -29,11 +29,13 @@ type recorderSet struct {
 	clock   *capture.Clock
 	ring    *ring.Ring
 	console *console
+	shares  *shares
 	look    time.Duration // how often to look for new guests, and at the limits
 
 	mu      sync.Mutex
 	open    map[string]bool    // segments being written
 	flights map[uint16]*flight // by domain
+	refused map[uint16]bool    // domains that the operator was told are beyond the limit of memory
 	rebase  map[string]bool    // guests whose next segment takes images, whatever went before
 
 	expiring sync.Mutex     // the ring's segments and images are being changed
@@ -157,7 +159,8 @@ func (f *flight) segment(ctx context.Context, begun chan<- struct{}, end func())
 	if err != nil {
 		return err
 	}
-	tape, err := createTape(path, tapeOptions{recipients: set.config.Recipients, signKey: set.config.Sign}, set.clock)
+	share := set.shares.tape(set.recorded())
+	tape, err := createTape(path, tapeOptions{recipients: set.config.Recipients, signKey: set.config.Sign, memory: share}, set.clock)
 	if err != nil {
 		return err
 	}
@@ -165,8 +168,8 @@ func (f *flight) segment(ctx context.Context, begun chan<- struct{}, end func())
 	defer set.writing(path, false)
 	recorder := capture.NewRecorder(tape, set.clock, capture.RecorderOptions{Report: set.console.notef})
 	s := &session{
-		host: set.host, privs: set.privs, guard: set.guard, recorder: recorder, clock: set.clock, want: set.config.sources(),
-		console: set.console, uuid: f.guest.UUID, started: time.Now(), devices: map[string]capture.Source{},
+		host: set.host, privs: set.privs, guard: set.guard, recorder: recorder, clock: set.clock, want: set.config.sources(share),
+		shares: set.shares, console: set.console, uuid: f.guest.UUID, started: time.Now(), devices: map[string]capture.Source{},
 		gone: end, lineage: lineage{tape: filepath.Base(path), before: f.predecessor()},
 	}
 	startEvent(recorder, f.guest, format.Attr{Name: "mode", Value: "flight"}, set.privs.attr())

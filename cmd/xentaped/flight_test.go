@@ -63,8 +63,12 @@ func startService(t *testing.T, change func(*config)) *service {
 
 // startServiceOf adds nodes to the xenstore of the imaginary host.
 func startServiceOf(t *testing.T, nodes map[string]string, change func(*config)) *service {
+	return startServiceFor(t, fakexen.NewHVM(5, 0, 1, 2, 3, 700), nodes, change)
+}
+
+// startServiceFor records a guest that has domain id 5.
+func startServiceFor(t *testing.T, guest *fakexen.Domain, nodes map[string]string, change func(*config)) *service {
 	t.Setenv("RUNTIME_DIRECTORY", t.TempDir())
-	guest := fakexen.NewHVM(5, 0, 1, 2, 3, 700)
 	s := &service{xen: fakexen.NewHost(guest), uuid: guest.UUID, told: &journal{}}
 	tree := map[string]string{"/local/domain/5/name": "web", "/libxl/5/type": "pvh", "/local/domain/0/name": "Domain-0"}
 	maps.Copy(tree, nodes)
@@ -87,7 +91,7 @@ func startServiceOf(t *testing.T, nodes map[string]string, change func(*config))
 	require.NoError(t, err)
 	s.set = &recorderSet{
 		config: &cfg, host: h, privs: &privileges{}, guard: guard.NewClient(ours, h.Xen), clock: clock, ring: r,
-		console: &console{out: io.Discard, err: s.told}, open: map[string]bool{}, rebase: map[string]bool{}, look: 200 * time.Millisecond,
+		console: &console{out: io.Discard, err: s.told}, shares: newShares(cfg.Limits.Memory), open: map[string]bool{}, rebase: map[string]bool{}, look: 200 * time.Millisecond,
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -242,12 +246,12 @@ func TestConfig(t *testing.T) {
 	c, err := parseConfig(nil)
 	require.NoError(t, err)
 	require.Equal(t, 6*time.Hour, c.Keep.Age)
-	require.True(t, c.sources().disk)
+	require.True(t, c.sources(0).disk)
 	c, err = parseConfig([]byte("guests: [web]\nsegment: 5m\nkeep: {age: 1h, bytes: 512MiB}\ndisk: false\nlimits: {memory: 1GiB, cpus: 1}\n"))
 	require.NoError(t, err)
 	require.Equal(t, size(512<<20), c.Keep.Bytes)
-	require.False(t, c.sources().disk)
-	require.True(t, c.sources().memory && c.sources().network, "each is turned off by itself")
+	require.False(t, c.sources(0).disk)
+	require.True(t, c.sources(0).memory && c.sources(0).network, "each is turned off by itself")
 	for text, says := range map[string]string{
 		"segmnt: 5m":                          "field segmnt not found",
 		"segment: 5s":                         "less than a minute",

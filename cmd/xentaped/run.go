@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -50,9 +49,8 @@ is full; "xentaped trigger" keeps those of the last minutes, and so does writing
 const lookEvery = 5 * time.Second
 
 func runService(ctx context.Context, c *console, cfg *config) (err error) {
-	if cfg.Limits.Memory > 0 {
-		debug.SetMemoryLimit(int64(cfg.Limits.Memory))
-	}
+	parts := newShares(cfg.Limits.Memory)
+	parts.keep()
 	if cfg.Limits.CPUs > 0 {
 		runtime.GOMAXPROCS(cfg.Limits.CPUs)
 	}
@@ -75,7 +73,7 @@ func runService(ctx context.Context, c *console, cfg *config) (err error) {
 		return err
 	}
 	privs.giveUp(c, cfg.sandbox())
-	set := &recorderSet{config: cfg, host: h, privs: privs, guard: keeper, clock: clock, ring: r, console: c, open: map[string]bool{}, rebase: map[string]bool{}, look: lookEvery}
+	set := &recorderSet{config: cfg, host: h, privs: privs, guard: keeper, clock: clock, ring: r, console: c, shares: parts, open: map[string]bool{}, rebase: map[string]bool{}, look: lookEvery}
 	if err := notify("READY=1"); err != nil {
 		c.notef("service manager: %v", err)
 	}
@@ -148,12 +146,29 @@ func (r *recorderSet) begin(g *host.Guest) *flight {
 	if r.flights[g.Domain] != nil || !r.config.wants(g) {
 		return nil
 	}
+	if len(r.flights) >= r.shares.guests() {
+		if !r.refused[g.Domain] {
+			r.console.notef("%s (domain %d) is not recorded: limits: memory is enough for %d guests", g.Name, g.Domain, r.shares.guests())
+		}
+		if r.refused == nil {
+			r.refused = map[uint16]bool{}
+		}
+		r.refused[g.Domain] = true
+		return nil
+	}
 	if r.flights == nil {
 		r.flights = map[uint16]*flight{}
 	}
 	f := &flight{set: r, guest: g}
 	r.flights[g.Domain] = f
 	return f
+}
+
+// recorded is how many guests there are flights of.
+func (r *recorderSet) recorded() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.flights)
 }
 
 // flying are the flights there are, by domain.

@@ -50,6 +50,7 @@ type session struct {
 	recorder *capture.Recorder
 	clock    *capture.Clock
 	want     sources
+	shares   *shares // nil: no bound
 	console  *console
 	uuid     [16]byte
 	started  time.Time
@@ -140,21 +141,26 @@ func (s *session) startDisk(ctx context.Context, g *host.Guest, d *host.Disk, ep
 	if before != "" {
 		attrs = append(attrs, format.Attr{Name: "continues", Value: before})
 	}
+	ring, back, err := s.shares.ring(s.want.ring, diskMappings)
+	if err != nil {
+		s.missing(fmt.Sprintf("%s: %v", d.Name, err))
+		return
+	}
 	var opener disk.Opener
 	if s.privs.client != nil {
 		opener = s.privs.client.Disk(g.Domain, d.VDev)
 	}
-	s.startDevice(ctx, disk.New(disk.Config{
-		Opener: opener, Device: device, Clock: s.clock, Blkback: d.Type == "phy", NoReads: !s.want.reads, NoBase: !s.want.base || before != "", Ring: s.want.ring,
+	s.startDevice(ctx, &sharedDisk{disk.New(disk.Config{
+		Opener: opener, Device: device, Clock: s.clock, Blkback: d.Type == "phy", NoReads: !s.want.reads, NoBase: !s.want.base || before != "", Ring: ring,
 		Stream: format.StreamDef{
 			Name: d.Name, Domain: g.UUID, DomID: g.Domain, Epoch: epoch, Attrs: attrs,
 		},
-	}))
+	}), back})
 }
 
 // diskBackend tells the memory source whether a disk's requests may still change
 // memory.
-type diskBackend struct{ *disk.Source }
+type diskBackend struct{ *sharedDisk }
 
 func (d diskBackend) InFlight() uint32 { return uint32(d.Status().InFlight) }
 
@@ -164,7 +170,7 @@ func (s *session) backends() []memory.Backend {
 	defer s.mu.Unlock()
 	var out []memory.Backend
 	for _, name := range slices.Sorted(maps.Keys(s.devices)) {
-		if d, ok := s.devices[name].(*disk.Source); ok {
+		if d, ok := s.devices[name].(*sharedDisk); ok {
 			out = append(out, diskBackend{d})
 		}
 	}
@@ -181,17 +187,22 @@ func (s *session) startVif(ctx context.Context, g *host.Guest, v *host.Vif, epoc
 		s.missing(fmt.Sprintf("%s is served by domain %d: record it there", vifName(v), v.Backend))
 		return
 	}
+	ring, back, err := s.shares.ring(network.DefaultBuffer, vifMappings)
+	if err != nil {
+		s.missing(fmt.Sprintf("%s: %v", vifName(v), err))
+		return
+	}
 	var opener network.Opener
 	if s.privs.client != nil {
 		opener = s.privs.client.Vif(g.Domain, v.Handle)
 	}
-	s.startDevice(ctx, network.New(network.Config{
-		Opener: opener, Interface: v.Interface, Clock: s.clock,
+	s.startDevice(ctx, &sharedVif{network.New(network.Config{
+		Opener: opener, Interface: v.Interface, Clock: s.clock, Buffer: ring,
 		Stream: format.StreamDef{
 			Name: vifName(v), Domain: g.UUID, DomID: g.Domain, Epoch: epoch,
 			Attrs: []format.Attr{{Name: "mac", Value: v.MAC}},
 		},
-	}))
+	}), back})
 }
 
 // startDevice starts the source of a disk or an interface, in place of an earlier one.
@@ -353,7 +364,7 @@ func (s *session) fill(st *status) {
 	m := s.mem
 	st.Disks = map[string]disk.Status{}
 	for name, src := range s.devices {
-		if d, ok := src.(*disk.Source); ok {
+		if d, ok := src.(*sharedDisk); ok {
 			st.Disks[name] = d.Status()
 		}
 	}

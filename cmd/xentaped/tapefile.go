@@ -18,6 +18,7 @@ import (
 type tapeOptions struct {
 	recipients []string // age public keys
 	signKey    string   // file
+	memory     int64    // bytes that the tape may remember of pages; 0: the default
 }
 
 // tapeFile is a tape being written to a file.
@@ -32,6 +33,9 @@ func createTape(name string, o tapeOptions, clock *capture.Clock) (*tapeFile, er
 	w := format.WriterOptions{
 		Producer: "xentaped " + version, Start: clock.Anchor(),
 		DedupePages: 1 << 20, DeltaMemory: 32 << 20,
+	}
+	if o.memory > 0 { // a remembered page takes some 64 bytes
+		w.DedupePages, w.DeltaMemory = min(w.DedupePages, int(o.memory/4/64)), min(w.DeltaMemory, o.memory/4)
 	}
 	for _, r := range o.recipients {
 		recipient, err := age.ParseX25519Recipient(r)

@@ -73,10 +73,23 @@ type Counters struct {
 	Orphans            uint64 // writes that began before Open and ended after it
 }
 
-// Open loads the programs and attaches them, the end of requests first, so that no
-// request is seen without its end. It needs CAP_BPF and CAP_PERFMON, kernel BTF, a
-// kernel of 5.17 or later, and a lockdown mode below confidentiality.
+// Open is Watch for the process that reads the events itself.
 func Open(o Options) (*Blocks, error) {
+	b, err := Watch(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.open(); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// Watch loads the programs and attaches them, the end of requests first, so that no
+// request is seen without its end. It needs CAP_BPF and CAP_PERFMON, kernel BTF, a
+// kernel of 5.17 or later, and a lockdown mode below confidentiality. The events are
+// for whom Files is given to: nothing is mapped here.
+func Watch(o Options) (*Blocks, error) {
 	if runtime.GOARCH != "amd64" {
 		return nil, fmt.Errorf("payload capture is written for amd64, this is %s: %w", runtime.GOARCH, errors.ErrUnsupported)
 	}
@@ -95,9 +108,6 @@ func Open(o Options) (*Blocks, error) {
 		return nil, fmt.Errorf("load bpf programs: %w", err)
 	}
 	b := &Blocks{maps: coll.Maps, release: coll.Close}
-	if err := b.open(); err != nil {
-		return nil, errors.Join(err, b.Close())
-	}
 	if err := b.attach(coll); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
