@@ -37,6 +37,7 @@ type Config struct {
 	Settle   time.Duration // how long Run may take at the end to read back what was lost; 0 = 30 s
 	SysFS    string        // "" = /sys
 	DebugFS  string        // "" = /sys/kernel/debug; where the block tracer is, for kernels without BPF
+	Closed   func()        // called when all of it is released; may be nil
 	Opener   Opener        // opens what takes privilege; nil: this process does
 }
 
@@ -283,6 +284,9 @@ func (s *Source) Close() error {
 	}
 	if s.dev != nil {
 		errs = append(errs, s.dev.close())
+	}
+	if s.c.Closed != nil {
+		s.c.Closed()
 	}
 	return errors.Join(errs...)
 }

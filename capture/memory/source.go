@@ -19,6 +19,7 @@ type Source struct {
 	stream format.StreamID
 	reader reader
 	asks   chan chan error
+	ended  chan struct{} // closed when Run is over
 
 	// What the last snapshot left; only Run's goroutine touches it.
 	hashes     *hashes
@@ -48,7 +49,7 @@ type Stats struct {
 func New(c Config) *Source {
 	c.setDefaults()
 	return &Source{
-		cfg: c, asks: make(chan chan error), hashes: newHashes(),
+		cfg: c, asks: make(chan chan error), ended: make(chan struct{}), hashes: newHashes(),
 		reader: reader{x: c.Xen, domain: c.Domain},
 	}
 }
@@ -101,6 +102,7 @@ func (s *Source) Attach(_ context.Context, sink capture.Sink) error {
 // fails is on the tape as an event; Run ends with an error only when the guest is
 // gone or the tape fails.
 func (s *Source) Run(ctx context.Context) error {
+	defer close(s.ended)
 	var tick <-chan time.Time
 	left := s.cfg.Automatic
 	if left != 0 {
@@ -136,11 +138,16 @@ func (s *Source) Run(ctx context.Context) error {
 	}
 }
 
+// errEnded answers requests for snapshots once Run is over.
+var errEnded = errors.New("the recording of memory has ended")
+
 // Snapshot asks Run for a snapshot now and waits for it.
 func (s *Source) Snapshot(ctx context.Context) error {
 	reply := make(chan error, 1)
 	select {
 	case s.asks <- reply:
+	case <-s.ended:
+		return errEnded
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -506,3 +506,11 @@ func TestPagesThatXenSharesWithTheGuest(t *testing.T) {
 		})
 	}
 }
+
+func TestSnapshotOfARecordingThatEnded(t *testing.T) {
+	s := memory.New(memory.Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, s.Run(ctx))
+	require.EqualError(t, s.Snapshot(t.Context()), "the recording of memory has ended")
+}

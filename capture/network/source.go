@@ -38,6 +38,7 @@ type Config struct {
 	Clock     Clock
 	Buffer    int    // bytes of ring; 0 = DefaultBuffer
 	SysFS     string // "" = /sys
+	Closed    func() // called when the ring is released; may be nil
 	Opener    Opener // opens the socket; nil: this process does
 }
 
@@ -302,6 +303,9 @@ func (s *Source) readRefused() (uint64, error) {
 
 // Close releases the ring.
 func (s *Source) Close() error {
+	if s.c.Closed != nil {
+		defer s.c.Closed()
+	}
 	if s.ring == nil {
 		return nil
 	}

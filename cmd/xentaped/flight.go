@@ -214,15 +214,38 @@ func (f *flight) takeFailure() format.Gap {
 	return gap
 }
 
+// snapshot takes a snapshot now, onto the next segment when the one being recorded
+// ends meanwhile.
+func (f *flight) snapshot(ctx context.Context) error {
+	var tried *session
+	err := errNoMemory
+	for ctx.Err() == nil {
+		f.mu.Lock()
+		s := f.current
+		f.mu.Unlock()
+		if s == tried || s == nil {
+			break
+		}
+		if err = s.snapshot(ctx); err == nil {
+			break
+		}
+		tried = s
+	}
+	return err
+}
+
 // handle answers on the guest's control socket.
 func (f *flight) handle(ctx context.Context, c command) answer {
 	f.mu.Lock()
-	s, tape, path := f.current, f.tape, f.path
+	s := f.current
 	f.mu.Unlock()
 	if s == nil {
 		return answer{Error: "no segment is being recorded"}
 	}
 	st := func() *status {
+		f.mu.Lock()
+		s, tape, path := f.current, f.tape, f.path
+		f.mu.Unlock()
 		st := &status{Guest: f.guest.Name, Tape: path, Bytes: tape.size()}
 		if k, err := keptBelow(filepath.Dir(path)); err == nil {
 			st.Kept = &k
@@ -233,11 +256,11 @@ func (f *flight) handle(ctx context.Context, c command) answer {
 		return st
 	}
 	if c.Verb != "trigger" {
-		return s.handle(ctx, c, st)
+		return s.handle(ctx, c, f.snapshot, st)
 	}
 	since := time.Now().Add(-time.Duration(c.Keep))
 	s.recorder.Event("trigger", "keep", time.Duration(c.Keep).String())
-	err := s.snapshot(ctx)
+	err := f.snapshot(ctx)
 	if errors.Is(err, errNoMemory) {
 		err = nil
 	}

@@ -170,7 +170,7 @@ func runRecord(ctx context.Context, c *console, what string, o recordOptions) (e
 	}
 	return s.record(ctx, g, o, tape, func(ctx context.Context) {
 		serve(ctx, socket, func(ctx context.Context, cmd command) answer {
-			return s.handle(ctx, cmd, func() *status {
+			return s.handle(ctx, cmd, s.snapshot, func() *status {
 				st := &status{Guest: g.Name, Tape: o.output, Bytes: tape.size()}
 				s.fill(st)
 				return st

@@ -150,17 +150,17 @@ func (s *session) startDisk(ctx context.Context, g *host.Guest, d *host.Disk, ep
 	if s.privs.client != nil {
 		opener = s.privs.client.Disk(g.Domain, d.VDev)
 	}
-	s.startDevice(ctx, &sharedDisk{disk.New(disk.Config{
-		Opener: opener, Device: device, Clock: s.clock, Blkback: d.Type == "phy", NoReads: !s.want.reads, NoBase: !s.want.base || before != "", Ring: ring,
+	s.startDevice(ctx, disk.New(disk.Config{
+		Opener: opener, Device: device, Clock: s.clock, Blkback: d.Type == "phy", NoReads: !s.want.reads, NoBase: !s.want.base || before != "", Ring: ring, Closed: back,
 		Stream: format.StreamDef{
 			Name: d.Name, Domain: g.UUID, DomID: g.Domain, Epoch: epoch, Attrs: attrs,
 		},
-	}), back})
+	}))
 }
 
 // diskBackend tells the memory source whether a disk's requests may still change
 // memory.
-type diskBackend struct{ *sharedDisk }
+type diskBackend struct{ *disk.Source }
 
 func (d diskBackend) InFlight() uint32 { return uint32(d.Status().InFlight) }
 
@@ -170,7 +170,7 @@ func (s *session) backends() []memory.Backend {
 	defer s.mu.Unlock()
 	var out []memory.Backend
 	for _, name := range slices.Sorted(maps.Keys(s.devices)) {
-		if d, ok := s.devices[name].(*sharedDisk); ok {
+		if d, ok := s.devices[name].(*disk.Source); ok {
 			out = append(out, diskBackend{d})
 		}
 	}
@@ -196,13 +196,13 @@ func (s *session) startVif(ctx context.Context, g *host.Guest, v *host.Vif, epoc
 	if s.privs.client != nil {
 		opener = s.privs.client.Vif(g.Domain, v.Handle)
 	}
-	s.startDevice(ctx, &sharedVif{network.New(network.Config{
-		Opener: opener, Interface: v.Interface, Clock: s.clock, Buffer: ring,
+	s.startDevice(ctx, network.New(network.Config{
+		Opener: opener, Interface: v.Interface, Clock: s.clock, Buffer: ring, Closed: back,
 		Stream: format.StreamDef{
 			Name: vifName(v), Domain: g.UUID, DomID: g.Domain, Epoch: epoch,
 			Attrs: []format.Attr{{Name: "mac", Value: v.MAC}},
 		},
-	}), back})
+	}))
 }
 
 // startDevice starts the source of a disk or an interface, in place of an earlier one.
@@ -342,10 +342,10 @@ type cost struct {
 }
 
 // handle answers on the control socket.
-func (s *session) handle(ctx context.Context, c command, st func() *status) answer {
+func (s *session) handle(ctx context.Context, c command, snapshot func(context.Context) error, st func() *status) answer {
 	switch c.Verb {
 	case "snapshot":
-		if err := s.snapshot(ctx); err != nil {
+		if err := snapshot(ctx); err != nil {
 			return answer{Error: err.Error(), Status: st()}
 		}
 		return answer{Status: st()}
@@ -364,7 +364,7 @@ func (s *session) fill(st *status) {
 	m := s.mem
 	st.Disks = map[string]disk.Status{}
 	for name, src := range s.devices {
-		if d, ok := src.(*sharedDisk); ok {
+		if d, ok := src.(*disk.Source); ok {
 			st.Disks[name] = d.Status()
 		}
 	}

@@ -5,10 +5,6 @@ import (
 	"math/bits"
 	"runtime/debug"
 	"sync"
-
-	"github.com/xentape/xentape/capture"
-	"github.com/xentape/xentape/capture/disk"
-	"github.com/xentape/xentape/capture/network"
 )
 
 // What the memory of a service goes to, in bytes. Seen of a service under load: the
@@ -93,26 +89,3 @@ const (
 	diskMappings = 2
 	vifMappings  = 1
 )
-
-// sharedDisk and sharedVif give their rings back when they are closed.
-type sharedDisk struct {
-	*disk.Source
-	back func()
-}
-
-func (d *sharedDisk) Close() error {
-	defer d.back()
-	return d.Source.Close()
-}
-
-type sharedVif struct {
-	*network.Source
-	back func()
-}
-
-func (v *sharedVif) Close() error {
-	defer v.back()
-	return v.Source.Close()
-}
-
-var _ = []capture.LossReporter{&sharedDisk{}, &sharedVif{}}
