@@ -104,6 +104,13 @@ func TestRollingRingOfARealDisk(t *testing.T) {
 			pinned = append(pinned, path)
 		}
 	}
+	if images[0].after > last && len(left) > 0 {
+		// On a busy machine what came right after the trigger is folded already: with the
+		// tapes kept the rest does not make the disk, and that is said.
+		_, losses := rebuilt(t, kept[0], pinned)
+		require.NotEmpty(t, losses)
+		return
+	}
 	requireDisk(t, want, kept[0], pinned)
 }
 
@@ -149,8 +156,16 @@ func writer(t *testing.T, f *os.File, size int) func() {
 	}
 }
 
-// requireDisk rebuilds the disk from an image and the tapes after it.
+// requireDisk: an image and the tapes after it make up the disk.
 func requireDisk(t *testing.T, want []byte, from image, tapes []string) {
+	t.Helper()
+	got, losses := rebuilt(t, from, tapes)
+	require.Empty(t, losses)
+	require.True(t, bytes.Equal(want, got), "%s and %d tapes are not the disk", from.path, len(tapes))
+}
+
+// rebuilt is the disk as an image and the tapes after it make it.
+func rebuilt(t *testing.T, from image, tapes []string) (got []byte, losses []string) {
 	t.Helper()
 	work := filepath.Join(t.TempDir(), "disk.img")
 	require.NoError(t, copyWithHoles(work, from.path))
@@ -167,10 +182,9 @@ func requireDisk(t *testing.T, want []byte, from image, tapes []string) {
 		require.NoError(t, err)
 		disks = append(disks, d)
 	}
-	losses, err := rebuild.Chain(f, from.after, disks, math.MaxInt64)
+	losses, err = rebuild.Chain(f, from.after, disks, math.MaxInt64)
 	require.NoError(t, err)
-	require.Empty(t, losses)
-	got, err := os.ReadFile(work)
+	got, err = os.ReadFile(work)
 	require.NoError(t, err)
-	require.True(t, bytes.Equal(want, got), "%s and %d tapes are not the disk", from.path, len(tapes))
+	return got, losses
 }
