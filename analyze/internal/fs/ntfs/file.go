@@ -1,6 +1,7 @@
 package ntfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -65,19 +66,9 @@ func (v *Volume) extended(r *record) ([]attribute, error) {
 	if k < 0 {
 		return attrs, nil
 	}
-	list := attrs[k].value
-	if !attrs[k].resident {
-		if attrs[k].dataSize > maxAttrList {
-			return attrs, fmt.Errorf("file record %d: attribute list of %d bytes: %w", r.num, attrs[k].dataSize, fs.ErrCorrupt)
-		}
-		runs, err := decodeRuns(nil, attrs[k].runs, 0, v.clusters())
-		if err != nil {
-			return attrs, fmt.Errorf("file record %d: attribute list: %w", r.num, err)
-		}
-		list = make([]byte, attrs[k].dataSize)
-		if err := v.readRuns(runs, list, 0); err != nil {
-			return attrs, fmt.Errorf("file record %d: attribute list: %w", r.num, err)
-		}
+	list, err := v.value(attrs[k], maxAttrList)
+	if err != nil {
+		return attrs, fmt.Errorf("file record %d: attribute list: %w", r.num, err)
 	}
 	seen := map[uint64]bool{r.num: true}
 	var first error
@@ -107,18 +98,28 @@ func (v *Volume) extended(r *record) ([]attribute, error) {
 	return attrs, first
 }
 
+// value reads an attribute of at most so many bytes, wherever it is.
+func (v *Volume) value(a attribute, limit uint64) ([]byte, error) {
+	if a.resident {
+		return a.value, nil
+	}
+	if a.lowVCN != 0 || a.dataSize > limit {
+		return nil, fmt.Errorf("%d bytes from cluster %d on: %w", a.dataSize, a.lowVCN, fs.ErrCorrupt)
+	}
+	runs, err := decodeRuns(nil, a.runs, 0, v.clusters())
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, a.dataSize)
+	return b, v.readRuns(runs, b, 0)
+}
+
+func byVCN(a, b attribute) int { return cmp.Compare(a.lowVCN, b.lowVCN) }
+
 // assemble sorts attributes into what they say; runs of one attribute may be
 // spread over several.
 func (f *file) assemble(v *Volume, attrs []attribute) error {
-	slices.SortStableFunc(attrs, func(a, b attribute) int {
-		switch {
-		case a.lowVCN < b.lowVCN:
-			return -1
-		case a.lowVCN > b.lowVCN:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(attrs, byVCN)
 	var first error
 	note := func(err error) {
 		if err != nil && first == nil {

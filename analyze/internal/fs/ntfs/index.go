@@ -47,7 +47,7 @@ type index struct {
 // directory gathers the index of f.
 func (v *Volume) directory(f *file) (*index, error) {
 	attrs, err := v.extended(f.record)
-	slices.SortStableFunc(attrs, func(a, b attribute) int { return int(int64(a.lowVCN) - int64(b.lowVCN)) })
+	slices.SortStableFunc(attrs, byVCN)
 	x := &index{}
 	for _, a := range attrs {
 		if a.name != "$I30" {
@@ -65,8 +65,9 @@ func (v *Volume) directory(f *file) (*index, error) {
 			err = errors.Join(err, bad)
 		case a.typ == attrBitmap:
 			var bad error
-			x.bitmap, bad = v.small(a)
-			err = errors.Join(err, bad)
+			if x.bitmap, bad = v.value(a, maxIndexBlocks/8); bad != nil {
+				err = errors.Join(err, fmt.Errorf("index bitmap: %w", bad))
+			}
 		}
 	}
 	if len(x.root) < indexRootHead+indexHead {
@@ -79,23 +80,6 @@ func (v *Volume) directory(f *file) (*index, error) {
 	return x, err
 }
 
-// small reads the value of an attribute, which may be at most a bit for each of the
-// blocks that are looked at.
-func (v *Volume) small(a attribute) ([]byte, error) {
-	if a.resident {
-		return a.value, nil
-	}
-	if a.lowVCN != 0 || a.dataSize > maxIndexBlocks/8 {
-		return nil, fmt.Errorf("index bitmap of %d bytes: %w", a.dataSize, fs.ErrCorrupt)
-	}
-	runs, err := decodeRuns(nil, a.runs, 0, v.clusters())
-	if err != nil {
-		return nil, fmt.Errorf("index bitmap: %w", err)
-	}
-	b := make([]byte, a.dataSize)
-	return b, v.readRuns(runs, b, 0)
-}
-
 // inUse reports whether block k is a node of the index.
 func (x *index) inUse(k uint64) bool {
 	return k/8 < uint64(len(x.bitmap)) && x.bitmap[k/8]>>(k%8)&1 != 0
@@ -106,42 +90,44 @@ func (x *index) inUse(k uint64) bool {
 // blocks may still be read.
 func (v *Volume) indexed(f *file, x *index, left *int, visit func(indexEntry)) error {
 	first := v.node(f, x.root[indexRootHead:], 0, true, visit)
-	b := make([]byte, x.block)
-	for k := uint64(0); len(x.runs) > 0 && (k+1)*x.block <= x.size; k++ {
-		r, at, ok := v.place(x.runs, k*x.block)
-		if !ok { // given back
+	if len(x.runs) == 0 {
+		return first
+	}
+	b, c := make([]byte, x.block), v.boot.Cluster
+	next := uint64(0) // block; one may go on into the next run
+	for i, r := range x.runs {
+		if r.sparse { // given back
 			continue
 		}
-		if *left--; *left < 0 {
-			return fmt.Errorf("more than %d blocks of directory indexes: the rest is not looked at", maxIndexBlocks)
-		}
-		err := v.readRuns(x.runs[r:min(r+maxIndexBlock/sectorSize, len(x.runs))], b, k*x.block)
-		if err == nil && string(b[:4]) != "INDX" {
-			if !x.inUse(k) {
-				continue // never used
+		next = max(next, (r.vcn*c+x.block-1)/x.block)
+		for ; next*x.block < (r.vcn+r.count)*c && (next+1)*x.block <= x.size; next++ {
+			if *left--; *left < 0 {
+				return fmt.Errorf("more than %d blocks of directory indexes: the rest is not looked at", maxIndexBlocks)
 			}
-			err = fmt.Errorf("magic %q: %w", b[:4], fs.ErrCorrupt)
-		}
-		if err == nil {
-			err = fixup(b)
-		}
-		if err == nil {
-			err = v.node(f, b[indexBlockHead:], at+indexBlockHead, x.inUse(k), visit)
-		}
-		if err != nil && first == nil {
-			first = fmt.Errorf("index block %d: %w", k, err)
+			if err := v.indexBlock(f, x, i, next, b, visit); err != nil && first == nil {
+				first = fmt.Errorf("index block %d: %w", next, err)
+			}
 		}
 	}
 	return first
 }
 
-// place is where byte off of an attribute is on the volume, and in which of its runs.
-func (v *Volume) place(runs []run, off uint64) (k int, at uint64, ok bool) {
-	c := v.boot.Cluster
-	if k, ok = search(runs, off/c); !ok || runs[k].sparse {
-		return 0, 0, false
+// indexBlock visits the entries of block k, which begins in run i.
+func (v *Volume) indexBlock(f *file, x *index, i int, k uint64, b []byte, visit func(indexEntry)) error {
+	c, r := v.boot.Cluster, x.runs[i]
+	if err := v.readRuns(x.runs[i:min(i+maxIndexBlock/sectorSize, len(x.runs))], b, k*x.block); err != nil {
+		return err
 	}
-	return k, runs[k].lcn*c + off - runs[k].vcn*c, true
+	if string(b[:4]) != "INDX" {
+		if !x.inUse(k) {
+			return nil // never used
+		}
+		return fmt.Errorf("magic %q: %w", b[:4], fs.ErrCorrupt)
+	}
+	if err := fixup(b); err != nil {
+		return err
+	}
+	return v.node(f, b[indexBlockHead:], r.lcn*c+k*x.block-r.vcn*c+indexBlockHead, x.inUse(k), visit)
 }
 
 // node visits the entries of one node, b being its index header and what follows,

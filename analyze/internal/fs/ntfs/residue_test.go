@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -82,9 +83,9 @@ func TestRemovedEntries(t *testing.T) {
 	_, err = disk.WriteAt(b, block)
 	require.NoError(t, err)
 	for _, e := range node[len(node)-2:] { // and the files go
-		_, at, ok := v.place(v.mft, e.child.record()*uint64(v.boot.RecordSize))
-		require.True(t, ok)
-		_, err = disk.WriteAt([]byte{0, 0}, int64(at)+22)
+		at, c := e.child.record()*uint64(v.boot.RecordSize), v.boot.Cluster
+		i := slices.IndexFunc(v.mft, func(r run) bool { return at >= r.vcn*c && at < (r.vcn+r.count)*c })
+		_, err = disk.WriteAt([]byte{0, 0}, int64(v.mft[i].lcn*c+at-v.mft[i].vcn*c)+22)
 		require.NoError(t, err)
 	}
 
@@ -184,6 +185,24 @@ func TestIndexAgainstFiles(t *testing.T) {
 	f, err := Open(disk.Overlay(), fs.Options{})
 	require.NoError(t, err)
 	require.ErrorIs(t, f.(fs.Residual).Residue(func(r fs.Residue) { require.NotEqual(t, fs.ResidueUnlisted, r.Kind) }), fs.ErrCorrupt)
+}
+
+// TestIndexOfNothing: an index that says it is 2 EiB large, and has one block at its far
+// end, is as much work as that block.
+func TestIndexOfNothing(t *testing.T) {
+	v, err := OpenVolume(fstest.LoadImage(t, testdata, "tree"))
+	require.NoError(t, err)
+	f, err := v.file(rootRecord)
+	require.NoError(t, err)
+	x, err := v.directory(f)
+	require.NoError(t, err)
+	x.block, x.size = 4096, 1<<61
+	x.runs = []run{{vcn: 0, count: 1 << 48, sparse: true}, {vcn: 1 << 48, lcn: 1, count: 1}}
+	fstest.Within(t, "an index of holes", func() {
+		left := 10
+		require.NoError(t, v.indexed(f, x, &left, func(indexEntry) {}))
+		require.Equal(t, 9, left)
+	})
 }
 
 // FuzzIndexNode: entries lie inside the node, and its end is reached.

@@ -2,7 +2,6 @@ package ntfs
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 )
@@ -46,20 +45,6 @@ func decodeRuns(out []run, b []byte, vcn, clusters uint64) ([]run, error) {
 		b = b[1+ln+on:]
 	}
 	return out, nil
-}
-
-// search finds the run that holds a vcn, or the place it would have; runs are
-// ascending.
-func search(runs []run, vcn uint64) (int, bool) {
-	return slices.BinarySearchFunc(runs, vcn, func(r run, vcn uint64) int {
-		switch {
-		case r.vcn+r.count <= vcn:
-			return -1
-		case r.vcn > vcn:
-			return 1
-		}
-		return 0
-	})
 }
 
 func signed(b []byte) int64 {

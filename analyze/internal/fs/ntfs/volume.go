@@ -96,7 +96,16 @@ func (v *Volume) raw(num uint64) ([]byte, error) {
 	}
 	b := make([]byte, v.boot.RecordSize)
 	off := num * uint64(v.boot.RecordSize)
-	k, _ := search(v.mft, off/v.boot.Cluster)
+	// The common case by search: the runs are ascending in vcn.
+	k, _ := slices.BinarySearchFunc(v.mft, off/v.boot.Cluster, func(r run, vcn uint64) int {
+		switch {
+		case r.vcn+r.count <= vcn:
+			return -1
+		case r.vcn > vcn:
+			return 1
+		}
+		return 0
+	})
 	if k >= len(v.mft) {
 		return nil, fmt.Errorf("file record %d is not mapped: %w", num, fs.ErrCorrupt)
 	}
