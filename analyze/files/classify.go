@@ -39,7 +39,9 @@ type gone struct {
 	fs.Dirent
 	path   string
 	paired bool
-	at     fs.Stamp
+	// several names of the file came or went with it: which replaced which is a guess
+	several bool
+	at      fs.Stamp
 }
 
 // repath gives a name that went earlier and is not told of yet the path it has
@@ -91,12 +93,9 @@ func (c *classifier) entries() {
 		by[removed[i].Child] = append(by[removed[i].Child], &removed[i])
 	}
 	first := map[fs.ID]bool{}
-	for _, d := range added {
-		from := by[d.Child]
-		if change := c.inodes[d.Child]; change != nil && change.Was != (fs.ID{}) {
-			from = by[change.Was] // numbered by its place, and moved
-		}
-		c.came(d, from, first)
+	from := c.pairs(added, by)
+	for i, d := range added {
+		c.came(d, from[i], first)
 	}
 	for i := range c.tx.Inodes {
 		c.arrived(c.tx.Inodes[i].ID, first)
@@ -155,7 +154,7 @@ func (c *classifier) against(e *Event, b *before) {
 	}
 }
 
-func (c *classifier) came(d fs.Dirent, removed []*gone, first map[fs.ID]bool) {
+func (c *classifier) came(d fs.Dirent, from *gone, first map[fs.ID]bool) {
 	v, change := c.v, c.inodes[d.Child]
 	if top, yes := v.names.adrift(d.Parent); yes && !v.info.Journaled {
 		c.await(top, d)
@@ -172,9 +171,13 @@ func (c *classifier) came(d fs.Dirent, removed []*gone, first map[fs.ID]bool) {
 	attr := c.attr(d.Child, d.Type)
 	path := v.names.at(d)
 	if !fresh(change) {
-		if r := pair(d, removed); r != nil {
-			r.paired = true
-			c.renamed(r.path, path, attr)
+		if from != nil {
+			from.paired = true
+			c.renamed(from.path, path, attr)
+			if from.several {
+				e := &c.out[len(c.out)-1]
+				e.Notes = append(e.Notes, "the file got or lost other names in the same transaction: which replaced which does not reach the disk")
+			}
 			return
 		}
 		if old, ok := c.other(d, attr); ok {
@@ -247,23 +250,6 @@ func (c *classifier) born(id fs.ID, birth *fs.InodeChange) {
 		c.inodes[id] = &now
 	}
 	delete(v.nameless, id)
-}
-
-// pair finds the name that this one replaced: in the same directory first.
-func pair(d fs.Dirent, removed []*gone) *gone {
-	var best *gone
-	for _, r := range removed {
-		if r.paired {
-			continue
-		}
-		if r.Parent == d.Parent {
-			return r
-		}
-		if best == nil {
-			best = r
-		}
-	}
-	return best
 }
 
 func (c *classifier) created(path string, attr fs.Attr, change *fs.InodeChange) {

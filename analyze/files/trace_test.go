@@ -419,7 +419,7 @@ func measure(t *testing.T, dir string, events []Event, commits []commitTime, jou
 	if unlogged > 0 {
 		t.Logf("and %d of files that no call in the log mentions", unlogged)
 	}
-	recall(t, ops, calls, events, commits)
+	recall(t, ops, calls, events, commits, journaled)
 	// Without a journal an inode number may be used again between two writes, and what the
 	// disk hears of the two files in parts looks like one that was renamed.
 	allowed := map[bool]struct{ ofNames, others int }{true: {5000, 1000}, false: {200, 400}}[journaled]
