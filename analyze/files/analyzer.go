@@ -140,7 +140,9 @@ func (a *Analyzer) Feed(r format.Record) error {
 	case *format.Gap:
 		return a.gap(r)
 	case *format.Mark:
-		a.settle(fs.Stamp{Seq: r.Seq, Time: r.Time})
+		at := fs.Stamp{Seq: r.Seq, Time: r.Time}
+		a.settle(at)
+		a.conclude(at)
 	}
 	return nil
 }

@@ -17,10 +17,12 @@ type classifier struct {
 	tx     *fs.Tx
 	inodes map[fs.ID]*fs.InodeChange
 	data   map[fs.ID]*fs.DataChange
-	named  map[fs.ID]bool // had an entry come or go
-	deltas map[fs.ID]int  // events of the inode in this transaction
-	first  map[fs.ID]bool // content came before the inode that dates it
-	late   bool           // and the inode never came
+	named  map[fs.ID]bool    // had an entry come or go
+	deltas map[fs.ID]int     // events of the inode in this transaction
+	first  map[fs.ID]bool    // content came before the inode that dates it
+	late   bool              // and the inode never came
+	comers map[int]fs.Dirent // by event: the name that came with it
+	ripe   bool              // halves have waited long enough: what is here is all
 	out    []Event
 }
 
@@ -42,42 +44,26 @@ type gone struct {
 	// several names of the file came or went with it: which replaced which is a guess
 	several bool
 	at      fs.Stamp
-}
-
-// repath gives a name that went earlier and is not told of yet the path it has
-// before this transaction: its directory may have been renamed since.
-func (c *classifier) repath(id fs.ID) {
-	g, ok := c.v.moving[id]
-	if !ok {
-		return
-	}
-	if _, adrift := c.v.names.adrift(g.Parent); !adrift {
-		g.path = c.v.names.at(g.Dirent)
-		c.v.moving[id] = g
-	}
+	attr    fs.Attr // of its inode when it went
+	dir     uint64  // generation of the directory it was in
 }
 
 // entries turns names that went and came into create, link, rename, unlink and
 // delete. Removed paths are taken before the tree changes, added ones after.
 func (c *classifier) entries() {
 	t := c.v.names
-	for i := range c.tx.Inodes {
-		c.repath(c.tx.Inodes[i].ID)
-	}
-	for _, d := range c.tx.Added {
-		c.repath(d.Child)
-	}
-	removed := make([]gone, 0, len(c.tx.Removed))
+	c.repaths()
+	removed := c.outlived()
 	for _, d := range c.tx.Removed {
 		if t.entries[d.Parent][d.Name] != d.Child {
-			delete(c.v.leaving, key(d))
+			c.v.left(d)
 			continue // its going was foreseen, or it never was
 		}
 		if c.wasEarly(d) {
 			t.remove(d)
 			continue
 		}
-		removed = append(removed, gone{Dirent: d, path: t.at(d), at: c.tx.First})
+		removed = append(removed, gone{Dirent: d, path: t.at(d), at: c.tx.First, attr: c.was(d.Child)})
 		c.named[d.Parent], c.named[d.Child] = true, true
 	}
 	for i := range removed {
@@ -97,12 +83,6 @@ func (c *classifier) entries() {
 	for i, d := range added {
 		c.came(d, from[i], first)
 	}
-	for i := range c.tx.Inodes {
-		c.arrived(c.tx.Inodes[i].ID, first)
-	}
-	for _, d := range added {
-		c.arrived(d.Child, first)
-	}
 	last := map[fs.ID]int{}
 	for i := range removed {
 		if !removed[i].paired {
@@ -114,7 +94,17 @@ func (c *classifier) entries() {
 			c.went(r, last[r.Child] == i)
 		}
 	}
+	for i := range c.tx.Inodes {
+		c.arrived(c.tx.Inodes[i].ID, first)
+	}
+	for _, d := range added {
+		c.arrived(d.Child, first)
+	}
+	for i := range removed {
+		c.arrived(removed[i].Child, first)
+	}
 	c.orphans()
+	c.places()
 	c.replacements(removed)
 }
 
@@ -157,7 +147,12 @@ func (c *classifier) against(e *Event, b *before) {
 func (c *classifier) came(d fs.Dirent, from *gone, first map[fs.ID]bool) {
 	v, change := c.v, c.inodes[d.Child]
 	if top, yes := v.names.adrift(d.Parent); yes && !v.info.Journaled {
-		c.await(top, d)
+		c.await(top, d, "")
+		return
+	}
+	attr := c.attr(d.Child, d.Type)
+	if v.info.Apart && attr.Live && (ended(change) && !change.New.Live || !c.ripe && attr.Links == 0) {
+		c.await(d.Child, d, "") // of the life to come
 		return
 	}
 	if w := v.nameless[d.Child]; w != nil && !ended(change) {
@@ -168,75 +163,70 @@ func (c *classifier) came(d fs.Dirent, from *gone, first map[fs.ID]bool) {
 		c.tx.Data = append(c.tx.Data, *held)
 		delete(v.held, d.Child)
 	}
-	attr := c.attr(d.Child, d.Type)
 	path := v.names.at(d)
-	if !fresh(change) {
-		if from != nil {
-			from.paired = true
-			c.renamed(from.path, path, attr)
-			if from.several {
-				e := &c.out[len(c.out)-1]
-				e.Notes = append(e.Notes, "the file got or lost other names in the same transaction: which replaced which does not reach the disk")
-			}
-			return
-		}
-		if old, ok := c.other(d, attr); ok {
-			if old != path { // else it only moved within its directory, to another block
-				c.renamed(old, path, attr)
-			}
-			return
-		}
+	if !fresh(change) && c.moved(d, path, attr, from) {
+		return
 	}
 	switch {
 	case fresh(change) && !first[d.Child]:
 		first[d.Child] = true
+		c.take(d)
 		c.created(path, attr, change)
+		c.placed(d)
 	case c.stale(d, attr):
-		c.await(d.Child, d)
+		c.await(d.Child, d, "")
 	default:
+		c.take(d)
 		e := c.event(OpLink, path, attr)
 		if change != nil && change.Old.Live && change.Old.Links == 0 {
 			e.Notes = append(e.Notes, "the file had no name before")
 		}
 		delete(v.orphans, d.Child)
 		c.add(e)
+		c.placed(d)
 	}
+}
+
+// moved reports whether the name is one that a file was renamed to, or waits to be
+// known as such.
+func (c *classifier) moved(d fs.Dirent, path string, attr fs.Attr, r *gone) bool {
+	if r != nil {
+		r.paired = true
+		if c.rewritten(r, attr) {
+			c.take(d)
+			c.renamed(r.path, path, attr)
+			c.placed(d)
+			if r.several {
+				e := &c.out[len(c.out)-1]
+				e.Notes = append(e.Notes, "the file got or lost other names in the same transaction: which replaced which does not reach the disk")
+			}
+			return true
+		}
+		if c.replaced(r) {
+			c.tell(r, false)
+		} else {
+			c.wait(*r)
+		}
+		c.await(d.Child, d, r.path)
+		return true
+	}
+	old, known, waits := c.other(d, attr)
+	if waits {
+		c.await(d.Child, d, old)
+	} else if known {
+		c.take(d)
+		if old != path { // else it only moved within its directory, to another block
+			c.renamed(old, path, attr)
+			c.placed(d)
+		}
+	}
+	return known || waits
 }
 
 func (c *classifier) renamed(from, to string, attr fs.Attr) {
 	e := c.event(OpRename, to, attr)
 	e.OldPath = from
 	c.add(e)
-}
-
-// other finds the other half of a rename that reaches the disk in two parts, as
-// it can without a journal: a name that went before, or a directory's old name,
-// which must still go because a directory has only one.
-func (c *classifier) other(d fs.Dirent, a fs.Attr) (string, bool) {
-	v := c.v
-	if old, ok := v.moving[d.Child]; ok {
-		delete(v.moving, d.Child)
-		return old.path, true
-	}
-	names := v.names.of[d.Child]
-	if v.info.Journaled || !a.Live || len(names) < 2 || a.Type != fs.TypeDir {
-		return "", false
-	}
-	for _, p := range names {
-		if p.parent != d.Parent || p.name != d.Name {
-			old := fs.Dirent{Parent: p.parent, Name: p.name, Child: d.Child}
-			path := v.names.at(old)
-			v.names.remove(old)
-			v.leaving[old] = path
-			return path, true
-		}
-	}
-	return "", false
-}
-
-func key(d fs.Dirent) fs.Dirent {
-	d.Type = fs.TypeUnknown
-	return d
 }
 
 // born gives a file its birth in the transaction that brings its first name.
@@ -267,17 +257,35 @@ func (c *classifier) created(path string, attr fs.Attr, change *fs.InodeChange) 
 	c.add(e)
 }
 
+// went tells of a removed name, or keeps it while it may be half of a rename.
 func (c *classifier) went(r *gone, last bool) {
+	if a := c.attr(r.Child, r.Type); !c.dead(r.Child) && c.half(r, a) {
+		c.wait(*r)
+		return
+	}
+	c.tell(r, last)
+}
+
+// dead reports whether the file that had a name is no more.
+func (c *classifier) dead(id fs.ID) bool {
+	change := c.inodes[id]
+	if change == nil {
+		_, err := c.v.fs.Stat(id)
+		return err != nil
+	}
+	return ended(change)
+}
+
+// tell tells that a name is gone, and with the last one the file.
+func (c *classifier) tell(r *gone, last bool) {
 	v, change := c.v, c.inodes[r.Child]
-	attr := c.attr(r.Child, r.Type)
+	attr, dead := c.attr(r.Child, r.Type), c.dead(r.Child)
 	if change != nil && change.Old.Live {
 		attr = change.Old
-		if !ended(change) {
+		if !dead {
 			attr = change.New
 		}
 	}
-	_, err := v.fs.Stat(r.Child)
-	dead := ended(change) || change == nil && err != nil
 	op := OpUnlink
 	if dead && last {
 		op = OpDelete
@@ -285,12 +293,8 @@ func (c *classifier) went(r *gone, last bool) {
 			op = OpRmdir
 		}
 	}
-	_, replaced := v.names.entries[r.Parent][r.Name]
-	if op == OpUnlink && !v.info.Journaled && !dead && !replaced && len(v.names.of[r.Child]) == 0 && attr.Links > 0 {
-		v.moving[r.Child] = *r
-		return
-	}
 	e := c.event(op, r.path, attr)
+	e.FirstRecord = min(e.FirstRecord, r.at.Seq)
 	if b := v.before[r.Child]; b != nil && op == OpDelete {
 		e.SHA256Old, e.EntropyOld, e.MagicOld = b.sha, b.entropyOf(), b.magic
 	} else if op == OpDelete {
@@ -308,23 +312,16 @@ func (c *classifier) orphans() {
 	for i := range c.tx.Inodes {
 		change := &c.tx.Inodes[i]
 		path, ok := c.v.orphans[change.ID]
-		moved, moving := c.v.moving[change.ID]
-		if !ok && !moving || !ended(change) {
+		if !ok || !ended(change) {
 			continue
 		}
 		delete(c.v.orphans, change.ID)
-		delete(c.v.moving, change.ID)
-		if moving {
-			path = moved.path
-		}
 		op := OpDelete
 		if change.Old.Type == fs.TypeDir {
 			op = OpRmdir
 		}
 		e := c.event(op, path, change.Old)
-		if ok {
-			e.Notes = append(e.Notes, "unlinked earlier; freed now")
-		}
+		e.Notes = append(e.Notes, "unlinked earlier; freed now")
 		if b := c.v.before[change.ID]; b != nil {
 			e.SHA256Old = b.sha
 		}
@@ -360,6 +357,9 @@ func (c *classifier) event(op Op, path string, a fs.Attr) Event {
 }
 
 func (c *classifier) add(e Event) {
+	if c.ripe {
+		e.Notes = append(e.Notes, unconfirmed)
+	}
 	c.deltas[e.id]++
 	e.class = uint8(slices.Index(opOrder, e.Op))
 	c.out = append(c.out, e)

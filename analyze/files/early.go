@@ -25,15 +25,21 @@ func (c *classifier) stale(d fs.Dirent, a fs.Attr) bool {
 	case d.Type != fs.TypeUnknown && d.Type != a.Type:
 		return true
 	}
-	return a.Type != fs.TypeDir && len(c.v.names.of[d.Child]) > int(a.Links)
+	return !c.ripe && a.Type != fs.TypeDir && len(c.v.names.of[d.Child]) > int(a.Links)
 }
 
-// await keeps a name until the inode id, or its name, arrives.
-func (c *classifier) await(id fs.ID, d fs.Dirent) {
+// await keeps a name until the inode id, or its name, arrives; was is the path that the
+// file had before, "" if none is known.
+func (c *classifier) await(id fs.ID, d fs.Dirent, was string) {
+	if id == d.Child {
+		c.v.names.doubt(d, was)
+	}
 	c.v.early[id] = append(c.v.early[id], early{d, c.tx.First})
+	c.v.halves = append(c.v.halves, turn{id, c.tx.First.Seq, c.tx.Last.Time})
 }
 
-// arrived tells of the names that waited for an inode.
+// arrived tells of the names that waited for an inode, and of those it had and has no
+// more.
 func (c *classifier) arrived(id fs.ID, first map[fs.ID]bool) {
 	waiting := c.v.early[id]
 	delete(c.v.early, id)
@@ -41,12 +47,21 @@ func (c *classifier) arrived(id fs.ID, first map[fs.ID]bool) {
 		if c.v.names.entries[w.Parent][w.Name] != w.Child {
 			continue // gone before it was ever a file's
 		}
-		n := len(c.out)
+		n, k := len(c.out), len(c.v.early[id])
 		c.came(w.Dirent, nil, first)
+		for ; k < len(c.v.early[id]); k++ {
+			c.v.early[id][k].first = w.first // it waits on
+		}
 		for k := range c.out[n:] {
 			c.out[n+k].FirstRecord = min(c.out[n+k].FirstRecord, w.first.Seq)
 		}
 	}
+	c.settled(id)
+}
+
+// isEarly reports whether a name waits for its inode, and not for a directory above.
+func (v *volumeState) isEarly(d fs.Dirent) bool {
+	return slices.ContainsFunc(v.early[d.Child], func(w early) bool { return w.Parent == d.Parent && w.Name == d.Name })
 }
 
 // wasEarly reports whether a name that goes was never told of, and forgets it.
@@ -65,13 +80,15 @@ func (c *classifier) wasEarly(d fs.Dirent) bool {
 // finishHalves tells of the names whose inodes never came, and of those that went
 // while their inodes stayed.
 func (v *volumeState) finishHalves() {
+	v.conclude(v.a.lastOp)
 	for _, id := range slices.SortedFunc(maps.Keys(v.moving), fs.ID.Compare) {
-		g := v.moving[id]
-		c := v.classify(&fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime, First: g.at, Last: g.at})
-		e := c.event(OpUnlink, g.path, c.attr(id, g.Type))
-		e.Notes = append(e.Notes, "its inode was not freed, nor named anew, when the tape ended")
-		c.add(e)
-		c.flush()
+		for _, g := range v.moving[id] {
+			c := v.classify(&fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime, First: g.at, Last: g.at})
+			e := c.event(OpUnlink, g.path, c.attr(id, g.Type))
+			e.Notes = append(e.Notes, "its inode was not freed, nor named anew, when the tape ended")
+			c.add(e)
+			c.flush()
+		}
 	}
 	clear(v.moving)
 	for _, id := range slices.SortedFunc(maps.Keys(v.early), fs.ID.Compare) {

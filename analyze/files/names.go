@@ -18,6 +18,9 @@ type names struct {
 	// last is the path that a directory without a name had, while names are still in
 	// it: without a journal they may go after it.
 	last map[fs.ID]string
+	// doubted are names that wait to be known as their inode's: they count, but others
+	// are not found by them while it has any other, or the path it had.
+	doubted map[place]bool
 }
 
 // place is one name of an inode.
@@ -27,7 +30,7 @@ type place struct {
 }
 
 func newNames(root fs.ID) *names {
-	return &names{root: root, of: map[fs.ID][]place{}, entries: map[fs.ID]map[string]fs.ID{}, last: map[fs.ID]string{}}
+	return &names{root: root, of: map[fs.ID][]place{}, entries: map[fs.ID]map[string]fs.ID{}, last: map[fs.ID]string{}, doubted: map[place]bool{}}
 }
 
 func (t *names) add(d fs.Dirent) {
@@ -62,7 +65,31 @@ func (t *names) remove(d fs.Dirent) {
 	t.forget(d.Child, place{d.Parent, d.Name})
 }
 
+// doubt marks a name that its inode does not bear out yet; was is the path that a
+// directory had until then, if it went.
+func (t *names) doubt(d fs.Dirent, was string) {
+	t.doubted[place{d.Parent, d.Name}] = true
+	if was != "" && len(t.entries[d.Child]) > 0 {
+		t.last[d.Child] = was
+	}
+}
+
+// trust makes a name that was doubted its inode's newest.
+func (t *names) trust(d fs.Dirent) {
+	p := place{d.Parent, d.Name}
+	if !t.doubted[p] {
+		return
+	}
+	delete(t.doubted, p)
+	delete(t.last, d.Child)
+	if ps := t.of[d.Child]; len(ps) > 1 {
+		i := slices.Index(ps, p)
+		t.of[d.Child] = append(slices.Delete(ps, i, i+1), p)
+	}
+}
+
 func (t *names) forget(id fs.ID, p place) {
+	delete(t.doubted, p)
 	ps := t.of[id]
 	if i := slices.Index(ps, p); i >= 0 {
 		ps = slices.Delete(ps, i, i+1)
@@ -87,6 +114,11 @@ func (t *names) climb(id fs.ID, depth int) string {
 		return "/"
 	}
 	ps := t.of[id]
+	if len(t.doubted) > 0 && slices.ContainsFunc(ps, func(p place) bool { return t.doubted[p] }) {
+		if sure := slices.DeleteFunc(slices.Clone(ps), func(p place) bool { return t.doubted[p] }); len(sure) > 0 || t.last[id] != "" {
+			ps = sure
+		}
+	}
 	if p, ok := t.last[id]; ok && len(ps) == 0 {
 		return p
 	}
@@ -117,7 +149,7 @@ func (t *names) adrift(id fs.ID) (top fs.ID, yes bool) {
 }
 
 // at is the path of one name.
-func (t *names) at(d fs.Dirent) string { return join(t.path(d.Parent), d.Name) }
+func (t *names) at(d fs.Dirent) string { return join(t.climb(d.Parent, 1), d.Name) }
 
 func join(dir, name string) string {
 	if strings.HasSuffix(dir, "/") {

@@ -114,6 +114,15 @@ func (a *Analyzer) settle(at fs.Stamp) {
 	}
 }
 
+// conclude tells of names whose other half, without a journal, may yet come.
+func (a *Analyzer) conclude(at fs.Stamp) {
+	for _, v := range a.volumes {
+		if v.fs != nil {
+			v.conclude(at)
+		}
+	}
+}
+
 // gap makes what may have been missed unknown: to the end of the tape, or until
 // the recorder reads it back.
 func (a *Analyzer) gap(g *format.Gap) error {

@@ -63,6 +63,10 @@ func (v *volumeState) reread(at fs.Stamp) {
 	clear(v.hashes)
 	clear(v.awaited)
 	clear(v.early)
+	clear(v.moving)
+	clear(v.vacated)
+	clear(v.leaving)
+	v.halves = nil
 	if len(tx.Added)+len(tx.Removed) > 0 {
 		v.Commit(tx)
 	}

@@ -35,6 +35,11 @@ func (a *Analyzer) SelfCheck() []string {
 func (v *volumeState) differences(r *recrawl) []string {
 	var out []string
 	note := func(what string, path string) { out = append(out, v.def.Name+": "+what+" "+path) }
+	for id, ps := range v.leaving {
+		for _, p := range ps {
+			r.names.remove(fs.Dirent{Parent: p.parent, Name: p.name, Child: id})
+		}
+	}
 	fresh := map[string]fs.ID{}
 	r.names.walk(func(path string, id fs.ID) { fresh[path] = id })
 	v.names.walk(func(path string, id fs.ID) {

@@ -36,6 +36,7 @@ func (a *Analyzer) State() *Tree {
 	a.begin()
 	a.reconcile(a.lastOp)
 	a.settle(a.lastOp)
+	a.conclude(a.lastOp)
 	return a.followed()
 }
 

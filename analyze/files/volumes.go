@@ -25,9 +25,11 @@ type volumeState struct {
 	// Without a journal an inode may arrive before its name: what is known of it
 	// waits here.
 	nameless map[fs.ID]*fs.InodeChange
-	early    map[fs.ID][]early    // and a name before its inode
-	moving   map[fs.ID]gone       // its last name went, it lives on: likely half of a rename
-	leaving  map[fs.Dirent]string // a rename was reported; this old name is still to go
+	early    map[fs.ID][]early // and a name before its inode
+	moving   map[fs.ID][]gone  // names that went: likely halves of renames
+	vacated  map[place]fs.ID   // where these were
+	halves   []turn            // of early and moving, by when they came
+	leaving  map[fs.ID][]place // names whose going was told and that are still to go
 	held     map[fs.ID]*fs.DataChange
 	// Content that reached its place before the log said that the file changed, as on
 	// XFS, where file data needs no transaction: the inode still has the time and size
@@ -154,7 +156,8 @@ func (v *volumeState) attach(f fs.Filesystem) {
 	v.turns, v.touches = nil, nil
 	v.undated, v.met = map[fs.ID]*fs.DataChange{}, map[fs.ID]met{}
 	v.early = map[fs.ID][]early{}
-	v.moving, v.leaving = map[fs.ID]gone{}, map[fs.Dirent]string{}
+	v.moving, v.leaving = map[fs.ID][]gone{}, map[fs.ID][]place{}
+	v.vacated, v.halves = map[place]fs.ID{}, nil
 	v.lastOK, v.told = false, testimony{}
 }
 

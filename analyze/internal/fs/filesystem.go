@@ -39,6 +39,7 @@ type Info struct {
 	Size      uint64 // bytes the filesystem claims
 	Root      ID
 	Journaled bool     // changes become true at a commit record
+	Apart     bool     // they do not, and names and inodes are written apart from one another
 	Features  []string // names of the features set, the filesystem's own terms
 	// Lag is how long before the write that shows it a change may have been made, ns.
 	// 0: commits follow one another, and a change is in the one after it or, made

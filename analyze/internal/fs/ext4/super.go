@@ -255,7 +255,7 @@ func (s *super) info() fs.Info {
 	return fs.Info{
 		Grain: grain, Type: s.typeName(), Label: s.label, BlockSize: s.blockSize, Size: s.claimed,
 		UUID: uuidText(s.uuid),
-		Root: fs.ID{Num: rootInode}, Journaled: s.journaled(), Lag: lag, Features: s.features(),
+		Root: fs.ID{Num: rootInode}, Journaled: s.journaled(), Apart: !s.journaled(), Lag: lag, Features: s.features(),
 	}
 }
 
