@@ -22,6 +22,11 @@ type WriterOptions struct {
 	// keeps up with a guest. The tape does not tell which was used.
 	Compressor func() (Compressor, error)
 
+	// Spool is where a snapshot waits to be hashed and compressed (SnapshotWriter.Spool);
+	// nil: nowhere. It should be a file beside the tape, named as the tape with SpoolSuffix.
+	Spool      SpoolFile
+	SpoolBytes int64 // how much may wait there while the guest runs; 1 GiB
+
 	ChunkSize       int   // bytes of content at which a chunk is cut; 1 MiB
 	Workers         int   // goroutines that compress; the number of CPUs, at most 8
 	CheckpointEvery int   // chunks between automatic checkpoints; 256
@@ -52,6 +57,9 @@ func (o *WriterOptions) setDefaults() {
 	o.CheckpointEvery = min(o.CheckpointEvery, maxIndex/2)
 	if o.DedupePages <= 0 {
 		o.DedupePages = 4 << 20
+	}
+	if o.SpoolBytes <= 0 {
+		o.SpoolBytes = 1 << 30
 	}
 	if o.DeltaMemory == 0 {
 		o.DeltaMemory = deltaMemory

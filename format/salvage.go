@@ -21,6 +21,10 @@ type SalvageOptions struct {
 	// pages, and says only how many at most.
 	Identities []age.Identity
 	Signer     *SigningKey // signs the new tree head; evolves
+	// Spool is the file beside the tape that its name with SpoolSuffix names: what
+	// was read of the last snapshot and is not on the tape. nil: there is none.
+	Spool     io.ReaderAt
+	SpoolSize int64
 }
 
 // SalvageReport says what was saved and what was not.
@@ -34,7 +38,8 @@ type SalvageReport struct {
 	LostPages    uint64   `json:"lost_pages"` // pages of snapshots that cannot be had any more
 	Gaps         uint64   `json:"gaps"`       // gap records written
 	WasSealed    bool     `json:"was_sealed"`
-	Damage       []Damage `json:"damage"` // of the source
+	Spooled      *Spooled `json:"spooled,omitempty"` // what the spool had
+	Damage       []Damage `json:"damage"`            // of the source
 	Unread       uint64   `json:"unread_chunks"`
 }
 
@@ -58,6 +63,7 @@ type salvager struct {
 	listed  map[uint64]indexEntry
 	before  []*loss             // what an earlier salvage recorded
 	dropped map[uint64][32]byte // hashes of intact chunks left out
+	spool   *spooled            // nil: nothing is to be had of one
 }
 
 // Salvage writes to dst a complete tape of what survives in src. Chunks are
@@ -89,6 +95,9 @@ func Salvage(dst io.Writer, src io.ReaderAt, size int64, o SalvageOptions) (*Sal
 		}
 	}
 	if err := s.choose(); err != nil {
+		return nil, err
+	}
+	if s.spool, err = s.openSpool(o); err != nil {
 		return nil, err
 	}
 	enc, err := newEncoder()
@@ -261,6 +270,9 @@ func (s *salvager) write() error {
 			return err
 		}
 	}
+	if err := s.readSpool(); err != nil {
+		return err
+	}
 	if s.a.unread == 0 {
 		s.findLost()
 		s.findLostPages()
@@ -272,6 +284,9 @@ func (s *salvager) write() error {
 	}
 	for _, kind := range [...]chunkType{chunkRecords, chunkRepeat} {
 		if err := s.writeGaps(kind); err != nil {
+			return err
+		}
+		if err := s.writeEnd(kind); err != nil {
 			return err
 		}
 	}

@@ -75,6 +75,9 @@ func (s *salvager) findLostPages() {
 			continue
 		}
 		lost := snap.unreadable()
+		if s.spool != nil && info.Begin.ID == s.spool.info.Begin.ID {
+			lost = s.spool.lost(s.r, lost)
+		}
 		if len(lost) == 0 {
 			continue
 		}

@@ -160,8 +160,8 @@ func (s *SnapshotWriter) asParent(r *pageRun) bool {
 
 // State states pages that have no content on the tape: any state but PageData.
 func (s *SnapshotWriter) State(e Extent, st PageState) error {
-	if st == PageData || st > PageDevice {
-		return fmt.Errorf("snapshot %d: state %d: not one without content", s.begin.ID, st)
+	if err := checkState(s.begin.ID, st); err != nil {
+		return err
 	}
 	if e.Count == 0 {
 		return nil
@@ -176,6 +176,14 @@ func (s *SnapshotWriter) State(e Extent, st PageState) error {
 		s.state(r)
 	}
 	return s.w.checkpointIfDue()
+}
+
+// checkState refuses states that do not say all there is to say of a page.
+func checkState(snapshot uint32, st PageState) error {
+	if st == PageData || st > PageDevice {
+		return fmt.Errorf("snapshot %d: state %d: not one without content", snapshot, st)
+	}
+	return nil
 }
 
 // Unchanged states pages to be as in the parent. It is the default and stores

@@ -31,6 +31,8 @@ type Writer struct {
 	store   *pageStore
 	lastID  uint32 // last snapshot id given
 	scratch []byte
+
+	spooling bool // a snapshot has the spool
 }
 
 // NewWriter begins a tape. w is only appended to.

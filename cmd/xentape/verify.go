@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 
@@ -126,7 +127,7 @@ func printVerify(t *terminal, path string, r *format.VerifyReport, ok bool) {
 
 func newSalvageCommand(t *terminal) *cobra.Command {
 	var keys keyFlags
-	var out string
+	var out, spool string
 	var asJSON bool
 	c := &cobra.Command{
 		Use:     "salvage TAPE -o OUT",
@@ -135,7 +136,10 @@ func newSalvageCommand(t *terminal) *cobra.Command {
 		Long: `salvage copies every chunk that holds, byte for byte, so that signatures made before
 the damage still hold; what is lost stands on the new tape as gap records. The new
 tape verifies. It ends with status 3 when something was lost, or when the recording
-was not completed: what would have come after its end is not known.` + "\n" + exitStatusHelp,
+was not completed: what would have come after its end is not known.
+
+A recorder that is killed while it puts a snapshot onto the tape leaves the rest of
+the snapshot in a file beside it, TAPE.spool: salvage takes it from there.` + "\n" + exitStatusHelp,
 		Example: "  xentape salvage damaged.xtape -o saved.xtape && xentape verify saved.xtape",
 		Args:    nargs(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -148,10 +152,19 @@ was not completed: what would have come after its end is not known.` + "\n" + ex
 				return err
 			}
 			defer src.Close()
+			o := format.SalvageOptions{Identities: ids}
+			beside, err := openSpool(args[0], spool)
+			if err != nil {
+				return err
+			}
+			if beside != nil {
+				defer beside.Close()
+				o.Spool, o.SpoolSize = beside, beside.size
+			}
 			var rep *format.SalvageReport
 			err = writeFile(t, out, func(f *os.File) ([]string, error) {
 				var err error
-				rep, err = format.Salvage(f, src, size, format.SalvageOptions{Identities: ids})
+				rep, err = format.Salvage(f, src, size, o)
 				return nil, err
 			})
 			if err != nil {
@@ -169,9 +182,39 @@ was not completed: what would have come after its end is not known.` + "\n" + ex
 		},
 	}
 	c.Flags().StringVarP(&out, "output", "o", "", "the `tape` to write")
+	c.Flags().StringVar(&spool, "spool", "", "take the rest of the last snapshot from this `file`; without it, from TAPE.spool if there is one")
 	c.Flags().BoolVar(&asJSON, "json", false, "the report as one JSON object")
 	keys.register(c)
 	return c
+}
+
+// spoolFile is a spool left beside a tape.
+type spoolFile struct {
+	*os.File
+	size int64
+}
+
+// openSpool opens the spool of a tape: the one named, or the one beside it, if any.
+func openSpool(tape, named string) (*spoolFile, error) {
+	name := named
+	if name == "" {
+		name = tape + format.SpoolSuffix
+	}
+	f, err := os.Open(name)
+	if named == "" && errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a file", name)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &spoolFile{f, info.Size()}, nil
 }
 
 func printSalvage(t *terminal, out string, r *format.SalvageReport) {
@@ -180,6 +223,17 @@ func printSalvage(t *terminal, out string, r *format.SalvageReport) {
 		t.printf("nothing of them is lost\n")
 	} else {
 		t.printf("lost: %d chunks, %d records, %d pages; %d gap records say so\n", r.LostChunks, r.LostRecords, r.LostPages, r.Gaps)
+	}
+	if s := r.Spooled; s != nil && s.Needed {
+		t.printf("  %d pages of snapshot %d come from its spool", s.Pages, s.Snapshot)
+		switch {
+		case s.Whole:
+			t.printf(", and complete it\n")
+		case s.Torn != "":
+			t.printf(", which is torn: %s\n", s.Torn)
+		default:
+			t.printf("; it was not read to its end\n")
+		}
 	}
 	if !r.WasSealed {
 		t.printf("  the recording was not completed, or its end is lost: what came after is not known\n")
