@@ -186,29 +186,36 @@ func frameSum(head, a, b []byte) uint32 {
 // Drain moves what the spool holds to the tape. The file keeps it until it is
 // released.
 func (p *Spool) Drain() error {
-	if err := p.flush(); err != nil {
-		return err
-	}
 	r := &spoolReader{f: p.f, off: spoolHead, end: p.size, buf: p.data}
 	for {
 		f, err := r.next()
 		if errors.Is(err, io.EOF) {
-			p.data = r.buf
-			return nil
+			break
 		}
 		if err != nil {
 			return fmt.Errorf("spool: %w", err)
 		}
-		err = p.to.Pages(f.pages, f.data)
-		for _, s := range f.states {
-			if err == nil {
-				err = p.to.State(Extent{s.start, s.count}, s.state)
-			}
-		}
-		if err != nil {
+		if err := p.move(f); err != nil {
 			return err
 		}
 	}
+	p.data = r.buf
+	f, err := parseFrame(spoolStates, p.states) // not in the file: it may be what has no room
+	if err != nil {
+		return err
+	}
+	return p.move(f)
+}
+
+// move puts a frame onto the tape.
+func (p *Spool) move(f *spoolFrame) error {
+	err := p.to.Pages(f.pages, f.data)
+	for _, s := range f.states {
+		if err == nil {
+			err = p.to.State(Extent{s.start, s.count}, s.state)
+		}
+	}
+	return err
 }
 
 // Empty moves what the spool holds to the tape and makes room for more.
@@ -216,6 +223,7 @@ func (p *Spool) Empty() error {
 	if err := p.Drain(); err != nil {
 		return err
 	}
+	p.states = p.states[:0]
 	if err := p.to.w.Flush(); err != nil {
 		return err
 	}

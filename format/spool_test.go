@@ -70,7 +70,10 @@ func spooledTape(t testing.TB, seed uint64, steps int) (tape, spool []byte, want
 		})
 	}
 	doing = append(doing,
-		func() error { whole = true; return p.End(SnapshotEnd{Conditions: Conditions{Complete: true, Changed: 7}}) },
+		func() error {
+			whole = true
+			return p.End(SnapshotEnd{Conditions: Conditions{Complete: true, Changed: 7}})
+		},
 		p.Drain,
 		func() error { return s.End(SnapshotEnd{Conditions: Conditions{Complete: true, Changed: 7}}) },
 		p.Release,

@@ -24,10 +24,13 @@ type shot struct {
 	again   bitset // pages to read again during the pause; nil: all
 	hot     bitset // of these, the ones likely to have changed: read first
 	reading int64  // ns that the live pass spent reading and comparing
+	to      statements
 	stash   stash
 	state   *machineState
 	audited bool
 	failed  uint64 // pages that exist and could not be read
+	// captured is when all of the snapshot was in a file: the tape's, or its spool.
+	captured int64
 }
 
 // snapshot takes one snapshot. An error means that it is not on the tape, or not
@@ -95,7 +98,11 @@ func (sh *shot) begin(ctx context.Context) error {
 	}
 	sh.w, sh.limit = w, b.Pages
 	sh.stated = newBitset(b.Pages)
-	sh.stash = stash{room: s.cfg.StashBytes / format.PageSize, to: w}
+	sh.to = statements{tape: w, failed: func(err error) { s.event("spool-failed", "reason", err.Error()) }}
+	if sh.to.spool, err = w.Spool(); err != nil {
+		sh.to.failed(err)
+	}
+	sh.stash = stash{room: s.cfg.StashBytes / format.PageSize, to: &sh.to}
 	return nil
 }
 
@@ -121,7 +128,7 @@ func (sh *shot) live(ctx context.Context) error {
 	}
 	sh.hot = newBitset(sh.layout.pages)
 	start := s.cfg.Clock.Now()
-	through := stash{room: batchFrames, to: sh.w}
+	through := stash{room: batchFrames, to: &sh.to}
 	if err := sh.read(ctx, first, nil, sh.copyPage(through.pass)); err != nil {
 		return err
 	}
@@ -250,7 +257,7 @@ func (sh *shot) unread(n uint64) error {
 	if sh.src.hashes.drop(n) {
 		sh.stated.add(n)
 	}
-	return sh.w.State(format.Extent{Start: n, Count: 1}, st)
+	return sh.to.State(format.Extent{Start: n, Count: 1}, st)
 }
 
 // still pauses the guest and reads again what may have changed.
@@ -422,9 +429,17 @@ func (sh *shot) end(ctx context.Context, failed error) error {
 	}
 	sh.cond.Complete = err == nil
 	sh.cond.Changed = sh.stated.count()
+	if err == nil {
+		e := format.SnapshotEnd{Conditions: sh.cond}
+		e.Time = s.cfg.Clock.Now()
+		err = sh.to.whole(e)
+	}
+	sh.captured = s.cfg.Clock.Now()
+	err = errors.Join(err, sh.to.settle())
+	sh.cond.Complete = err == nil
 	e := format.SnapshotEnd{Conditions: sh.cond}
 	e.Time = s.cfg.Clock.Now()
-	if werr := sh.w.End(e); werr != nil {
+	if werr := errors.Join(sh.w.End(e), sh.to.release()); werr != nil {
 		return errors.Join(err, werr)
 	}
 	s.settle(sh, err)
@@ -439,7 +454,7 @@ func (sh *shot) states() error {
 				sh.stated.add(n)
 			}
 		}
-		if err := sh.w.State(r.Extent, r.state); err != nil {
+		if err := sh.to.State(r.Extent, r.state); err != nil {
 			return err
 		}
 	}
@@ -447,7 +462,7 @@ func (sh *shot) states() error {
 		if page := uint64(n); sum != 0 && !sh.layout.present.has(page) {
 			sh.src.hashes.drop(page)
 			sh.stated.add(page)
-			if err := sh.w.State(format.Extent{Start: page, Count: 1}, format.PageAbsent); err != nil {
+			if err := sh.to.State(format.Extent{Start: page, Count: 1}, format.PageAbsent); err != nil {
 				return err
 			}
 		}

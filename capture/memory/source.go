@@ -43,6 +43,10 @@ type Stats struct {
 	LastID    uint32            `json:"last_id"`
 	Last      format.Conditions `json:"last"`
 	Longest   time.Duration     `json:"longest_pause"`
+	// How long the last took until all of it was in a file, spool or tape, and until
+	// it was on the tape, hashed and compressed.
+	LastCaptured time.Duration `json:"last_captured"`
+	LastTaken    time.Duration `json:"last_taken"`
 }
 
 // New makes a source. Attach looks at the guest.
@@ -200,6 +204,8 @@ func (s *Source) settle(sh *shot, failed error) {
 	}
 	s.stats.Snapshots++
 	s.stats.LastID, s.stats.Last = sh.w.ID(), sh.cond
+	s.stats.LastCaptured = time.Duration(sh.captured - sh.cond.CopyStart)
+	s.stats.LastTaken = time.Duration(s.cfg.Clock.Now() - sh.cond.CopyStart)
 	if sh.cond.Fuzzy {
 		s.stats.Fuzzy++
 	}

@@ -59,6 +59,7 @@ type rig struct {
 	pauser *directPauser
 	src    *memory.Source
 	tape   bytes.Buffer
+	spool  spoolFile
 	w      *format.Writer
 	stop   func()
 }
@@ -71,7 +72,9 @@ func record(t *testing.T, host *fakexen.Host, change func(*memory.Config)) *rig 
 	clock, err := capture.NewClock()
 	require.NoError(t, err)
 	r := &rig{t: t, host: host, pauser: &directPauser{x: x, tracked: map[uint16]bool{}}}
-	r.w, err = format.NewWriter(&r.tape, format.WriterOptions{Producer: "test", Start: clock.Anchor()})
+	r.w, err = format.NewWriter(&r.tape, format.WriterOptions{
+		Producer: "test", Start: clock.Anchor(), Spool: &r.spool, SpoolBytes: 1000 * format.PageSize,
+	})
 	require.NoError(t, err)
 	c := memory.Config{Xen: x, Pauser: r.pauser, Clock: clock, Domain: guestID, PauseBudget: time.Minute, Savers: func() bool { return false }}
 	if change != nil {
@@ -105,6 +108,7 @@ func (r *rig) reader() *format.Reader {
 	rd, err := format.Open(bytes.NewReader(r.tape.Bytes()), int64(r.tape.Len()), format.ReaderOptions{})
 	require.NoError(r.t, err)
 	require.Empty(r.t, rd.Damage())
+	require.Empty(r.t, r.spool.b, "the spool holds nothing that is on the tape")
 	state := r.host.State(guestID)
 	require.Zero(r.t, state.Pauses, "the guest was left paused")
 	require.Zero(r.t, state.Mapped, "frames of the guest were left mapped")

@@ -267,7 +267,9 @@ func newSnapshotCommand(c *console) *cobra.Command {
 			}
 			if m := a.Status.Memory; m != nil {
 				paused := time.Duration(m.Last.Unpause - m.Last.PauseCall)
-				fmt.Fprintf(c.out, "snapshot %d: %d pages changed, paused for %v, %s\n", m.LastID, m.Last.Changed, paused.Round(time.Microsecond), consistency(&m.Last))
+				fmt.Fprintf(c.out, "snapshot %d: %d pages changed, paused for %v, %s; captured after %v, on the tape after %v\n",
+					m.LastID, m.Last.Changed, paused.Round(time.Microsecond), consistency(&m.Last),
+					m.LastCaptured.Round(time.Millisecond), m.LastTaken.Round(time.Millisecond))
 			}
 			return nil
 		},
