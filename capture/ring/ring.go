@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/xentape/xentape/format"
 )
 
 // Limits say how much a ring keeps. Zero means no limit.
@@ -130,6 +132,22 @@ func (r *Ring) Pin(guest string, since time.Time, open map[string]bool) ([]strin
 	return pinned, nil
 }
 
+// remove takes a segment out of the ring, with the spool that a recorder which was
+// killed left beside it; that of a pinned one goes to where it is pinned.
+func (s *Segment) remove() error {
+	spool := s.Path + format.SpoolSuffix
+	var err error
+	if s.Pinned {
+		err = os.Rename(spool, pinnedPath(s.Path)+format.SpoolSuffix)
+	} else {
+		err = os.Remove(spool)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Remove(s.Path)
+}
+
 // Expire gives up segments beyond the limits, and beyond need further bytes, the
 // oldest first. Segments named in open are being written and are kept. Of a pinned
 // segment only the ring's link goes. release, if not nil, is told of each before it is
@@ -164,7 +182,7 @@ func (r *Ring) Expire(now time.Time, need int64, open map[string]bool, release f
 		if release != nil {
 			release(s)
 		}
-		if err := os.Remove(s.Path); err != nil {
+		if err := s.remove(); err != nil {
 			return gone, err
 		}
 		if !s.Pinned {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/xentape/xentape/capture/ring"
+	"github.com/xentape/xentape/format"
 )
 
 var begin = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -92,6 +93,29 @@ func TestPinnedSegmentsOutliveTheRing(t *testing.T) {
 	for _, p := range pinned {
 		require.FileExists(t, p)
 	}
+}
+
+// TestSpoolsGoWithTheirSegments: what a recorder that was killed left beside a tape is
+// part of it.
+func TestSpoolsGoWithTheirSegments(t *testing.T) {
+	r, err := ring.Open(t.TempDir(), ring.Limits{Age: time.Minute})
+	require.NoError(t, err)
+	names := fill(t, r, "web", 2, 100)
+	for _, n := range names {
+		require.NoError(t, os.WriteFile(n+format.SpoolSuffix, []byte("left"), 0o600))
+	}
+	pinned, err := r.Pin("web", begin.Add(time.Minute+1), nil)
+	require.NoError(t, err)
+	require.Len(t, pinned, 1)
+	_, err = r.Expire(begin.Add(time.Hour), 0, nil, nil)
+	require.NoError(t, err)
+	for _, n := range names {
+		require.NoFileExists(t, n+format.SpoolSuffix)
+	}
+	require.FileExists(t, pinned[0]+format.SpoolSuffix)
+	kept, err := filepath.Glob(filepath.Join(filepath.Dir(pinned[0]), "*"))
+	require.NoError(t, err)
+	require.Len(t, kept, 2)
 }
 
 func TestNeedFreesBytesOfUnpinnedOnly(t *testing.T) {

@@ -23,18 +23,21 @@ func newBrokerCommand() *cobra.Command {
 	var force bool
 	var guests []string
 	var recorder int
+	var spool string
 	cmd := &cobra.Command{
 		Use:    "broker",
 		Short:  "Open what takes privilege for a recorder (started by record and run)",
 		Hidden: true,
 		Args:   exactly(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			defer sweep(spool)
 			return runBroker(cmd.Context(), guests, recorder, force)
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force-domctl-abi", false, "")
 	cmd.Flags().StringArrayVar(&guests, "guest", nil, "")
 	cmd.Flags().IntVar(&recorder, "recorder", 0, "")
+	cmd.Flags().StringVar(&spool, "sweep", "", "")
 	return cmd
 }
 
@@ -63,8 +66,9 @@ type privileges struct {
 }
 
 // openHost meets the host, through a broker unless the operator wants none. guests
-// are those that may be recorded; none: all.
-func openHost(o host.Options, direct bool, guests []string) (*host.Host, *privileges, error) {
+// are those that may be recorded; none: all. spool is a file that the broker removes in
+// the end, if it is empty: a recorder that gave up its privileges cannot.
+func openHost(o host.Options, direct bool, guests []string, spool string) (*host.Host, *privileges, error) {
 	if direct {
 		h, err := host.Open(o)
 		return h, &privileges{}, err
@@ -75,6 +79,9 @@ func openHost(o host.Options, direct bool, guests []string) (*host.Host, *privil
 	}
 	for _, g := range guests {
 		args = append(args, "--guest", g)
+	}
+	if spool != "" {
+		args = append(args, "--sweep", spool)
 	}
 	client, err := broker.Start("/proc/self/exe", args...)
 	if err != nil {

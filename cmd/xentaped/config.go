@@ -35,6 +35,7 @@ type config struct {
 	Pause      time.Duration `yaml:"pause-budget"`
 	Track      string        `yaml:"track"`
 	DiskRing   size          `yaml:"disk-ring"`
+	Spool      size          `yaml:"spool"` // bytes of a snapshot that may wait beside its tape
 	Recipients []string      `yaml:"recipients"`
 	Sign       string        `yaml:"sign"`
 	NoSandbox  bool          `yaml:"no-sandbox"`
@@ -92,6 +93,7 @@ func defaults() config {
 		Directory: "/var/lib/xentape", Segment: 10 * time.Minute, Reserve: 1 << 30,
 		Memory: true, Disk: true, Network: true, Base: baseNone, Every: 0,
 		Pause: memory.DefaultPauseBudget, Track: string(memory.TrackHash), DiskRing: 16 << 20,
+		Spool: 1 << 30,
 	}
 	c.Keep.Age, c.Keep.Bytes = 6*time.Hour, 20<<30
 	return c

@@ -160,7 +160,10 @@ func (f *flight) segment(ctx context.Context, begun chan<- struct{}, end func())
 		return err
 	}
 	share := set.shares.tape(set.recorded())
-	tape, err := createTape(path, tapeOptions{recipients: set.config.Recipients, signKey: set.config.Sign, memory: share}, set.clock)
+	tape, err := createTape(path, tapeOptions{
+		recipients: set.config.Recipients, signKey: set.config.Sign, memory: share,
+		spool: int64(set.config.Spool), reserve: int64(set.config.Reserve),
+	}, set.clock)
 	if err != nil {
 		return err
 	}

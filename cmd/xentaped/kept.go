@@ -5,7 +5,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+
+	"github.com/xentape/xentape/format"
 )
 
 // kept is the room that a guest's ring takes. Bytes are those that the file system has
@@ -42,6 +45,9 @@ func keptBelow(dir string) (kept, error) {
 			}
 			if err != nil {
 				return k, err
+			}
+			if info.Size() == 0 && strings.HasSuffix(e.Name(), format.SpoolSuffix) {
+				continue
 			}
 			st := info.Sys().(*syscall.Stat_t)
 			id := file{st.Dev, st.Ino}

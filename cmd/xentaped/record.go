@@ -44,6 +44,7 @@ type recordOptions struct {
 	noSandbox bool
 	profile   string
 	reserve   string
+	spool     string
 }
 
 func newRecordCommand(c *console) *cobra.Command {
@@ -83,6 +84,7 @@ readable up to the last second.`,
 	f.BoolVar(&o.noMemory, "no-memory", false, "take no memory snapshots")
 	f.BoolVar(&o.noSandbox, "no-sandbox", false, "keep all privileges in one process; for kernels on which it cannot give them up")
 	f.StringVar(&o.reserve, "reserve", "256MiB", "room of the tape's file system that is never used; with less, recording is suspended")
+	f.StringVar(&o.spool, "spool", "1GiB", "how much of a snapshot may wait beside the tape, in TAPE.spool, to be hashed and compressed; 0: none; none with --recipient")
 	f.StringVar(&o.profile, "cpu-profile", "", "write where the recorder spends its time to this file, for go tool pprof")
 	return cmd
 }
@@ -96,6 +98,9 @@ func (o *recordOptions) check() error {
 	}
 	if _, err := parseSize(o.reserve); err != nil {
 		return usagef("--reserve %s: %w", o.reserve, err)
+	}
+	if _, err := parseSize(o.spool); err != nil {
+		return usagef("--spool %s: %w", o.spool, err)
 	}
 	if o.budget <= 0 {
 		return usagef("--pause-budget %v: not positive", o.budget)
@@ -115,6 +120,15 @@ func (o *recordOptions) sources() sources {
 	}
 }
 
+// tapeOptions are how the tape is written. The sizes have been checked.
+func (o *recordOptions) tapeOptions() tapeOptions {
+	t := o.tape
+	room, _ := parseSize(o.spool)
+	reserve, _ := parseSize(o.reserve)
+	t.spool, t.reserve = int64(room), int64(reserve)
+	return t
+}
+
 // sandbox is what the recorder still needs of the file system: a signing key moves on.
 func (o *recordOptions) sandbox() sandbox.Rules {
 	if o.tape.signKey == "" {
@@ -130,7 +144,7 @@ func runRecord(ctx context.Context, c *console, what string, o recordOptions) (e
 	if err := o.check(); err != nil {
 		return err
 	}
-	h, privs, err := openHost(host.Options{ForceDomctl: o.force}, o.noSandbox, []string{what})
+	h, privs, err := openHost(host.Options{ForceDomctl: o.force}, o.noSandbox, []string{what}, spoolOf(o.output))
 	if err != nil {
 		return err
 	}
@@ -153,7 +167,7 @@ func runRecord(ctx context.Context, c *console, what string, o recordOptions) (e
 	if err != nil {
 		return err
 	}
-	tape, err := createTape(o.output, o.tape, clock)
+	tape, err := createTape(o.output, o.tapeOptions(), clock)
 	if err != nil {
 		return err
 	}

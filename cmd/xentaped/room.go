@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -81,9 +82,11 @@ func (s *session) resume(ctx context.Context) {
 }
 
 // room is what the file system of a tape has left, in bytes.
-func (t *tapeFile) room() (int64, error) {
+func (t *tapeFile) room() (int64, error) { return roomOn(t.file) }
+
+func roomOn(f *os.File) (int64, error) {
 	var st unix.Statfs_t
-	if err := unix.Fstatfs(int(t.file.Fd()), &st); err != nil {
+	if err := unix.Fstatfs(int(f.Fd()), &st); err != nil {
 		return 0, err
 	}
 	return int64(st.Bavail) * st.Bsize, nil

@@ -54,7 +54,7 @@ func runService(ctx context.Context, c *console, cfg *config) (err error) {
 	if cfg.Limits.CPUs > 0 {
 		runtime.GOMAXPROCS(cfg.Limits.CPUs)
 	}
-	h, privs, err := openHost(host.Options{}, cfg.NoSandbox, cfg.Guests)
+	h, privs, err := openHost(host.Options{}, cfg.NoSandbox, cfg.Guests, "")
 	if err != nil {
 		return err
 	}

@@ -19,13 +19,16 @@ type tapeOptions struct {
 	recipients []string // age public keys
 	signKey    string   // file
 	memory     int64    // bytes that the tape may remember of pages; 0: the default
+	spool      int64    // bytes of a snapshot that may wait in the spool; 0: there is none
+	reserve    int64    // bytes of the file system that the spool leaves
 }
 
 // tapeFile is a tape being written to a file.
 type tapeFile struct {
 	*format.Writer
-	file *os.File
-	key  *keyFile
+	file  *os.File
+	spool *spool // nil: there is none
+	key   *keyFile
 }
 
 // createTape begins a tape. An existing file is never written over.
@@ -57,8 +60,14 @@ func createTape(name string, o tapeOptions, clock *capture.Clock) (*tapeFile, er
 		return nil, err
 	}
 	t.file = f
+	if o.spool > 0 && len(o.recipients) == 0 {
+		if t.spool, err = createSpool(name, o.reserve); err != nil {
+			return nil, errors.Join(err, f.Close(), os.Remove(name))
+		}
+		w.Spool, w.SpoolBytes = t.spool, o.spool
+	}
 	if t.Writer, err = format.NewWriter(f, w); err != nil {
-		return nil, errors.Join(err, f.Close(), os.Remove(name))
+		return nil, errors.Join(err, t.spool.close(), f.Close(), os.Remove(name))
 	}
 	return t, nil
 }
@@ -77,7 +86,7 @@ func (t *tapeFile) Checkpoint() error {
 
 // Close ends the file.
 func (t *tapeFile) Close() error {
-	return errors.Join(t.Writer.Close(), t.key.save(), t.file.Close())
+	return errors.Join(t.Writer.Close(), t.spool.close(), t.key.save(), t.file.Close())
 }
 
 // size is how long the file is now.
