@@ -22,7 +22,7 @@ since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f", b - a }'; }
 
 # record FLAG...: a recorder of the guest, once it answers.
 record() {
-	rm -f "$tape"
+	rm -f "$tape" "$tape.spool"
 	setsid xentaped record "$guest" -o "$tape" "$@" >/dev/null 2>recorder.err </dev/null &
 	recorder=$!
 	echo $recorder >recorder.pid
@@ -54,6 +54,8 @@ finish() {
 	recorder=
 	[ "$status" -eq 0 ] || [ "$status" -eq 3 ] || { cat recorder.err; fail "the recorder ended in status $status"; }
 }
+# captured: seconds until all of the last snapshot was in a file.
+captured() { status last_captured | awk '{ printf "%.1f", $1 / 1e9 }'; }
 status() { xentaped status "$guest" | sed -n "s/^ *\"$1\": \"\\?\\([^\",]*\\)\"\\?,\\?$/\\1/p" | head -1; }
 
 # hold and go on: the guest stands still, and nothing reaches its network buffers, not
