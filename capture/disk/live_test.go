@@ -8,6 +8,7 @@ import (
 	"errors"
 	"math/rand"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -204,9 +205,7 @@ func TestRealDeviceOverload(t *testing.T) {
 func TestRealDeviceWithoutBPF(t *testing.T) {
 	const size = 16 << 20
 	dev := hostkernel.RAMDisk(t, size)
-	debugFS := t.TempDir()
-	require.NoError(t, unix.Mount("debugfs", debugFS, "debugfs", 0, ""))
-	t.Cleanup(func() { require.NoError(t, unix.Unmount(debugFS, 0)) })
+	debugFS := mountDebugFS(t)
 	l := startLive(t, Config{Device: dev, NoBase: true, DebugFS: debugFS})
 	require.Contains(t, l.s.Notice(), "without their content")
 	f, err := os.OpenFile(dev, os.O_RDWR|unix.O_DIRECT, 0)
@@ -245,6 +244,39 @@ func TestRealDeviceWithoutBPF(t *testing.T) {
 	require.GreaterOrEqual(t, ended, 41)
 	require.Len(t, r.Gaps(), 1)
 	require.Equal(t, format.GapNoPayload, r.Gaps()[0].Reason)
+}
+
+func mountDebugFS(t *testing.T) string {
+	dir := t.TempDir()
+	require.NoError(t, unix.Mount("debugfs", dir, "debugfs", 0, ""))
+	t.Cleanup(func() { require.NoError(t, unix.Unmount(dir, 0)) })
+	return dir
+}
+
+// What is said of a device beforehand is what recording it comes to.
+func TestProspectOfARealDevice(t *testing.T) {
+	const size = 16 << 20
+	dev := hostkernel.RAMDisk(t, size)
+	debugFS := mountDebugFS(t)
+	p, err := New(Config{Device: dev, DebugFS: debugFS}).Probe()
+	require.NoError(t, err)
+	require.Equal(t, uint64(size), p.Size)
+	if hostkernel.ShowsBlocks(t) {
+		require.NoError(t, p.NoPayload)
+		require.Equal(t, bpf.EndBio, p.Ends)
+	}
+	s := New(Config{Device: dev, DebugFS: debugFS})
+	s.check = func(bpf.Options) error { return errors.ErrUnsupported }
+	p, err = s.Probe()
+	require.NoError(t, err)
+	require.ErrorIs(t, p.NoPayload, errors.ErrUnsupported)
+	require.Equal(t, "blktrace", p.Ends)
+	s.c.DebugFS = t.TempDir()
+	_, err = s.Probe()
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.ErrorContains(t, err, "and without BPF: block tracer: ")
+	_, err = New(Config{Device: filepath.Join(t.TempDir(), "gone")}).Probe()
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 // requireDevice compares what the device holds, past the page cache.

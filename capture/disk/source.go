@@ -76,9 +76,10 @@ type Source struct {
 	sink   capture.Sink
 	stream format.StreamID
 	open   func() (probe, error)
-	end    string                 // what shows the end of requests
-	notice string                 // why there is no payload, "" where there is
-	base   *format.SnapshotWriter // nil: none is taken
+	check  func(bpf.Options) error // what open would say
+	end    string                  // what shows the end of requests
+	notice string                  // why there is no payload, "" where there is
+	base   *format.SnapshotWriter  // nil: none is taken
 	begun  int64
 
 	requests, lost, inFlight, unsure, based atomic.Uint64
@@ -99,7 +100,7 @@ func New(c Config) *Source {
 	if c.DebugFS == "" {
 		c.DebugFS = "/sys/kernel/debug"
 	}
-	s := &Source{c: c}
+	s := &Source{c: c, check: bpf.Check}
 	s.open = s.openBPF
 	return s
 }

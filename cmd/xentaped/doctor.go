@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/xentape/xentape/capture/disk"
 	"github.com/xentape/xentape/capture/host"
 	"github.com/xentape/xentape/capture/memory"
 )
@@ -110,9 +112,6 @@ func examine(ctx context.Context, args []string) (*examination, error) {
 	h, err := host.Open(host.Options{})
 	e.check("host", "hypervisor and xenstore", err, "reached")
 	if err != nil {
-		if len(args) > 0 {
-			return nil, err
-		}
 		return e, nil
 	}
 	defer h.Close()
@@ -121,19 +120,48 @@ func examine(ctx context.Context, args []string) (*examination, error) {
 	if len(args) == 0 {
 		return e, nil
 	}
-	g, err := h.Find(ctx, args[0])
+	return e, e.guest(ctx, h, args[0])
+}
+
+// guest looks at one guest, and says in the end what a recording of it would hold.
+func (e *examination) guest(ctx context.Context, h *host.Host, what string) error {
+	g, err := h.Find(ctx, what)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	e.add(g.Name, "guest", yes, "domain %d, %s, %d vCPUs, UUID %s", g.Domain, g.Type, g.VCPUs, host.FormatUUID(g.UUID))
+	from := len(e.found)
 	e.memory(ctx, h, g)
 	e.disks(g)
 	e.vifs(g)
-	return e, nil
+	e.others(ctx, h, g)
+	e.sum(g.Name, e.found[from:])
+	return nil
+}
+
+// sum says of a guest what a recording would hold, hold in part, and lack.
+func (e *examination) sum(guest string, found []finding) {
+	checks := map[string][]string{}
+	for _, f := range found {
+		checks[f.State] = append(checks[f.State], f.Check)
+	}
+	state, text := yes, []string{}
+	for _, part := range []struct{ state, is, what string }{
+		{yes, yes, "will hold: "}, {partly, partly, "will hold in part: "}, {no, partly, "will not hold: "},
+	} {
+		if names := checks[part.state]; len(names) > 0 {
+			state = part.is
+			text = append(text, part.what+strings.Join(names, ", "))
+		}
+	}
+	if len(checks[yes])+len(checks[partly]) == 0 {
+		state = no
+	}
+	e.add(guest, "recording", state, "%s", strings.Join(text, "; "))
 }
 
 // memory says what snapshots of a guest would be like.
 func (e *examination) memory(ctx context.Context, h *host.Host, g *host.Guest) {
-	e.add(g.Name, "guest", yes, "domain %d, %s, %d vCPUs, UUID %s", g.Domain, g.Type, g.VCPUs, host.FormatUUID(g.UUID))
 	p, err := memory.Probe(ctx, h.Xen, g.Domain)
 	var pod *memory.PoDError
 	if errors.As(err, &pod) {
@@ -164,46 +192,91 @@ func addressing(guestType string) string {
 
 // consistency says whether a snapshot fits the default pause.
 func (e *examination) consistency(g *host.Guest, p *memory.Prospect) {
-	budget := memory.DefaultPauseBudget
-	took := p.FullRead.Round(time.Millisecond)
-	switch {
-	case p.FullRead <= budget:
-		e.add(g.Name, "snapshots of one instant", yes, "reading everything takes about %v, the pause budget is %v", took, budget)
-	case p.LogDirty:
-		e.add(g.Name, "snapshots of one instant", partly, "reading everything takes about %v, longer than the pause budget of %v: use --track logdirty, or --pause-budget", took, budget)
-	default:
-		e.add(g.Name, "snapshots of one instant", no, "reading everything takes about %v, longer than the pause budget of %v, and there is no log-dirty (%s): snapshots will be fuzzy unless --pause-budget allows it", took, budget, p.NoLogDirty)
+	const check = "snapshots of one instant"
+	took, budget := p.FullRead.Round(time.Millisecond), memory.DefaultPauseBudget
+	if p.FullRead <= budget {
+		e.add(g.Name, check, yes, "reading everything takes about %v, the pause budget is %v", took, budget)
+		return
 	}
+	// Reading may take twice as long in the pause, beside a guest's other users of the host.
+	enough := (2*p.FullRead + time.Second).Truncate(time.Second)
+	over := fmt.Sprintf("reading everything takes about %v, longer than the pause budget of %v", took, budget)
+	fuzzy := "a snapshot is fuzzy, its pages of different moments"
+	if p.LogDirty {
+		e.add(g.Name, check, partly, "%s: with --track logdirty only what changed is read in the pause, else %s unless --pause-budget %v lets the guest stand still as long", over, fuzzy, enough)
+		return
+	}
+	e.add(g.Name, check, no, "%s, and there is no log-dirty (%s): %s unless --pause-budget %v lets the guest stand still as long", over, p.NoLogDirty, fuzzy, enough)
+}
+
+// elsewhere is what is said of a device that another domain serves.
+func elsewhere(backend uint16) string {
+	return fmt.Sprintf("served by domain %d: record it there", backend)
 }
 
 // vifs says which interfaces can be recorded here.
 func (e *examination) vifs(g *host.Guest) {
 	for _, v := range g.Vifs {
-		name := fmt.Sprintf("vif%d", v.Handle)
 		if v.Backend != 0 {
-			e.add(g.Name, name, no, "served by domain %d: record it there", v.Backend)
+			e.add(g.Name, vifName(&v), no, "%s", elsewhere(v.Backend))
 			continue
 		}
-		e.check(g.Name, name, interfaceExists(v.Interface), "packets of %s, MAC %s, bridge %s", v.Interface, v.MAC, v.Bridge)
+		e.check(g.Name, vifName(&v), interfaceExists(v.Interface), "packets of %s, MAC %s, bridge %s", v.Interface, v.MAC, v.Bridge)
+		// libxl names the tap of the emulated twin so (libxl_nic.c).
+		if twin := v.Interface + "-emu"; interfaceExists(twin) == nil {
+			e.add(g.Name, twin, no, "packets of the emulated interface, which a guest uses until its own drivers for Xen are loaded, are not recorded")
+		}
 	}
 }
 
 // disks says how each disk can be recorded here.
 func (e *examination) disks(g *host.Guest) {
 	for _, d := range g.Disks {
+		if d.Backend != 0 {
+			e.add(g.Name, d.Name, no, "%s", elsewhere(d.Backend))
+			continue
+		}
+		device, err := d.Device()
+		if err != nil {
+			e.add(g.Name, d.Name, no, "%s, backend type %s: %v: what is attached as phy: can be recorded", d.Params, d.Type, err)
+			continue
+		}
+		p, err := disk.New(disk.Config{Device: device, Blkback: d.Type == "phy"}).Probe()
 		switch {
-		case d.Backend != 0:
-			e.add(g.Name, d.Name, no, "served by domain %d: record it there", d.Backend)
-		case d.Type != "phy":
-			e.add(g.Name, d.Name, no, "backend type %s: only block devices served by blkback can be recorded", d.Type)
-		case d.PhysicalDevice == "":
-			e.add(g.Name, d.Name, no, "the backend has not opened %s", d.Params)
+		case err != nil:
+			e.add(g.Name, d.Name, no, "%s: %v", d.Params, err)
+		case p.NoPayload != nil && lockedDown():
+			e.add(g.Name, d.Name, no, "%s: %v; and lockdown closes the block tracer", d.Params, p.NoPayload)
+		case p.NoPayload != nil:
+			e.add(g.Name, d.Name, partly, "%s, device %s, %d MiB: requests without their content, by the block tracer: %v", d.Params, device, p.Size>>20, p.NoPayload)
 		default:
-			if why := blockCapture(); why != "" {
-				e.add(g.Name, d.Name, no, "%s, device %s: %s", d.Params, d.PhysicalDevice, why)
-			} else {
-				e.add(g.Name, d.Name, yes, "%s, device %s: requests with payload", d.Params, d.PhysicalDevice)
-			}
+			e.add(g.Name, d.Name, yes, "%s, device %s, %d MiB: requests with their content, and an image at the beginning", d.Params, device, p.Size>>20)
+		}
+	}
+}
+
+// carriers are devices by which a guest takes in and gives out what no tape has, by
+// libxl's names for them (libxl_types_internal.idl, libxl__device_kind).
+var carriers = map[string]string{
+	"pci":     "a device passed through: what it carries is not seen, and what it writes into memory is found by content only, not by --track logdirty",
+	"vusb":    "USB devices passed through are not recorded",
+	"qusb":    "USB devices passed through are not recorded",
+	"vscsi":   "SCSI devices passed through are not recorded",
+	"9pfs":    "file systems of this host shared with the guest are not recorded",
+	"virtio":  "devices served over virtio are not recorded",
+	"vtpm":    "the guest's TPM is not recorded",
+	"pvcalls": "sockets that the guest has this host open are not recorded",
+}
+
+// others says which of a guest's devices are neither disk nor interface.
+func (e *examination) others(ctx context.Context, h *host.Host, g *host.Guest) {
+	kinds, err := h.Store.List(ctx, fmt.Sprintf("/libxl/%d/device", g.Domain))
+	if err != nil {
+		return // a toolstack other than libxl keeps no such list
+	}
+	for _, kind := range kinds {
+		if what := carriers[kind]; what != "" {
+			e.add(g.Name, kind, no, "%s", what)
 		}
 	}
 }

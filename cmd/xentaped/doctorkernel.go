@@ -9,15 +9,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/xentape/xentape/capture/disk"
 	"github.com/xentape/xentape/capture/sandbox"
 )
 
 // Files in which the kernel says what it has.
 const (
-	lockdownFile = "/sys/kernel/security/lockdown"
-	kernelTypes  = "/sys/kernel/btf/vmlinux"
-	blkbackTypes = "/sys/kernel/btf/xen_blkback"
-
+	lockdownFile   = "/sys/kernel/security/lockdown"
 	seccompActions = "/proc/sys/kernel/seccomp/actions_avail"
 )
 
@@ -39,16 +37,16 @@ func (e *examination) kernel() {
 		}
 		e.check("host", node, err, "there")
 	}
-	if why := blockCapture(); why != "" {
-		e.add("host", "disk requests", no, "%s", why)
+	if err := disk.Payload(); err != nil {
+		e.add("host", "disk requests", no, "their content is not to be had: %v", err)
 	} else {
-		e.add("host", "disk requests", yes, "kernel types for BPF are there")
+		e.add("host", "disk requests", yes, "the kernel takes the programs that see them, with their content")
 	}
 	e.confinement()
 	mode, err := lockdown()
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		e.add("host", "lockdown", yes, "not in this kernel, or securityfs is not mounted")
+		e.add("host", "lockdown", yes, "not in this kernel, or securityfs is not mounted: what it would forbid was tried above")
 	case err != nil:
 		e.add("host", "lockdown", unknown, "%v", err)
 	case mode == "confidentiality":
@@ -94,18 +92,10 @@ func lockdown() (string, error) {
 	return mode, nil
 }
 
-// blockCapture says why disk requests cannot be captured; empty if they can.
-func blockCapture() string {
-	if _, err := os.Stat(kernelTypes); err != nil {
-		return fmt.Sprintf("the kernel has no types for BPF (%v)", err)
-	}
-	if mode, err := lockdown(); err == nil && mode == "confidentiality" {
-		return "lockdown forbids BPF to read kernel memory"
-	}
-	if _, err := os.Stat(blkbackTypes); err != nil {
-		return fmt.Sprintf("the module xen-blkback is not loaded, or has no types (%v): completions are not seen", err)
-	}
-	return ""
+// lockedDown says whether the kernel keeps the files of debugfs from root.
+func lockedDown() bool {
+	mode, err := lockdown()
+	return err == nil && mode != "none"
 }
 
 func interfaceExists(name string) error {

@@ -128,7 +128,7 @@ func (s *session) startDisk(ctx context.Context, g *host.Guest, d *host.Disk, ep
 		return
 	}
 	if d.Backend != 0 {
-		s.missing(fmt.Sprintf("%s is served by domain %d: record it there", d.Name, d.Backend))
+		s.missing(fmt.Sprintf("%s is %s", d.Name, elsewhere(d.Backend)))
 		return
 	}
 	device, err := d.Device()
@@ -184,7 +184,7 @@ func (s *session) startVif(ctx context.Context, g *host.Guest, v *host.Vif, epoc
 		return
 	}
 	if v.Backend != 0 {
-		s.missing(fmt.Sprintf("%s is served by domain %d: record it there", vifName(v), v.Backend))
+		s.missing(fmt.Sprintf("%s is %s", vifName(v), elsewhere(v.Backend)))
 		return
 	}
 	ring, back, err := s.shares.ring(network.DefaultBuffer, vifMappings)

@@ -90,6 +90,30 @@ func Open(o Options) (*Blocks, error) {
 // kernel of 5.17 or later, and a lockdown mode below confidentiality. The events are
 // for whom Files is given to: nothing is mapped here.
 func Watch(o Options) (*Blocks, error) {
+	coll, err := load(o)
+	if err != nil {
+		return nil, err
+	}
+	b := &Blocks{maps: coll.Maps, release: coll.Close}
+	if err := b.attach(coll); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
+}
+
+// Check says why Watch would fail here: the kernel is given the programs, and does
+// not run them.
+func Check(o Options) error {
+	coll, err := load(o)
+	if err != nil {
+		return err
+	}
+	coll.Close()
+	return nil
+}
+
+// load has the kernel check the programs and make their maps.
+func load(o Options) (*ebpf.Collection, error) {
 	if runtime.GOARCH != "amd64" {
 		return nil, fmt.Errorf("payload capture is written for amd64, this is %s: %w", runtime.GOARCH, errors.ErrUnsupported)
 	}
@@ -107,11 +131,7 @@ func Watch(o Options) (*Blocks, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load bpf programs: %w", err)
 	}
-	b := &Blocks{maps: coll.Maps, release: coll.Close}
-	if err := b.attach(coll); err != nil {
-		return nil, errors.Join(err, b.Close())
-	}
-	return b, nil
+	return coll, nil
 }
 
 // mapNames are the maps through which user space sees what the programs see, in the
