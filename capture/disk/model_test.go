@@ -307,3 +307,46 @@ func TestReadBackWaitsForEvents(t *testing.T) {
 		require.Equal(t, c.write, len(sink.records) > 0, "%+v", c)
 	}
 }
+
+// A recorder that is far behind meets requests that ended long ago. Their completions
+// are in the ring: they are no lost ones, of which the disk would have to be read.
+func TestRecorderThatIsBehindKeepsCompletions(t *testing.T) {
+	m := &machine{rng: rand.New(rand.NewSource(1)), disk: make([]byte, chunkSize), marks: map[uint64]bool{}}
+	m.clock.Store(1e12)
+	sink := &recorder{}
+	s := New(Config{Clock: m, NoBase: true})
+	s.probe, s.sink, s.stream, s.dev = m, sink, 3, &device{size: chunkSize}
+	r := newRun(s, m)
+	ended := func() (n int) {
+		for _, rec := range sink.records {
+			if _, ok := rec.(*format.DiskCompletion); ok {
+				n++
+			}
+		}
+		return n
+	}
+	begun := m.Now()
+	for id := range uint64(3) {
+		at := begun + int64(id)*1e6
+		m.ring = append(m.ring, *request(id+1, format.DiskDiscard, at, id*8, 4096))
+	}
+	for id := range uint64(2) { // the end of the third is lost
+		m.ring = append(m.ring, *completion(id+1, begun+4e6+int64(id)*6e9, format.DiskDiscard, 0))
+	}
+	for range 5 {
+		m.clock.Add(10e9) // so each step does what is due
+		_, err := r.step(time.Time{})
+		require.NoError(t, err)
+	}
+	require.Equal(t, 2, ended())
+	require.Len(t, r.order.flying, 1)
+	for range 4 {
+		m.clock.Add(1e9)
+		idle, err := r.step(time.Time{})
+		require.NoError(t, err)
+		require.True(t, idle)
+	}
+	require.Empty(t, r.order.flying)
+	require.NoError(t, r.finish())
+	require.Equal(t, 2, ended())
+}

@@ -53,7 +53,8 @@ type pending struct {
 	data    []byte // of a write
 	got     uint32
 	noData  bool
-	doubted bool // its end may never be seen
+	doubted bool  // its end may never be seen
+	missed  int64 // when the kernel was found to have it no more, its end unread; 0: not
 }
 
 func newOrder(stream format.StreamID, write func(format.Record) error) *order {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -20,6 +21,8 @@ const (
 	eventSkew  = 10e6                   // ns by which events may follow later ones
 	staleAfter = 5e9                    // ns after which a request the kernel forgot is forgotten here
 	doubtAfter = 30e9                   // ns after which a request is taken for one whose end is not seen
+
+	allRead = math.MaxInt64 // of run.reached: there will be no more events
 )
 
 // run is one recording: one goroutine that turns events into records, and one that
@@ -31,6 +34,7 @@ type run struct {
 	counted bpf.Counters
 	ticked  int64
 	seen    int64 // time of the newest event read; payloads have none
+	reached int64 // up to here all events have been read
 	jobs    chan uint64
 	results chan *chunkRead
 	event   bpf.Event
@@ -96,7 +100,7 @@ func (r *run) step(deadline time.Time) (idle bool, err error) {
 	now := r.s.c.Clock.Now()
 	// A payload is late by the ring's time, not by ours: when we fall behind, its
 	// pieces wait in the ring like everything else.
-	reached := now
+	r.reached = now
 	if !idle {
 		switch r.event.Kind {
 		case bpf.Request:
@@ -106,9 +110,9 @@ func (r *run) step(deadline time.Time) (idle bool, err error) {
 		}
 		r.order.add(&r.event)
 		r.seen = max(r.seen, r.event.Time)
-		reached = r.seen
+		r.reached = r.seen
 	}
-	if err := r.order.commit(reached); err != nil {
+	if err := r.order.commit(r.reached); err != nil {
 		return idle, err
 	}
 	if now-r.ticked >= tickPeriod {
@@ -195,9 +199,10 @@ func (r *run) tick(now int64) error {
 }
 
 // forget drops requests whose completion was lost: the kernel no longer has them
-// in flight, and has marked what they touched. A request that does not end for long
-// is either stuck or not the backend's, so that its end is not seen: what it wrote
-// is read back, and again should it end.
+// in flight, and has marked what they touched. A recorder that is behind finds the
+// completion in the ring yet, so it is lost only once everything up to then is read.
+// A request that does not end for long is either stuck or not the backend's, so that
+// its end is not seen: what it wrote is read back, and again should it end.
 func (r *run) forget(now int64) error {
 	old := slices.DeleteFunc(slices.Collect(maps.Values(r.order.flying)), func(p *pending) bool {
 		return now-p.event.Time < staleAfter
@@ -210,11 +215,18 @@ func (r *run) forget(now int64) error {
 		return err
 	}
 	for _, p := range old {
-		gone := !flying[p.event.ID]
-		if gone {
-			delete(r.order.flying, p.event.ID)
-		} else if p.doubted || now-p.event.Time < doubtAfter {
+		switch {
+		case flying[p.event.ID]:
+			if p.doubted || now-p.event.Time < doubtAfter {
+				continue
+			}
+		case p.missed == 0 && r.reached != allRead:
+			p.missed = now
 			continue
+		case r.reached <= p.missed+eventSkew:
+			continue
+		default:
+			delete(r.order.flying, p.event.ID)
 		}
 		p.doubted = true
 		if op := format.DiskOp(p.event.Op); op != format.DiskRead && op != format.DiskFlush && !r.order.noPayload {
@@ -267,6 +279,7 @@ func (r *run) finish() error {
 		r.order.add(&r.event)
 	}
 	now := r.s.c.Clock.Now()
+	r.reached = allRead
 	r.errs = append(r.errs, r.order.commit(now+payloadPatience), r.tick(now))
 	close(r.jobs)
 	if r.resync.reading && r.resync.result == nil {
