@@ -37,6 +37,7 @@ type Domain struct {
 	paused     int // times it was paused
 	dying      bool
 	crashed    bool
+	suspended  bool
 	dirty      map[uint64]bool // nil: log-dirty is off
 	tableGrown bool
 	scans      int // frames asked for in Map and PageTypes
@@ -148,6 +149,7 @@ func (d *Domain) info() xenabi.DomainInfo {
 	for bit, on := range map[uint32]bool{
 		xenabi.DomainHVM: d.HVM, xenabi.DomainHAP: d.HVM && d.HAP, xenabi.DomainPaused: d.pauses > 0,
 		xenabi.DomainDying: d.dying, xenabi.DomainShutdown | xenabi.ShutdownCrash<<16: d.crashed,
+		xenabi.DomainShutdown | xenabi.ShutdownSuspend<<16: d.suspended,
 	} {
 		if on {
 			i.Flags |= bit

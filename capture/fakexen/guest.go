@@ -101,6 +101,19 @@ func (h *Host) Tracking(domain uint16) bool {
 	return h.domains[domain].dirty != nil
 }
 
+// Suspend is the guest suspending itself to be saved or migrated; Resume, that it goes
+// on as the same domain.
+func (h *Host) Suspend(domain uint16) { h.suspend(domain, true) }
+
+// Resume ends what Suspend began.
+func (h *Host) Resume(domain uint16) { h.suspend(domain, false) }
+
+func (h *Host) suspend(domain uint16, on bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.domains[domain].suspended = on
+}
+
 // Kill makes the domain die; it stays listed as dying.
 func (h *Host) Kill(domain uint16) {
 	h.mu.Lock()

@@ -32,9 +32,10 @@ type Kind string
 
 // The kinds of change.
 const (
-	Created      Kind = "domain-created"
 	Rebooted     Kind = "domain-rebooted"
+	Resumed      Kind = "domain-resumed" // a new domain goes on from where the last one was suspended
 	ShutDown     Kind = "domain-shutdown"
+	Continued    Kind = "domain-continued" // the domain itself runs again, as after xl save -c
 	Gone         Kind = "domain-gone"
 	DiskAttached Kind = "disk-attached"
 	DiskDetached Kind = "disk-detached"
@@ -202,11 +203,15 @@ func (s *Source) look(ctx context.Context) error {
 	case g == nil && was == nil:
 		return nil
 	case g == nil:
-		s.tell(ctx, Change{Kind: Gone, Guest: was}, "reason", s.reason(was))
+		s.tell(ctx, Change{Kind: Gone, Guest: was}, "reason", s.reason())
 	case was == nil || was.Domain != g.Domain:
+		kind := Rebooted
+		if s.down == suspended {
+			kind = Resumed
+		}
 		s.down = ""
 		s.epoch++
-		s.tell(ctx, Change{Kind: Rebooted, Guest: g}, "epoch", fmt.Sprint(s.epoch))
+		s.tell(ctx, Change{Kind: kind, Guest: g}, "epoch", fmt.Sprint(s.epoch))
 		return s.describe(ctx, g)
 	default:
 		s.devices(ctx, was, g)
@@ -215,14 +220,23 @@ func (s *Source) look(ctx context.Context) error {
 	return nil
 }
 
-func (s *Source) reason(g *domains.Guest) string {
-	if s.down != "" {
-		return s.down
+// reason is why a guest is gone. One that migrates or is saved suspends itself before.
+func (s *Source) reason() string {
+	switch s.down {
+	case "":
+		return "destroyed"
+	case suspended:
+		return "suspended: saved, or migrated away"
 	}
-	return "destroyed or migrated away"
+	return s.down
 }
 
-// shutdown tells once that the guest has shut down, and why.
+// shutdownReasons are the names of SHUTDOWN_* (xen/include/public/sched.h).
+var shutdownReasons = []string{"poweroff", "reboot", suspended, "crash", "watchdog", "soft-reset"}
+
+const suspended = "suspend"
+
+// shutdown tells once that the guest has shut down, and why; or that it runs again.
 func (s *Source) shutdown(ctx context.Context, g *domains.Guest) {
 	info, err := s.cfg.Directory.Xen.DomainInfo(g.Domain)
 	if err != nil {
@@ -230,13 +244,15 @@ func (s *Source) shutdown(ctx context.Context, g *domains.Guest) {
 	}
 	code, down := info.ShutdownReason()
 	if !down {
-		s.down = ""
+		if s.down != "" {
+			s.down = ""
+			s.tell(ctx, Change{Kind: Continued, Guest: g})
+		}
 		return
 	}
-	names := []string{"poweroff", "reboot", "suspend", "crash", "watchdog", "soft-reset"}
 	reason := fmt.Sprintf("reason %d", code)
-	if int(code) < len(names) {
-		reason = names[code]
+	if int(code) < len(shutdownReasons) {
+		reason = shutdownReasons[code]
 	}
 	if s.down != reason {
 		s.down = reason

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -78,15 +77,23 @@ func (r *rig) next(t *testing.T) lifecycle.Change {
 	}
 }
 
-func events(t *testing.T, rd *format.Reader) []string {
-	var kinds []string
+// told are the events of a guest, each with its reason if it has one.
+func told(t *testing.T, rd *format.Reader) (events []string) {
 	for rec, err := range rd.Records(format.Query{Kinds: []format.StreamKind{format.StreamGuest}}) {
 		require.NoError(t, err)
-		if e, ok := rec.(*format.Event); ok && e.Kind != "description-missing" {
-			kinds = append(kinds, e.Kind)
+		e, ok := rec.(*format.Event)
+		if !ok || e.Kind == "description-missing" {
+			continue
 		}
+		text := e.Kind
+		for _, a := range e.Attrs {
+			if a.Name == "reason" {
+				text += ": " + a.Value
+			}
+		}
+		events = append(events, text)
 	}
-	return kinds
+	return events
 }
 
 func TestDevicesComeAndGo(t *testing.T) {
@@ -107,7 +114,7 @@ func TestDevicesComeAndGo(t *testing.T) {
 	r.store.Delete("/local/domain/0/backend/vif/5/1")
 	require.Equal(t, lifecycle.VifDetached, r.next(t).Kind)
 	rd := r.stop()
-	require.Equal(t, []string{"disk-attached", "vif-attached", "disk-detached", "vif-detached"}, events(t, rd))
+	require.Equal(t, []string{"disk-attached", "vif-attached", "disk-detached", "vif-detached"}, told(t, rd))
 }
 
 func TestRebootIsANewEpochOfTheSameGuest(t *testing.T) {
@@ -137,7 +144,7 @@ func TestRebootIsANewEpochOfTheSameGuest(t *testing.T) {
 	r.host.Remove(5)
 	r.store.Fire("@releaseDomain")
 	require.Equal(t, lifecycle.Gone, r.next(t).Kind)
-	require.Contains(t, events(t, r.stop()), "domain-rebooted")
+	require.Contains(t, told(t, r.stop()), "domain-rebooted")
 }
 
 func TestCrashIsTold(t *testing.T) {
@@ -148,16 +155,38 @@ func TestCrashIsTold(t *testing.T) {
 	require.NoError(t, err)
 	c := r.next(t)
 	require.Equal(t, lifecycle.ShutDown, c.Kind)
-	rd := r.stop()
-	var reason string
-	for rec, err := range rd.Records(format.Query{}) {
-		require.NoError(t, err)
-		if e, ok := rec.(*format.Event); ok && e.Kind == "domain-shutdown" {
-			i := slices.IndexFunc(e.Attrs, func(a format.Attr) bool { return a.Name == "reason" })
-			reason = e.Attrs[i].Value
-		}
+	require.Equal(t, []string{"domain-shutdown: crash"}, told(t, r.stop()))
+}
+
+// A guest that is saved, or migrates, suspends itself first. What is restored here goes
+// on as another domain.
+func TestSuspendedGuestGoesOn(t *testing.T) {
+	old := fakexen.NewHVM(5, 0)
+	r := start(t, old)
+	r.host.Suspend(5)
+	require.Equal(t, lifecycle.ShutDown, r.next(t).Kind)
+	r.host.Resume(5) // as after xl save -c
+	require.Equal(t, lifecycle.Continued, r.next(t).Kind)
+	r.host.Suspend(5)
+	require.Equal(t, lifecycle.ShutDown, r.next(t).Kind)
+	r.host.Remove(5)
+	r.store.Fire("@releaseDomain")
+	require.Equal(t, lifecycle.Gone, r.next(t).Kind)
+	anew := fakexen.NewHVM(7, 0)
+	anew.UUID = old.UUID
+	r.host.Add(anew)
+	for p, v := range nodes(7) {
+		r.store.Set(p, v)
 	}
-	require.Equal(t, "crash", reason)
+	r.store.Fire("@introduceDomain")
+	c := r.next(t)
+	require.Equal(t, lifecycle.Resumed, c.Kind)
+	require.Equal(t, uint16(7), c.Guest.Domain)
+	require.Equal(t, uint32(1), c.Epoch)
+	require.Equal(t, []string{
+		"domain-shutdown: suspend", "domain-continued",
+		"domain-shutdown: suspend", "domain-gone: suspended: saved, or migrated away", "domain-resumed",
+	}, told(t, r.stop()))
 }
 
 func TestStreamSaysWhoTheGuestIs(t *testing.T) {

@@ -266,7 +266,8 @@ func (s *session) stop() {
 
 // changed follows the life of the guest.
 func (s *session) changed(ctx context.Context, c lifecycle.Change) {
-	if s.gone != nil && (c.Kind == lifecycle.Gone || c.Kind == lifecycle.Rebooted) {
+	anew := c.Kind == lifecycle.Rebooted || c.Kind == lifecycle.Resumed
+	if s.gone != nil && (c.Kind == lifecycle.Gone || anew) {
 		s.gone()
 		return
 	}
@@ -277,7 +278,7 @@ func (s *session) changed(ctx context.Context, c lifecycle.Change) {
 		s.mu.Lock()
 		s.goneSince = time.Now()
 		s.mu.Unlock()
-	case lifecycle.Rebooted:
+	case lifecycle.Rebooted, lifecycle.Resumed:
 		s.console.notef("the guest was built anew as domain %d", c.Guest.Domain)
 		s.stop()
 		s.mu.Lock()
