@@ -69,10 +69,11 @@ func (f fileXen) DomainInfo(d uint16) (xenabi.DomainInfo, error) {
 
 // Roles that this test binary plays when it starts itself.
 const (
-	roleEnv  = "XENTAPE_GUARD_TEST_ROLE"
-	dirEnv   = "XENTAPE_GUARD_TEST_DIR"
-	guardRun = "guard"
-	recorder = "recorder"
+	roleEnv   = "XENTAPE_GUARD_TEST_ROLE"
+	dirEnv    = "XENTAPE_GUARD_TEST_DIR"
+	budgetEnv = "XENTAPE_GUARD_TEST_BUDGET"
+	guardRun  = "guard"
+	recorder  = "recorder"
 )
 
 func TestMain(m *testing.M) {
@@ -102,18 +103,23 @@ func runGuard(dir string) {
 // runRecorder pauses domain 1, says so, and waits for its end.
 func runRecorder(dir string) {
 	os.Setenv(roleEnv, guardRun)
+	budget, err := time.ParseDuration(os.Getenv(budgetEnv))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	c, err := guard.Start(fileXen{dir}, "/proc/self/exe")
 	if err == nil {
-		err = errors.Join(c.Track(1), c.Pause(1, time.Minute))
+		err = errors.Join(c.Track(1), c.Pause(1, budget))
 	}
 	fmt.Println("paused", err)
 	time.Sleep(time.Hour)
 }
 
 // startRecorder runs a recorder process up to where it has paused domain 1.
-func startRecorder(t *testing.T, dir string) *exec.Cmd {
+func startRecorder(t *testing.T, dir string, budget time.Duration) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), roleEnv+"="+recorder, dirEnv+"="+dir)
+	cmd.Env = append(os.Environ(), roleEnv+"="+recorder, dirEnv+"="+dir, budgetEnv+"="+budget.String())
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -132,14 +138,32 @@ func requireRunning(t *testing.T, x fileXen) {
 
 func TestGuestRunsAfterRecorderIsKilled(t *testing.T) {
 	dir := t.TempDir()
-	cmd := startRecorder(t, dir)
+	cmd := startRecorder(t, dir, time.Minute)
 	require.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait()
 	requireRunning(t, fileXen{dir})
+	requireUntracked(t, dir)
+}
+
+// requireUntracked waits for the last that a guard does when its recorder is gone.
+func requireUntracked(t *testing.T, dir string) {
+	t.Helper()
 	require.Eventually(t, func() bool {
 		_, err := os.Stat(filepath.Join(dir, "untracked"))
 		return err == nil
 	}, 20*time.Second, 5*time.Millisecond, "dirty page tracking stays on")
+}
+
+// A recorder that does not die, but stands still, does not keep the guest either.
+func TestGuestRunsWhileRecorderIsStopped(t *testing.T) {
+	dir := t.TempDir()
+	cmd := startRecorder(t, dir, time.Second)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGSTOP))
+	requireRunning(t, fileXen{dir})
+	require.NoFileExists(t, filepath.Join(dir, "untracked"), "the recorder is taken for dead")
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	requireUntracked(t, dir)
 }
 
 // guardOf finds the guard process of a recorder.
@@ -163,7 +187,7 @@ func guardOf(t *testing.T, recorder int) int {
 
 func TestGuestRunsAfterGuardIsKilled(t *testing.T) {
 	dir := t.TempDir()
-	cmd := startRecorder(t, dir)
+	cmd := startRecorder(t, dir, time.Minute)
 	defer cmd.Wait()
 	defer cmd.Process.Kill()
 	require.NoError(t, syscall.Kill(guardOf(t, cmd.Process.Pid), syscall.SIGKILL))
@@ -173,7 +197,7 @@ func TestGuestRunsAfterGuardIsKilled(t *testing.T) {
 func TestMarksFreeTheGuestAfterBothAreKilled(t *testing.T) {
 	dir := t.TempDir()
 	x := fileXen{dir}
-	cmd := startRecorder(t, dir)
+	cmd := startRecorder(t, dir, time.Minute)
 	keeper := guardOf(t, cmd.Process.Pid)
 	// Stopped first, so that neither sees the other die.
 	require.NoError(t, syscall.Kill(keeper, syscall.SIGSTOP))
