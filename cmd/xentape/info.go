@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,14 +17,16 @@ import (
 
 func newInfoCommand(t *terminal) *cobra.Command {
 	var keys keyFlags
-	var asJSON bool
+	var asJSON, events bool
 	c := &cobra.Command{
 		Use:     "info TAPE",
 		GroupID: "tape",
 		Short:   "What is on a tape: streams, snapshots, gaps, times, seals",
 		Long: `info reads a tape's index, not its content, so that it answers at once for a
-large tape. It opens unfinished and damaged tapes too, and says so.` + "\n" + exitStatusHelp,
-		Example: "  xentape info incident.xtape\n  xentape info --json incident.xtape | jq .snapshots",
+large tape. It opens unfinished and damaged tapes too, and says so. With --events it
+reads the tape for what the recorder noted: devices attached and detached, reboots,
+what could not be recorded.` + "\n" + exitStatusHelp,
+		Example: "  xentape info incident.xtape\n  xentape info --json incident.xtape | jq .snapshots\n  xentape info --events incident.xtape",
 		Args:    nargs(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			tape, err := keys.openTape(args[0])
@@ -31,6 +35,11 @@ large tape. It opens unfinished and damaged tapes too, and says so.` + "\n" + ex
 			}
 			defer tape.Close()
 			i := describeTape(tape, args[0])
+			if events {
+				if err := i.readEvents(tape); err != nil {
+					return err
+				}
+			}
 			if asJSON {
 				if err := t.line(i); err != nil {
 					return err
@@ -45,6 +54,7 @@ large tape. It opens unfinished and damaged tapes too, and says so.` + "\n" + ex
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "one JSON object")
+	c.Flags().BoolVar(&events, "events", false, "what the recorder noted of the guest's life and its own")
 	keys.register(c)
 	return c
 }
@@ -64,6 +74,7 @@ type tapeInfo struct {
 	Streams   []streamInfo    `json:"streams"`
 	Snapshots []snapshotInfo  `json:"snapshots"`
 	Gaps      []gapInfo       `json:"gaps"`
+	Events    []eventInfo     `json:"events,omitempty"` // with --events
 	Anchors   int             `json:"anchors"`
 	Damage    []format.Damage `json:"damage"`
 }
@@ -108,6 +119,14 @@ type gapInfo struct {
 	Bytes  uint64  `json:"bytes,omitempty"`
 	Detail string  `json:"detail"`
 	Record uint64  `json:"record"`
+}
+
+type eventInfo struct {
+	Time   string            `json:"time"`
+	Stream string            `json:"stream,omitempty"`
+	Kind   string            `json:"kind"`
+	Attrs  map[string]string `json:"attrs,omitempty"`
+	Record uint64            `json:"record"`
 }
 
 var kindNames = map[format.StreamKind]string{
@@ -161,6 +180,31 @@ func describeTape(tape *replay.Tape, path string) *tapeInfo {
 	}
 	i.Damage = append(i.Damage, r.Damage()...)
 	return i
+}
+
+// readEvents adds the events of a tape. What of it is damaged is told with the rest.
+func (i *tapeInfo) readEvents(tape *replay.Tape) error {
+	names := map[format.StreamID]string{}
+	for _, s := range tape.Reader().Streams() {
+		names[s.ID] = s.Name
+	}
+	for rec, err := range tape.Reader().Records(format.Query{Types: []format.RecordType{format.TypeEvent}}) {
+		var damage *format.Damage
+		if errors.As(err, &damage) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		e := rec.(*format.Event)
+		ei := eventInfo{Time: tape.Clock().Format(e.Time), Stream: names[e.Stream], Kind: e.Kind, Attrs: map[string]string{}, Record: e.Seq}
+		for _, a := range e.Attrs {
+			ei.Attrs[a.Name] = a.Value
+		}
+		i.Events = append(i.Events, ei)
+	}
+	i.Damage = append(i.Damage[:0], tape.Reader().Damage()...)
+	return nil
 }
 
 func describeSnapshot(clock *replay.Clock, s format.SnapshotInfo, stream string, number int) snapshotInfo {
@@ -223,25 +267,31 @@ func (i *tapeInfo) print(t *terminal) {
 		}
 		t.printf("%-9s %-31s %s: %s, %s\n", printable(g.Stream), g.From, g.Reason, count, printable(g.Detail))
 	}
+	if len(i.Events) > 0 {
+		t.printf("\n%s\n", t.style(styleBold, "EVENT     TIME                            WHAT"))
+	}
+	for _, e := range i.Events {
+		t.printf("%-9s %-31s %s %s\n", printable(e.Stream), e.Time, printable(e.Kind), printable(attrsText(e.Attrs)))
+	}
 	for _, d := range i.Damage {
 		t.printf("%s %s\n", t.style(styleAlert, "damage"), printable(d.Error()))
 	}
 }
 
 func attrText(s *streamInfo) string {
-	var names []string
-	for n := range s.Attrs {
-		names = append(names, n)
-	}
-	sort.Strings(names)
 	text := ""
 	if s.Size > 0 {
 		text = size(s.Size) + " "
 	}
-	for _, n := range names {
-		text += n + "=" + s.Attrs[n] + " "
+	return clip(text+attrsText(s.Attrs), 100)
+}
+
+func attrsText(attrs map[string]string) string {
+	text := ""
+	for _, n := range slices.Sorted(maps.Keys(attrs)) {
+		text += n + "=" + attrs[n] + " "
 	}
-	return clip(text, 100)
+	return text
 }
 
 func (s *snapshotInfo) text() string {
