@@ -124,8 +124,12 @@ func (c *classifier) times(change *fs.InodeChange) {
 		set = false
 	}
 	if set {
+		c.stampedWith(change)
 		c.add(c.utime(change))
 		return
+	}
+	if n.MTime != o.MTime {
+		delete(c.v.stamped, n.ID)
 	}
 	if n.Type == fs.TypeFile && n.MTime != o.MTime && c.data[change.ID] == nil && !change.Content && !c.v.arrived(n) {
 		w := awaited{attr: n, path: c.v.names.path(change.ID), stamp: c.tx.Last, tx: c.tx.Number}
@@ -147,6 +151,22 @@ func (c *classifier) utime(change *fs.InodeChange) Event {
 	old := Time(change.Old.MTime)
 	e.MTimeOld = &old
 	return e
+}
+
+// stamp is a modification time that was set: it dates no write. What the file got
+// before was written at the time it had then or later.
+type stamp struct {
+	mtime        int64
+	after, until Time
+}
+
+func (c *classifier) stampedWith(change *fs.InodeChange) {
+	o, n := change.Old, change.New
+	s := stamp{mtime: n.MTime, after: Time(o.MTime), until: Time(n.CTime)}
+	if was, ok := c.v.stamped[n.ID]; ok && was.mtime == o.MTime {
+		s.after = was.after
+	}
+	c.v.stamped[n.ID] = s
 }
 
 // arrived reports whether the content that moved a file's mtime is there already:
@@ -177,4 +197,5 @@ func (v *volumeState) forget(id fs.ID) {
 	delete(v.held, id)
 	delete(v.wrote, id)
 	delete(v.met, id)
+	delete(v.stamped, id)
 }

@@ -20,7 +20,7 @@ type classifier struct {
 	named  map[fs.ID]bool    // had an entry come or go
 	deltas map[fs.ID]int     // events of the inode in this transaction
 	first  map[fs.ID]bool    // content came before the inode that dates it
-	late   bool              // and the inode never came
+	late   *undated          // and the inode never came
 	comers map[int]fs.Dirent // by event: the name that came with it
 	ripe   bool              // halves have waited long enough: what is here is all
 	out    []Event

@@ -88,11 +88,14 @@ func (c *classifier) contents() {
 	for i := range c.tx.Data {
 		d := &c.tx.Data[i]
 		attr := c.attr(d.ID, fs.TypeFile)
+		if c.late != nil {
+			attr = c.late.then(attr)
+		}
 		if !attr.Live || attr.Type == fs.TypeDir || attr.Type == fs.TypeSymlink {
 			continue // a block of entries that was taken for data before its inode came, a long target
 		}
 		_, open := c.v.orphans[d.ID]
-		if len(c.v.names.of[d.ID]) == 0 && !open {
+		if len(c.v.names.of[d.ID]) == 0 && !open && c.late == nil {
 			c.hold(d)
 			continue
 		}
@@ -100,7 +103,10 @@ func (c *classifier) contents() {
 			continue
 		}
 		path := c.v.names.path(d.ID)
-		if open {
+		switch {
+		case c.late != nil:
+			path = c.late.path
+		case open:
 			path = c.v.orphans[d.ID]
 		}
 		e := c.event(OpWrite, path, attr)
@@ -221,6 +227,9 @@ func (c *classifier) hashes(e *Event, id fs.ID) {
 	attr, err := v.fs.Stat(id)
 	if err != nil || attr.Type != fs.TypeFile {
 		return
+	}
+	if attr.Generation != e.Generation {
+		return // its content is gone, the number is another file's
 	}
 	now := v.read(id, attr)
 	e.SHA256New, e.MagicNew = now.sha, now.magic

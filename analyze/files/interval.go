@@ -21,13 +21,16 @@ func (c *classifier) interval(e *Event) {
 			t, basis = Time(change.New.CTime), BasisChange
 		}
 	case OpWrite:
-		if c.late {
-			lo = max(lo, int64(e.CTime)) // it was not dated when that was
+		if c.late != nil {
+			lo = max(lo, int64(min(e.MTime, e.CTime))) // what was written before then was dated
 			break
 		}
 		t, basis = e.MTime, BasisModify
 		if w, ok := c.v.awaited[e.id]; ok {
 			t = Time(w.attr.MTime)
+		} else if s, ok := c.v.stamped[e.id]; ok && s.mtime == int64(e.MTime) {
+			e.TimeLower, e.TimeUpper, e.TimeBasis = s.after, s.until+Time(tick), BasisChange
+			return
 		}
 		if e.MTime != e.CTime && c.forged(e, Time(lo)) {
 			if c.beforeChange(e, Time(lo)) {

@@ -14,6 +14,23 @@ const burst = int64(2e9)
 // is told of without one, as of each further part.
 const maxUndated = 1024
 
+// undated is content that waits for its date, and what was known of its file when it
+// came: it may have been renamed, or be gone, when there is to be told of it.
+type undated struct {
+	fs.DataChange
+	path string
+	attr fs.Attr
+}
+
+// then is the file as it was when the content came, at the size that it has now.
+func (u *undated) then(now fs.Attr) fs.Attr {
+	attr := u.attr
+	if now.Live && now.Generation == attr.Generation {
+		attr.Size = now.Size
+	}
+	return attr
+}
+
 // turn is when content that waits is next to be looked at, if it is still the same.
 type turn struct {
 	id   fs.ID
@@ -41,7 +58,7 @@ func (v *volumeState) settleDates(tx *fs.Tx) (first map[fs.ID]bool) {
 		case ended(change):
 			v.tellUndated(change.ID)
 		case change.New.MTime != change.Old.MTime || change.New.Size != change.Old.Size:
-			tx.Data = merged(tx.Data, d)
+			tx.Data = merged(tx.Data, &d.DataChange)
 			delete(v.undated, change.ID)
 			if first == nil {
 				first = map[fs.ID]bool{}
@@ -85,7 +102,7 @@ func (v *volumeState) wait(d fs.DataChange) bool {
 	}
 	w := v.undated[d.ID]
 	if w == nil {
-		v.undated[d.ID] = &d
+		v.undated[d.ID] = &undated{d, v.names.path(d.ID), attr}
 		v.turns = append(v.turns, turn{d.ID, d.First.Seq, d.Last.Time})
 		return true
 	}
@@ -132,8 +149,8 @@ func merged(all []fs.DataChange, d *fs.DataChange) []fs.DataChange {
 func (v *volumeState) tellUndated(id fs.ID) {
 	d := v.undated[id]
 	delete(v.undated, id)
-	c := v.classify(&fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime, First: d.First, Last: d.Last, Data: []fs.DataChange{*d}})
-	c.data[id], c.first, c.late = &c.tx.Data[0], map[fs.ID]bool{id: true}, true
+	c := v.classify(&fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime, First: d.First, Last: d.Last, Data: []fs.DataChange{d.DataChange}})
+	c.data[id], c.first, c.late = &c.tx.Data[0], map[fs.ID]bool{id: true}, d
 	c.contents()
 	c.flush()
 	delete(v.before, id)

@@ -34,10 +34,11 @@ type volumeState struct {
 	// Content that reached its place before the log said that the file changed, as on
 	// XFS, where file data needs no transaction: the inode still has the time and size
 	// of before.
-	undated  map[fs.ID]*fs.DataChange
+	undated  map[fs.ID]*undated
 	turns    []turn // of these, by when they came
 	touches  []turn // of awaited, those that may be touches
 	met      map[fs.ID]met
+	stamped  map[fs.ID]stamp
 	storing  bool           // Touch is for a write that is about to be stored
 	wrote    map[fs.ID]Time // when content last arrived
 	last     int64          // guest clock of the last transaction that marks time
@@ -154,7 +155,8 @@ func (v *volumeState) attach(f fs.Filesystem) {
 	v.nameless, v.held = map[fs.ID]*fs.InodeChange{}, map[fs.ID]*fs.DataChange{}
 	v.wrote = map[fs.ID]Time{}
 	v.turns, v.touches = nil, nil
-	v.undated, v.met = map[fs.ID]*fs.DataChange{}, map[fs.ID]met{}
+	v.undated, v.met = map[fs.ID]*undated{}, map[fs.ID]met{}
+	v.stamped = map[fs.ID]stamp{}
 	v.early = map[fs.ID][]early{}
 	v.moving, v.leaving = map[fs.ID][]gone{}, map[fs.ID][]place{}
 	v.vacated, v.halves = map[place]fs.ID{}, nil

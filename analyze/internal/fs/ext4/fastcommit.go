@@ -33,6 +33,8 @@ type fastState struct {
 	ranges  map[uint32][]remap  // by inode, in order
 	was     map[uint32][]remap  // the same as before the transaction being compared
 	names   map[direntKey]named // against what the directory blocks say
+	// replays: as the kernel's recovery takes the log in, not as it was written
+	replays bool
 }
 
 type named struct {
@@ -144,6 +146,8 @@ func (q *fastState) recover(tid uint32) {
 	if q.f.log.fastLen == 0 {
 		return
 	}
+	q.replays = true
+	defer func() { q.replays = false }()
 	q.apply(q.next(tid), fs.NewLayer(q.f.layer, q.f.blockSize), &txn{})
 }
 
@@ -241,6 +245,11 @@ func (q *fastState) inode(n uint32, raw []byte, before *fs.Layer, t *txn) {
 		clear(slot[0x28:0x64])
 		le.PutUint16(slot[0x28:], extentMagic)
 		le.PutUint16(slot[0x2c:], 4)
+	}
+	if !q.replays && le.Uint32(slot[0x64:]) != le.Uint32(raw[0x64:]) {
+		// The tag ends with the fixed fields. In memory a new inode has nothing behind
+		// them; recovery leaves what its slot held before: the attributes of another file.
+		clear(slot[size:])
 	}
 	copy(slot[0x64:size], raw[0x64:size])
 	f.layer.Put(b, next)
