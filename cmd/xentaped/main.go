@@ -3,7 +3,7 @@
 // never makes a guest wait.
 package main
 
-//go:generate sh -c "go run . manual >service/xentaped.8"
+//go:generate sh -c "go run . manual >service/xentaped.8 && go run . manual --configuration >service/xentaped.yaml.5"
 
 import (
 	"context"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	_ "embed"
 	"fmt"
 	"io"
 	"strings"
@@ -8,15 +9,42 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newManualCommand prints the manual page, of which service/xentaped.8 is a copy.
+// newManualCommand prints a manual page, of which service has a copy.
 func newManualCommand(c *console) *cobra.Command {
-	return &cobra.Command{
+	var configuration bool
+	cmd := &cobra.Command{
 		Use:    "manual",
 		Short:  "Print the manual page",
 		Hidden: true,
 		Args:   exactly(0),
-		RunE:   func(cmd *cobra.Command, _ []string) error { return writeManual(c.out, cmd.Root()) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if configuration {
+				return writeConfigManual(c.out)
+			}
+			return writeManual(c.out, cmd.Root())
+		},
 	}
+	cmd.Flags().BoolVar(&configuration, "configuration", false, "of the configuration file")
+	return cmd
+}
+
+//go:embed service/xentaped.yaml
+var exampleConfig string
+
+// writeConfigManual writes the page of the configuration file: the example says it all.
+func writeConfigManual(w io.Writer) error {
+	m := &manual{}
+	m.line(".TH XENTAPED.YAML 5 \"\" \"xentape %s\" \"File formats\"", version)
+	m.section("NAME")
+	m.line("xentaped.yaml \\- %s", roff("configuration of the flight recorder of Xen guests"))
+	m.section("DESCRIPTION")
+	m.text(`A file in YAML, by default /etc/xentape/xentaped.yaml, that "xentaped run" reads when it starts. Sizes are bytes, or have a unit: KiB, MiB, GiB, TiB. Durations have one: 90s, 10m, 6h.`)
+	m.section("KEYS")
+	m.line(".EX\n%s.EE", roff(exampleConfig))
+	m.section("SEE ALSO")
+	m.line(".BR xentaped (8)")
+	_, err := io.WriteString(w, m.b.String())
+	return err
 }
 
 // writeManual writes the page as man(7) source, from the commands as they are.
@@ -54,7 +82,7 @@ func writeManual(w io.Writer, root *cobra.Command) error {
 
 Who holds a tape holds all secrets of the guest. Use --recipient.`)
 	m.section("SEE ALSO")
-	m.line(".BR xl (1),\n.BR xenstore-write (1),\n.BR systemd.service (5)")
+	m.line(".BR xentaped.yaml (5),\n.BR xl (1),\n.BR xenstore-write (1),\n.BR systemd.service (5)")
 	_, err := io.WriteString(w, m.b.String())
 	return err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"testing"
 
@@ -18,10 +19,15 @@ func TestExampleConfigurationIsTheDefaults(t *testing.T) {
 	require.Equal(t, want, *got)
 }
 
-func TestManualPageIsOfThisProgram(t *testing.T) {
-	want, err := os.ReadFile("service/xentaped.8")
-	require.NoError(t, err)
-	var got bytes.Buffer
-	require.NoError(t, writeManual(&got, newRootCommand(&console{})))
-	require.Equal(t, string(want), got.String(), "go generate ./cmd/xentaped writes it anew")
+func TestManualPagesAreOfThisProgram(t *testing.T) {
+	for page, write := range map[string]func(io.Writer) error{
+		"xentaped.8":      func(w io.Writer) error { return writeManual(w, newRootCommand(&console{})) },
+		"xentaped.yaml.5": writeConfigManual,
+	} {
+		want, err := os.ReadFile("service/" + page)
+		require.NoError(t, err)
+		var got bytes.Buffer
+		require.NoError(t, write(&got))
+		require.Equal(t, string(want), got.String(), "go generate ./cmd/xentaped writes it anew")
+	}
 }
