@@ -7,9 +7,11 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"maps"
 	"math/bits"
 	"os"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -201,8 +203,8 @@ func configure(spec *ebpf.CollectionSpec, o Options) error {
 	if err != nil {
 		return err
 	}
-	for name, addr := range at {
-		if addr == 0 {
+	for _, name := range slices.Sorted(maps.Keys(at)) {
+		if at[name] == 0 {
 			return fmt.Errorf("/proc/kallsyms hides the address of %s (kernel.kptr_restrict): %w", name, errors.ErrUnsupported)
 		}
 	}
