@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -170,10 +171,11 @@ func (f *flight) segment(ctx context.Context, begun chan<- struct{}, end func())
 	set.writing(path, true)
 	defer set.writing(path, false)
 	recorder := capture.NewRecorder(tape, set.clock, capture.RecorderOptions{Report: set.console.notef})
+	before := f.predecessor()
 	s := &session{
 		host: set.host, privs: set.privs, guard: set.guard, recorder: recorder, clock: set.clock, want: set.config.sources(share),
 		shares: set.shares, console: set.console, uuid: f.guest.UUID, started: time.Now(), devices: map[string]capture.Source{},
-		gone: end, lineage: lineage{tape: filepath.Base(path), before: f.predecessor()},
+		gone: end, lineage: lineage{tape: filepath.Base(path), before: before},
 	}
 	startEvent(recorder, f.guest, format.Attr{Name: "mode", Value: "flight"}, set.privs.attr())
 	if gap := f.takeFailure(); gap.Reason != 0 {
@@ -185,6 +187,11 @@ func (f *flight) segment(ctx context.Context, begun chan<- struct{}, end func())
 	}
 	s.add(ctx, lifecycle.New(lifecycle.Config{Directory: set.host.Directory, Clock: set.clock, UUID: f.guest.UUID, OnChange: s.changed}))
 	s.start(ctx, f.guest, 0)
+	if ctx.Err() != nil && before != nil {
+		// Ended before it was begun: the segment before has all that there is, and what
+		// this one goes on from is not known.
+		return errors.Join(recorder.Run(ctx), os.Remove(path))
+	}
 	f.mu.Lock()
 	f.current, f.tape, f.path = s, tape, path
 	f.mu.Unlock()

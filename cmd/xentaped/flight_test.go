@@ -285,3 +285,23 @@ func TestSecondRecorderOfAGuestIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, l.Close())
 }
+
+// A service that ends while a segment begins leaves none that goes on from nothing.
+func TestSegmentThatDoesNotBeginIsNotKept(t *testing.T) {
+	s := startService(t, func(c *config) { c.Guests = []string{"another"} })
+	defer s.stop()
+	g, err := s.set.host.Find(t.Context(), "web")
+	require.NoError(t, err)
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	f := &flight{set: s.set, guest: g}
+	require.NoError(t, f.segment(over, make(chan struct{}), cancel))
+	require.Len(t, s.segments(t), 1, "the first one, before which there is nothing")
+	first := f.current
+	require.NotNil(t, first)
+	time.Sleep(2 * time.Millisecond) // segments are named by the millisecond
+	require.NoError(t, f.segment(over, make(chan struct{}), cancel))
+	require.Len(t, s.segments(t), 1)
+	require.Same(t, first, f.current)
+	require.Empty(t, s.set.written())
+}
