@@ -87,7 +87,8 @@ func startAt(t *testing.T, dir string, n uint64) (marks int, bad []string) {
 			return
 		}
 		marks++
-		now := compare(t, a.State(), readManifest(t, filepath.Join(dir, "man", m.Text+".jsonl")))
+		want, _ := truth(t, dir, m.Text, a.State())
+		now := compare(t, a.State(), want)
 		if now = append(now, a.SelfCheck()...); len(now) > 0 {
 			bad = append(bad, fmt.Sprintf("from record %d at %s: %d differences: %v", n, m.Text, len(now), now[:min(len(now), 6)]))
 			for _, p := range a.Problems() {

@@ -3,9 +3,7 @@ package files
 import (
 	"bufio"
 	"cmp"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +18,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/xentape/xentape/analyze/internal/fs"
 	"github.com/xentape/xentape/corpus/need"
 	"github.com/xentape/xentape/format"
 )
@@ -85,117 +82,6 @@ func eachEntry(t testing.TB, log io.Reader, do func(format.Record)) {
 	}
 }
 
-// manifestEntry is a line of man/cpNNNN.jsonl: what the guest's own tree said.
-type manifestEntry struct {
-	Path string            `json:"path"`
-	T    string            `json:"t"`
-	Mode uint16            `json:"mode"`
-	UID  uint32            `json:"uid"`
-	GID  uint32            `json:"gid"`
-	Nl   uint32            `json:"nlink"`
-	Ino  uint64            `json:"ino"`
-	Size uint64            `json:"size"`
-	MT   int64             `json:"mt"`
-	CT   int64             `json:"ct"`
-	Sha  string            `json:"sha"`
-	Link string            `json:"link"`
-	Dev  []uint32          `json:"dev"`
-	X    map[string]string `json:"x"`
-	// PH is the path in hexadecimal where it is no UTF-8.
-	PH string `json:"ph"`
-}
-
-func readManifest(t testing.TB, name string) map[string]manifestEntry {
-	t.Helper()
-	b, err := os.ReadFile(name)
-	require.NoError(t, err)
-	out := map[string]manifestEntry{}
-	for line := range strings.Lines(string(b)) {
-		var m manifestEntry
-		require.NoError(t, json.Unmarshal([]byte(line), &m))
-		if m.PH != "" {
-			raw, err := hex.DecodeString(m.PH)
-			require.NoError(t, err)
-			m.Path = string(raw)
-		}
-		out[m.Path] = m
-	}
-	require.NotEmpty(t, out)
-	return out
-}
-
-func shaOf(t testing.TB, tree *Tree, f File) string {
-	t.Helper()
-	c, err := tree.Open(f)
-	require.NoError(t, err)
-	h := sha256.New()
-	_, err = io.Copy(h, io.NewSectionReader(c, 0, int64(c.Size())))
-	if err != nil {
-		return err.Error()
-	}
-	return hex.EncodeToString(h.Sum(nil))
-}
-
-// compare returns how the tree differs from a manifest; empty when it does not.
-func compare(t testing.TB, tree *Tree, want map[string]manifestEntry) []string {
-	t.Helper()
-	var bad []string
-	add := func(path, what string) { bad = append(bad, what+" "+path) }
-	seen := map[string]bool{}
-	err := tree.Walk("", func(f File) error {
-		m, ok := want[f.Path]
-		if !ok {
-			add(f.Path, "extra")
-			return nil
-		}
-		seen[f.Path] = true
-		typ := map[fs.Type]string{fs.TypeFile: "f", fs.TypeDir: "d", fs.TypeSymlink: "l", fs.TypeFIFO: "p", fs.TypeSocket: "s", fs.TypeCharDevice: "c", fs.TypeBlockDevice: "b"}[f.Type]
-		switch {
-		case f.ID.Num != m.Ino:
-			add(f.Path, "inode")
-		case typ != m.T:
-			add(f.Path, "type "+typ)
-		case f.Mode != m.Mode:
-			add(f.Path, "mode")
-		case f.UID != m.UID || f.GID != m.GID:
-			add(f.Path, "owner")
-		case f.Links != m.Nl:
-			add(f.Path, "links")
-		case m.T != "d" && f.Size != m.Size:
-			add(f.Path, "size")
-		case f.MTime != m.MT:
-			add(f.Path, "mtime")
-		case f.CTime != m.CT:
-			add(f.Path, "ctime")
-		case m.T == "l" && f.Target != m.Link:
-			add(f.Path, "target "+f.Target)
-		case m.T == "f" && shaOf(t, tree, f) != m.Sha:
-			add(f.Path, "sha256")
-		}
-		xs, err := tree.Xattrs(f)
-		if err != nil {
-			add(f.Path, "xattrs "+err.Error())
-		}
-		if len(xs) != len(m.X) {
-			add(f.Path, "xattr count")
-		}
-		for _, x := range xs {
-			sum := sha256.Sum256(x.Value)
-			if m.X[x.Name] != hex.EncodeToString(sum[:])[:16] {
-				add(f.Path, "xattr "+x.Name)
-			}
-		}
-		return nil
-	})
-	require.NoError(t, err)
-	for p := range want {
-		if !seen[p] {
-			add(p, "missing")
-		}
-	}
-	return bad
-}
-
 // openTrace starts an analyzer on a trace directory.
 func openTrace(t testing.TB, dir string, o Options) (*Analyzer, *os.File) {
 	t.Helper()
@@ -217,7 +103,7 @@ func openTrace(t testing.TB, dir string, o Options) (*Analyzer, *os.File) {
 func replayTrace(t *testing.T, dir string, o Options) (*Analyzer, []Event) {
 	a, log := openTrace(t, dir, o)
 	var events []Event
-	marks := 0
+	marks, cached := 0, 0
 	folded := newFolder(a.State())
 	eachEntry(t, log, func(r format.Record) {
 		require.NoError(t, a.Feed(r))
@@ -229,7 +115,8 @@ func replayTrace(t *testing.T, dir string, o Options) (*Analyzer, []Event) {
 			return
 		}
 		marks++
-		want := readManifest(t, filepath.Join(dir, "man", m.Text+".jsonl"))
+		want, n := truth(t, dir, m.Text, a.State())
+		cached += n
 		bad := compare(t, a.State(), want)
 		folded.flush()
 		for p := range want {
@@ -243,6 +130,11 @@ func replayTrace(t *testing.T, dir string, o Options) (*Analyzer, []Event) {
 			}
 		}
 		bad = append(bad, a.SelfCheck()...)
+		if mounted := mountedAt(t, dir, m.Text); mounted != nil {
+			for _, b := range compare(t, a.Crash(), beforeNow(a, mounted)) {
+				bad = append(bad, "after a crash "+b)
+			}
+		}
 		if len(bad) > 0 {
 			t.Errorf("%s at %s: %d differences: %v", filepath.Base(dir), m.Text, len(bad), bad[:min(len(bad), 8)])
 		}
@@ -250,6 +142,9 @@ func replayTrace(t *testing.T, dir string, o Options) (*Analyzer, []Event) {
 	require.NoError(t, a.Finish())
 	events = append(events, a.Events()...)
 	t.Logf("%s: %d marks compared, %d events, %d problems", filepath.Base(dir), marks, len(events), len(a.Problems()))
+	if cached > 0 {
+		t.Logf("%d times a file's content was another in the guest's memory than on its disk, as a kernel mounts that", cached)
+	}
 	for i, p := range a.Problems() {
 		if i < 10 {
 			t.Logf("problem: %+v", p)
@@ -361,19 +256,7 @@ func prefixes(t *testing.T, dir string) {
 		n++
 		if _, err := os.Stat(name); err == nil {
 			compared++
-			want := readManifest(t, name)
-			for p, m := range want {
-				// Replaying a fast commit puts entries into directories as system
-				// calls would, replaying a tree log takes names from files: the kernel
-				// dates both by its own clock, at mount.
-				if f, err := a.State().Lookup("", p); err == nil && m.T == "d" && m.MT > a.lastOp.Time {
-					m.MT, m.CT = f.MTime, f.CTime
-					want[p] = m
-				} else if err == nil && m.CT > a.lastOp.Time {
-					m.CT = f.CTime
-					want[p] = m
-				}
-			}
+			want := beforeNow(a, readManifest(t, name))
 			if bad := compare(t, a.State(), want); len(bad) > 0 {
 				live++
 				t.Logf("live view after %d entries: %d differences: %v", n-1, len(bad), bad[:min(len(bad), 6)])
