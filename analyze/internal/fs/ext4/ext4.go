@@ -96,6 +96,7 @@ func (f *FS) Crawl(v fs.Visitor) error {
 		f.crawlGroup(g, v)
 	}
 	f.claimReserved()
+	f.outgrown()
 	f.fast.links(v)
 	f.crawled = true
 	return nil
