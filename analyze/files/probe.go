@@ -58,12 +58,12 @@ func signature(dev fs.Device) string {
 	return ""
 }
 
-// isJournal reports whether dev is the external ext4 journal of that UUID: an
-// ext4 superblock with the journal_dev feature.
+// isJournal reports whether dev is the external journal of that UUID: an ext4
+// superblock with the journal_dev feature, or the log of that xfs.
 func isJournal(dev fs.Device, uuid [16]byte) bool {
 	var b [1024]byte
 	if _, err := dev.ReadAt(b[:], 1024); err != nil {
 		return false
 	}
-	return b[0x38] == 0x53 && b[0x39] == 0xef && b[0x60]&8 != 0 && bytes.Equal(b[0x68:0x78], uuid[:])
+	return b[0x38] == 0x53 && b[0x39] == 0xef && b[0x60]&8 != 0 && bytes.Equal(b[0x68:0x78], uuid[:]) || xfs.IsLog(dev, uuid)
 }

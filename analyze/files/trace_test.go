@@ -198,6 +198,10 @@ func dump(t *testing.T, events []Event) {
 // filesystem options.
 func TestMoreTraces(t *testing.T) {
 	eachTrace(t, "log", func(t *testing.T, dir string) {
+		if _, err := os.Stat(filepath.Join(dir, "journal.log")); err == nil {
+			externalJournal(t, dir)
+			return
+		}
 		_, events := replayTrace(t, dir, Options{Hash: true})
 		dump(t, events)
 	})

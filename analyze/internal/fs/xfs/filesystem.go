@@ -20,7 +20,8 @@ type xfs struct {
 	dev     fs.Device
 	vol     *Volume // reads through view
 	view    *view
-	ring    *logRing // nil: the log is on another device
+	ring    *logRing // nil: the log is on a device that is not known
+	outside bool     // the log is on another device
 	trans   *assembler
 	next    LSN // where the log's next record will start; 0 = not known
 	ahead   map[LSN]bool
@@ -32,7 +33,7 @@ type xfs struct {
 }
 
 // Open looks for an xfs superblock at the start of dev.
-func Open(dev fs.Device, _ fs.Options) (fs.Filesystem, error) {
+func Open(dev fs.Device, o fs.Options) (fs.Filesystem, error) {
 	w := newView(dev)
 	v, err := OpenVolume(w)
 	if err != nil {
@@ -43,13 +44,31 @@ func Open(dev fs.Device, _ fs.Options) (fs.Filesystem, error) {
 	}
 	x := &xfs{dev: dev, vol: v, view: w, ahead: map[LSN]bool{}}
 	x.batch, x.inplace = delta.New(v), delta.New(v)
-	if v.sb.LogStart != 0 {
-		off, _ := v.sb.blockOffset(v.sb.LogStart)
-		n := uint64(v.sb.LogBlocks) << v.sb.BlockLog
-		x.ring = &logRing{r: dev, start: off, blocks: uint32(n / basicBlock), v2: v.sb.LogV2, uuid: v.sb.UUID}
-		x.trans = newAssembler(int(min(n, 1<<30)))
-	}
+	x.openLog(o)
 	return x, nil
+}
+
+// openLog finds the log: inside, or all of a device of its own, from its first block on
+// (xfs_alloc_buftarg of the logdev, fs/xfs/xfs_super.c).
+func (x *xfs) openLog(o fs.Options) {
+	sb := x.vol.sb
+	n := uint64(sb.LogBlocks) << sb.BlockLog
+	ring := &logRing{r: x.dev, blocks: uint32(n / basicBlock), v2: sb.LogV2, uuid: sb.UUID}
+	if sb.LogStart != 0 {
+		ring.start, _ = sb.blockOffset(sb.LogStart)
+	} else {
+		x.outside = true
+		if o.Companion == nil {
+			return
+		}
+		dev := o.Companion(sb.UUID)
+		if dev == nil || dev.Size() < n {
+			return
+		}
+		ring.r = dev
+	}
+	x.ring = ring
+	x.trans = newAssembler(int(min(n, 1<<30)))
 }
 
 // Identify says what the superblock at the start of dev announces;
@@ -66,7 +85,11 @@ func Identify(dev fs.Device) (fs.Info, error) {
 }
 
 // Info implements fs.Filesystem.
-func (x *xfs) Info() fs.Info { return x.vol.sb.info() }
+func (x *xfs) Info() fs.Info {
+	i := x.vol.sb.info()
+	i.Journaled = x.ring != nil
+	return i
+}
 
 // logLag is how long what was logged may stay in memory: the default interval at which
 // the log is forced out (fs.xfs.xfssyncd_centisecs, Documentation/admin-guide/xfs.rst).
@@ -114,7 +137,7 @@ func (x *xfs) Crawl(v fs.Visitor) error {
 		v.Problem(fs.Problem{Kind: fs.ProblemUnsupported, Text: "file content on the realtime device is not looked at"})
 	}
 	if x.ring == nil {
-		v.Problem(fs.Problem{Kind: fs.ProblemUnsupported, Text: "the log is on another device: changes are seen when they are written in place"})
+		v.Problem(fs.Problem{Kind: fs.ProblemUnsupported, Text: fmt.Sprintf("the log is on another device, with UUID %s in its records, which is not on the tape: changes show when they are written in place", x.vol.sb.info().UUID)})
 	}
 	return nil
 }

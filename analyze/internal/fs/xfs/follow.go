@@ -13,17 +13,22 @@ import (
 // eight buffers in flight, so more than that means that one was lost.
 const maxAhead = 32
 
-// logRange is the log's place on the volume; empty when it is elsewhere.
+// logRange is the log's place on its device.
 func (x *xfs) logRange() (from, to uint64) {
-	if x.ring == nil {
-		return 0, 0
-	}
 	return uint64(x.ring.start), uint64(x.ring.start) + uint64(x.ring.blocks)*basicBlock
 }
 
-// outside yields the parts of [off, off+n) that are not log.
-func (x *xfs) outside(off, n uint64, yield func(off, n uint64)) {
-	from, to := x.logRange()
+// inside is the log's place on the volume; empty when it is elsewhere.
+func (x *xfs) inside() (from, to uint64) {
+	if x.outside {
+		return 0, 0
+	}
+	return x.logRange()
+}
+
+// unlogged yields the parts of [off, off+n) that are not log.
+func (x *xfs) unlogged(off, n uint64, yield func(off, n uint64)) {
+	from, to := x.inside()
 	if off+n <= from || off >= to {
 		yield(off, n)
 		return
@@ -39,7 +44,7 @@ func (x *xfs) outside(off, n uint64, yield func(off, n uint64)) {
 // Prepare implements fs.Filesystem.
 func (x *xfs) Prepare(w *fs.Write, s fs.Sink) {
 	x.keep = x.keep[:0]
-	x.outside(w.Off, w.Len, func(off, n uint64) {
+	x.unlogged(w.Off, w.Len, func(off, n uint64) {
 		x.ledger.Owners(off, n, func(o blockmap.Owner) { s.Touch(o.ID) })
 		var data []byte
 		if w.Op == fs.OpWrite {
@@ -51,14 +56,21 @@ func (x *xfs) Prepare(w *fs.Write, s fs.Sink) {
 
 // Apply implements fs.Filesystem.
 func (x *xfs) Apply(w *fs.Write, s fs.Sink) {
-	if from, to := x.logRange(); w.Off < to && w.Off+w.Len > from {
+	if from, to := x.inside(); w.Off < to && w.Off+w.Len > from {
 		x.follow(w, s)
 	}
-	x.outside(w.Off, w.Len, func(off, n uint64) {
+	x.unlogged(w.Off, w.Len, func(off, n uint64) {
 		x.ledger.Write(off, n, w, func(d fs.ID, r fs.Range) { x.batch.Wrote(d, r, w.Stamp, w.Stamp) })
 		x.uncover(off, n)
 	})
 	x.tampered(w, s)
+}
+
+// Journal implements fs.Journaler.
+func (x *xfs) Journal(w *fs.Write, s fs.Sink) {
+	if from, to := x.logRange(); x.outside && w.Off < to && w.Off+w.Len > from {
+		x.follow(w, s)
+	}
 }
 
 // uncover lets [off, off+n) of the device show, but for what must be kept.
@@ -138,8 +150,12 @@ func (x *xfs) skip(w *fs.Write, s fs.Sink) {
 		return
 	}
 	x.trans = newAssembler(x.trans.limit)
+	at := uint64(x.ring.start) + uint64(lost.block())*basicBlock
+	if x.outside {
+		at = 0 // on this volume it is nowhere
+	}
 	s.Problem(fs.Problem{
-		Kind: fs.ProblemUnknown, At: w.Stamp, Off: uint64(x.ring.start) + uint64(lost.block())*basicBlock,
+		Kind: fs.ProblemUnknown, At: w.Stamp, Off: at,
 		Text: fmt.Sprintf("log record %v never came: changes up to %v are missing until they are written in place", lost, to),
 	})
 }
