@@ -18,6 +18,7 @@ type Domain struct {
 	HAP      bool // log-dirty works, as for HVM and PVH with hardware assisted paging
 	VCPUs    uint32
 	MaxPages uint64
+	Building bool // the toolstack has not let it run; see Built
 
 	PoDEntries uint64 // gfns from PoDFirst on that a touch populates
 	PoDFirst   uint64
@@ -146,8 +147,11 @@ func (d *Domain) info() xenabi.DomainInfo {
 	if len(d.Shared) > 0 {
 		i.SharedInfoFrame = d.Shared[0]
 	}
+	if !d.Building {
+		i.CPUTime = 1e9
+	}
 	for bit, on := range map[uint32]bool{
-		xenabi.DomainHVM: d.HVM, xenabi.DomainHAP: d.HVM && d.HAP, xenabi.DomainPaused: d.pauses > 0,
+		xenabi.DomainHVM: d.HVM, xenabi.DomainHAP: d.HVM && d.HAP, xenabi.DomainPaused: d.pauses > 0 || d.Building,
 		xenabi.DomainDying: d.dying, xenabi.DomainShutdown | xenabi.ShutdownCrash<<16: d.crashed,
 		xenabi.DomainShutdown | xenabi.ShutdownSuspend<<16: d.suspended,
 	} {

@@ -114,6 +114,13 @@ func (h *Host) suspend(domain uint16, on bool) {
 	h.domains[domain].suspended = on
 }
 
+// Built is the toolstack letting a domain run for the first time.
+func (h *Host) Built(domain uint16) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.domains[domain].Building = false
+}
+
 // Kill makes the domain die; it stays listed as dying.
 func (h *Host) Kill(domain uint16) {
 	h.mu.Lock()

@@ -34,6 +34,7 @@ type Kind string
 const (
 	Rebooted     Kind = "domain-rebooted"
 	Resumed      Kind = "domain-resumed" // a new domain goes on from where the last one was suspended
+	Started      Kind = "domain-started" // the toolstack lets it run for the first time
 	ShutDown     Kind = "domain-shutdown"
 	Continued    Kind = "domain-continued" // the domain itself runs again, as after xl save -c
 	Gone         Kind = "domain-gone"
@@ -61,6 +62,8 @@ type Source struct {
 	last   *domains.Guest // the latest that there was
 	epoch  uint32
 	down   string // reason of the shutdown that was reported for now
+	begins bool   // it has not run yet
+	owed   int64  // when to put down that there is no configuration; 0: no need
 	loss   capture.Loss
 }
 
@@ -98,7 +101,13 @@ func (s *Source) Attach(ctx context.Context, sink capture.Sink) error {
 	if s.stream, err = sink.DefineStream(d); err != nil {
 		return err
 	}
+	s.begins = s.building(g)
 	return s.describe(ctx, g)
+}
+
+func (s *Source) building(g *domains.Guest) bool {
+	info, err := s.cfg.Directory.Xen.DomainInfo(g.Domain)
+	return err == nil && info.Building()
 }
 
 // describe attaches what the toolstack has on the guest. What cannot be had is an
@@ -108,18 +117,31 @@ func (s *Source) describe(ctx context.Context, g *domains.Guest) error {
 	if err != nil {
 		s.event("description-missing", "part", "xenstore", "reason", err.Error())
 	}
-	config, cerr := s.cfg.Directory.Config(g)
-	if cerr != nil {
-		s.event("description-missing", "part", "xl/config", "reason", cerr.Error())
+	if err := s.attach("xenstore", tree); err != nil {
+		return err
 	}
-	for _, a := range []*format.Attachment{{Name: "xenstore", Data: tree}, {Name: "xl/config", Data: config}} {
-		if len(a.Data) == 0 {
-			continue
-		}
-		a.Stream, a.Time = s.stream, s.cfg.Clock.Now()
-		if err := s.sink.Write(a); err != nil {
-			return err
-		}
+	s.owed = s.cfg.Clock.Now() + configPatience.Nanoseconds()
+	return s.configure(g, false)
+}
+
+// configPatience is how long after a domain appears its configuration may: libxl writes
+// it when the domain is complete.
+const configPatience = 30 * time.Second
+
+// configure attaches libxl's configuration, and says which kernel it names. That there
+// is none is told in the end.
+func (s *Source) configure(g *domains.Guest, last bool) error {
+	config, err := s.cfg.Directory.Config(g)
+	if err != nil && !last && s.cfg.Clock.Now() < s.owed {
+		return nil
+	}
+	s.owed = 0
+	if err != nil {
+		s.event("description-missing", "part", "xl/config", "reason", err.Error())
+		return nil
+	}
+	if err := s.attach("xl/config", config); err != nil {
+		return err
 	}
 	if attrs, err := s.cfg.Directory.KernelAttrs(g, config); err != nil {
 		s.event("description-missing", "part", "kernel", "reason", err.Error())
@@ -129,6 +151,15 @@ func (s *Source) describe(ctx context.Context, g *domains.Guest) error {
 		return s.sink.Write(&e)
 	}
 	return nil
+}
+
+func (s *Source) attach(name string, data []byte) error {
+	if len(data) == 0 {
+		return nil
+	}
+	a := format.Attachment{Name: name, Data: data}
+	a.Stream, a.Time = s.stream, s.cfg.Clock.Now()
+	return s.sink.Write(&a)
 }
 
 // Run watches until ctx ends.
@@ -153,6 +184,9 @@ func (s *Source) Run(ctx context.Context) error {
 		var err error
 		select {
 		case <-ctx.Done():
+			if s.owed != 0 {
+				return s.configure(s.last, true)
+			}
 			return nil
 		case _, open := <-changed:
 			if !open {
@@ -177,7 +211,10 @@ func (s *Source) poll(ctx context.Context) error {
 	if err != nil || info.Handle != s.cfg.UUID || info.Gone() {
 		return s.look(ctx)
 	}
-	s.shutdown(ctx, s.now)
+	s.state(ctx, s.now)
+	if s.owed != 0 {
+		return s.configure(s.now, false)
+	}
 	return nil
 }
 
@@ -209,13 +246,13 @@ func (s *Source) look(ctx context.Context) error {
 		if s.down == suspended {
 			kind = Resumed
 		}
-		s.down = ""
+		s.down, s.begins = "", s.building(g) // before it is told of: who asks later knows no less
 		s.epoch++
 		s.tell(ctx, Change{Kind: kind, Guest: g}, "epoch", fmt.Sprint(s.epoch))
 		return s.describe(ctx, g)
 	default:
 		s.devices(ctx, was, g)
-		s.shutdown(ctx, g)
+		s.state(ctx, g)
 	}
 	return nil
 }
@@ -236,11 +273,16 @@ var shutdownReasons = []string{"poweroff", "reboot", suspended, "crash", "watchd
 
 const suspended = "suspend"
 
-// shutdown tells once that the guest has shut down, and why; or that it runs again.
-func (s *Source) shutdown(ctx context.Context, g *domains.Guest) {
+// state tells once that the guest begins to run, that it has shut down, and why, or
+// that it runs again.
+func (s *Source) state(ctx context.Context, g *domains.Guest) {
 	info, err := s.cfg.Directory.Xen.DomainInfo(g.Domain)
 	if err != nil {
 		return // gone: the next look tells
+	}
+	if s.begins && !info.Building() {
+		s.begins = false
+		s.tell(ctx, Change{Kind: Started, Guest: g})
 	}
 	code, down := info.ShutdownReason()
 	if !down {
@@ -268,6 +310,14 @@ func (s *Source) devices(ctx context.Context, was, g *domains.Guest) {
 	for i := range was.Vifs {
 		vifs[was.Vifs[i].Handle] = &was.Vifs[i]
 	}
+	// Interfaces first: they are quick to record, and what a guest sends at once counts.
+	for i := range g.Vifs {
+		v := &g.Vifs[i]
+		if vifs[v.Handle] == nil {
+			s.tell(ctx, Change{Kind: VifAttached, Guest: g, Vif: v}, "handle", fmt.Sprint(v.Handle), "interface", v.Interface, "mac", v.MAC, "bridge", v.Bridge)
+		}
+		delete(vifs, v.Handle)
+	}
 	for i := range g.Disks {
 		d := &g.Disks[i]
 		old := disks[d.VDev]
@@ -276,13 +326,6 @@ func (s *Source) devices(ctx context.Context, was, g *domains.Guest) {
 		if d.PhysicalDevice != "" && (old == nil || old.PhysicalDevice != d.PhysicalDevice) {
 			s.tell(ctx, Change{Kind: DiskAttached, Guest: g, Disk: d}, "name", d.Name, "vdev", fmt.Sprint(d.VDev), "physical-device", d.PhysicalDevice, "params", d.Params, "mode", d.Mode)
 		}
-	}
-	for i := range g.Vifs {
-		v := &g.Vifs[i]
-		if vifs[v.Handle] == nil {
-			s.tell(ctx, Change{Kind: VifAttached, Guest: g, Vif: v}, "handle", fmt.Sprint(v.Handle), "interface", v.Interface, "mac", v.MAC, "bridge", v.Bridge)
-		}
-		delete(vifs, v.Handle)
 	}
 	for _, d := range was.Disks {
 		if disks[d.VDev] != nil {

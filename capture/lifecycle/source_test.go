@@ -173,7 +173,7 @@ func TestSuspendedGuestGoesOn(t *testing.T) {
 	r.store.Fire("@releaseDomain")
 	require.Equal(t, lifecycle.Gone, r.next(t).Kind)
 	anew := fakexen.NewHVM(7, 0)
-	anew.UUID = old.UUID
+	anew.UUID, anew.Building = old.UUID, true
 	r.host.Add(anew)
 	for p, v := range nodes(7) {
 		r.store.Set(p, v)
@@ -183,9 +183,12 @@ func TestSuspendedGuestGoesOn(t *testing.T) {
 	require.Equal(t, lifecycle.Resumed, c.Kind)
 	require.Equal(t, uint16(7), c.Guest.Domain)
 	require.Equal(t, uint32(1), c.Epoch)
+	require.Empty(t, r.changes, "it is being restored")
+	r.host.Built(7)
+	require.Equal(t, lifecycle.Started, r.next(t).Kind)
 	require.Equal(t, []string{
 		"domain-shutdown: suspend", "domain-continued",
-		"domain-shutdown: suspend", "domain-gone: suspended: saved, or migrated away", "domain-resumed",
+		"domain-shutdown: suspend", "domain-gone: suspended: saved, or migrated away", "domain-resumed", "domain-started",
 	}, told(t, r.stop()))
 }
 

@@ -305,3 +305,22 @@ func TestSegmentThatDoesNotBeginIsNotKept(t *testing.T) {
 	require.Same(t, first, f.current)
 	require.Empty(t, s.set.written())
 }
+
+// A guest that is being built holds nothing yet: its memory is recorded once it runs.
+func TestMemoryOfAGuestThatIsBeingBuiltWaits(t *testing.T) {
+	guest := fakexen.NewHVM(5, 0, 1, 2, 3, 700)
+	guest.Building = true
+	s := startServiceFor(t, guest, nil, func(c *config) { c.Segment = time.Hour })
+	defer s.stop()
+	require.Eventually(t, func() bool {
+		for _, f := range s.set.flying() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			return f.current != nil
+		}
+		return false
+	}, 20*time.Second, time.Millisecond)
+	require.Zero(t, s.xen.State(5).Scanned)
+	s.xen.Built(5)
+	require.Eventually(t, func() bool { return s.xen.State(5).TimesPaused > 0 }, 20*time.Second, time.Millisecond)
+}

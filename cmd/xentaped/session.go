@@ -57,6 +57,7 @@ type session struct {
 	gone     func() // called instead of waiting for the guest to come back; nil: wait
 
 	mu         sync.Mutex
+	remembers  bool                      // memory is recorded, or was tried to be
 	mem        *memory.Source            // nil: memory is not recorded now
 	devices    map[string]capture.Source // disks and interfaces being recorded, by stream name
 	epoch      uint32                    // of the guest as it is now
@@ -77,18 +78,26 @@ func (s *session) start(ctx context.Context, g *host.Guest, epoch uint32) {
 		return // put up when there is room
 	}
 	s.checkNames(g)
-	for i := range g.Disks {
-		s.startDisk(ctx, g, &g.Disks[i], epoch)
-	}
 	for i := range g.Vifs {
 		s.startVif(ctx, g, &g.Vifs[i], epoch)
 	}
-	if s.want.memory {
-		s.startMemory(ctx, g, epoch)
+	for i := range g.Disks {
+		s.startDisk(ctx, g, &g.Disks[i], epoch)
 	}
+	if info, err := s.host.Xen.DomainInfo(g.Domain); err == nil && info.Building() {
+		return // its memory is recorded when it runs
+	}
+	s.startMemory(ctx, g, epoch)
 }
 
 func (s *session) startMemory(ctx context.Context, g *host.Guest, epoch uint32) {
+	s.mu.Lock()
+	wanted := s.want.memory && !s.remembers && s.fullSince == 0
+	s.remembers = s.remembers || wanted
+	s.mu.Unlock()
+	if !wanted {
+		return
+	}
 	c := s.want.memConfig
 	c.Xen, c.Pauser, c.Clock = s.host.Xen, s.guard, s.clock
 	c.Domain, c.Type, c.Epoch = g.Domain, memory.GuestType(g.Type), epoch
@@ -254,7 +263,7 @@ func (s *session) add(ctx context.Context, src capture.Source) bool {
 func (s *session) stop() {
 	s.mu.Lock()
 	m, devices := s.mem, s.devices
-	s.mem, s.devices = nil, map[string]capture.Source{}
+	s.mem, s.remembers, s.devices = nil, false, map[string]capture.Source{}
 	s.mu.Unlock()
 	if m != nil {
 		s.recorder.Remove(m)
@@ -285,6 +294,8 @@ func (s *session) changed(ctx context.Context, c lifecycle.Change) {
 		s.goneSince = time.Time{}
 		s.mu.Unlock()
 		s.start(ctx, c.Guest, c.Epoch)
+	case lifecycle.Started:
+		s.startMemory(ctx, c.Guest, c.Epoch)
 	case lifecycle.DiskAttached:
 		s.startDisk(ctx, c.Guest, c.Disk, c.Epoch)
 	case lifecycle.DiskDetached:

@@ -79,6 +79,10 @@ func (d *DomainInfo) HVM() bool { return d.Flags&DomainHVM != 0 }
 // Paused says that the toolstack's pause count is not 0.
 func (d *DomainInfo) Paused() bool { return d.Flags&DomainPaused != 0 }
 
+// Building says that the toolstack has not let the domain run yet: it may be empty, or
+// half restored.
+func (d *DomainInfo) Building() bool { return d.Paused() && d.CPUTime == 0 }
+
 // Gone says that the domain is being destroyed.
 func (d *DomainInfo) Gone() bool { return d.Flags&DomainDying != 0 }
 
