@@ -21,6 +21,7 @@ op('create',lambda:wr('new',b'new\n',True),path='new');time.sleep(.3)
 assert os.stat(P('new')).st_ino==ino
 op('append',lambda:wr('new',b'n',True),path='new');os.sync();time.sleep(.3)
 op('create',lambda:wr('dated',b'first\n',False),path='dated');os.sync();time.sleep(.3)
+op('append',lambda:wr('dated',b'y'*3000,False),path='dated');os.sync();time.sleep(.3)
 op('pwrite',lambda:wr('dated',b'x'*3000,False),path='dated')
 op('utime',lambda:os.utime(P('dated'),(1500000000,1500000000)),path='dated')
 wr('new',b'm',True);time.sleep(.3)
