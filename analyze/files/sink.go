@@ -51,6 +51,10 @@ func problemKind(k fs.ProblemKind) string {
 // Commit implements fs.Sink.
 func (v *volumeState) Commit(tx *fs.Tx) {
 	came := len(tx.Data)
+	tx.Data = slices.DeleteFunc(tx.Data, func(d fs.DataChange) bool {
+		_, announced := v.awaited[d.ID]
+		return d.Same && !announced // else it is what was written, though it was there already
+	})
 	v.lookAtTouches(tx.Last.Time)
 	v.lookAtHalves(tx.Last.Time)
 	first := v.settleDates(tx)

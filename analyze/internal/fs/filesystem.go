@@ -200,6 +200,8 @@ type DataChange struct {
 	ID          ID
 	Ranges      []Range // bytes of the file, sorted, merged
 	First, Last Stamp   // of the writes themselves
+	// Same: they are the bytes that were there, in other blocks, and nothing dates them.
+	Same bool
 }
 
 // Problem is something that limits or contradicts what is reported.

@@ -13,14 +13,16 @@ import (
 // from blocks to files for what is written in place (preallocated space, files
 // without copy on write) or before its commit.
 type btrfs struct {
-	dev     fs.Device
-	vol     *Volume
-	opened  error // why part of vol could not be loaded
-	cache   *nodeCache
-	ledger  blockmap.Ledger
-	batch   *delta.Batch
-	now     fs.Stamp    // of the superblock under way
-	commits [2]fs.Stamp // the last two: data older than both will not be claimed any more
+	dev    fs.Device
+	vol    *Volume
+	opened error // why part of vol could not be loaded
+	cache  *nodeCache
+	ledger blockmap.Ledger
+	batch  *delta.Batch
+	// extents that are new to files whose times stayed
+	elsewhere map[fs.ID][]fs.Extent
+	now       fs.Stamp    // of the superblock under way
+	commits   [2]fs.Stamp // the last two: data older than both will not be claimed any more
 }
 
 // Open looks for a btrfs superblock 64 KiB into dev.
@@ -32,7 +34,7 @@ func Open(dev fs.Device, _ fs.Options) (fs.Filesystem, error) {
 		}
 		return nil, err
 	}
-	b := &btrfs{dev: dev, cache: &nodeCache{}}
+	b := &btrfs{dev: dev, cache: &nodeCache{}, elsewhere: map[fs.ID][]fs.Extent{}}
 	b.load(sb)
 	b.batch = delta.New(b)
 	return b, nil

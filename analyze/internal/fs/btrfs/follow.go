@@ -74,7 +74,9 @@ func (b *btrfs) super(w *fs.Write, s fs.Sink) {
 	if tx.Incomplete != "" {
 		s.Problem(fs.Problem{Kind: fs.ProblemCorrupt, At: w.Stamp, Tx: tx.Number, Text: tx.Incomplete})
 	}
-	if b.batch.Build(tx, b.moved) || tx.Incomplete != "" {
+	built := b.batch.Build(tx, b.moved)
+	b.relocated(old, tx)
+	if built || tx.Incomplete != "" {
 		s.Commit(tx)
 	}
 	b.ledger.Release()
@@ -126,6 +128,7 @@ func (b *btrfs) moved(c delta.Change) {
 			b.batch.Wrote(c.ID, fs.Range{Off: e.Logical, Len: e.Length}, b.now, b.now)
 		}
 	}
+	b.note(c)
 	b.ledger.Moved(c.ID, c.Old.Extents, c.New.Extents, func(r fs.Range, first, last fs.Stamp) { b.batch.Wrote(c.ID, r, first, last) })
 }
 
@@ -136,6 +139,7 @@ func (b *btrfs) Settle(at fs.Stamp, s fs.Sink) {
 	}
 	tx := &fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime}
 	any := b.batch.Build(tx, b.moved)
+	clear(b.elsewhere)
 	b.ledger.Release()
 	if any {
 		s.Commit(tx)
