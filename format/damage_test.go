@@ -115,7 +115,7 @@ func readEverything(t testing.TB, b []byte) (*Reader, *reading, error) {
 			k := [2]uint64{uint64(info.Begin.ID), n}
 			st, err := s.ReadPage(n, buf)
 			if err != nil {
-				if st != PageMissing || !isZero(buf) {
+				if st != PageMissing || !IsZero(buf) {
 					t.Errorf("page %v: state %d with error %v", k, st, err)
 				}
 				out.pageErr[k] = true

@@ -49,7 +49,7 @@ func newPageStore(secret [32]byte, limit int, versions int64) *pageStore {
 
 // hash looks at a page.
 func (s *pageStore) hash(page []byte) (p pageHash) {
-	if p.zero = isZero(page); p.zero {
+	if p.zero = IsZero(page); p.zero {
 		return p
 	}
 	var b [64]byte
@@ -87,7 +87,8 @@ func (s *pageStore) cutAll(w *Writer) {
 
 var zeroPage [PageSize]byte
 
-func isZero(page []byte) bool {
+// IsZero reports whether a page, of PageSize bytes, is all zeros.
+func IsZero(page []byte) bool {
 	// Most pages that are not zero differ early; test a word before the call.
 	return binary.LittleEndian.Uint64(page) == 0 && bytes.Equal(page, zeroPage[:])
 }

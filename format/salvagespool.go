@@ -143,7 +143,7 @@ func (s *salvager) takeFrame(f *spoolFrame) error {
 func (s *salvager) takePage(n uint64, data []byte) error {
 	p := s.spool
 	s.report.Spooled.Pages++
-	if isZero(data) {
+	if IsZero(data) {
 		return s.takeRun(pageRun{start: n, count: 1, state: PageZero})
 	}
 	r := pageRun{start: n, count: 1, state: PageData, pack: p.pack.id, slot: uint32(len(p.pack.bases))}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
+	"sync"
 )
 
 // A spool is a file beside a tape into which a snapshot goes as fast as it can be
@@ -22,7 +24,8 @@ const (
 	spoolHead  = 8 + 16 + 4 + 4 // magic, tape, snapshot, CRC-32C of these
 	frameHead  = 4 + 4 + 4      // type, length, CRC-32C of these and the payload
 	framePages = 1024           // pages of a frame, at most
-	maxFrame   = framePages * (8 + PageSize)
+	pageHead   = 8 + 4          // number, CRC-32C of the content
+	maxFrame   = framePages * (pageHead + PageSize)
 
 	stateSize  = 8 + 8 + 1 // first page, count, state
 	stateBatch = 1024      // statements of a frame, at most
@@ -30,7 +33,7 @@ const (
 
 // Types of frame.
 const (
-	spoolPages  = 1 // page numbers, then as many pages
+	spoolPages  = 1 // numbers and checksums, then as many pages
 	spoolStates = 2 // statements without content
 	spoolEnd    = 3 // the SnapshotEnd record; all of the snapshot is in the spool
 )
@@ -102,16 +105,32 @@ func (p *Spool) Pages(pages []uint64, data []byte) error {
 	}
 	for len(pages) > 0 {
 		n := min(len(pages), framePages)
-		p.head = p.head[:0]
-		for _, page := range pages[:n] {
-			p.head = binary.LittleEndian.AppendUint64(p.head, page)
-		}
+		p.head = appendPageHeads(p.head[:0], pages[:n], data, p.to.w.opts.Workers)
 		if err := p.frame(spoolPages, p.head, data[:n*PageSize]); err != nil {
 			return err
 		}
 		pages, data = pages[n:], data[n*PageSize:]
 	}
 	return nil
+}
+
+// appendPageHeads appends number and checksum of each page. The guest may be waiting:
+// all CPUs take part.
+func appendPageHeads(b []byte, pages []uint64, data []byte, workers int) []byte {
+	b = slices.Grow(b, len(pages)*pageHead)[:len(pages)*pageHead]
+	var wg sync.WaitGroup
+	size := (len(pages) + workers - 1) / workers
+	for from := 0; from < len(pages); from += size {
+		wg.Go(func() {
+			for i := from; i < min(from+size, len(pages)); i++ {
+				h := b[i*pageHead:]
+				binary.LittleEndian.PutUint64(h, pages[i])
+				binary.LittleEndian.PutUint32(h[8:], crc32.Checksum(data[i*PageSize:(i+1)*PageSize], castagnoli))
+			}
+		})
+	}
+	wg.Wait()
+	return b
 }
 
 // State states pages that have no content, as SnapshotWriter.State does.
@@ -161,32 +180,34 @@ func (p *Spool) End(e SnapshotEnd) error {
 	return p.frame(spoolEnd, b, nil)
 }
 
-// frame appends a frame whose payload is in two parts. One that fails is overwritten
-// by the next.
+// frame appends a frame whose payload is in two parts; of the second its pages have
+// checksums. One that fails is overwritten by the next.
 func (p *Spool) frame(kind uint32, a, b []byte) error {
 	h := binary.LittleEndian.AppendUint32(nil, kind)
 	h = binary.LittleEndian.AppendUint32(h, uint32(len(a)+len(b)))
-	h = binary.LittleEndian.AppendUint32(h, frameSum(h, a, b))
+	h = binary.LittleEndian.AppendUint32(h, frameSum(h, a))
 	h = append(h, a...)
 	if _, err := p.f.WriteAt(h, p.size); err != nil {
 		return fmt.Errorf("spool: %w", err)
 	}
-	if _, err := p.f.WriteAt(b, p.size+int64(len(h))); len(b) > 0 && err != nil {
-		return fmt.Errorf("spool: %w", err)
+	if len(b) > 0 {
+		if _, err := p.f.WriteAt(b, p.size+int64(len(h))); err != nil {
+			return fmt.Errorf("spool: %w", err)
+		}
 	}
 	p.size += int64(len(h) + len(b))
 	return nil
 }
 
-func frameSum(head, a, b []byte) uint32 {
-	sum := crc32.Update(0, castagnoli, head[:8])
-	return crc32.Update(crc32.Update(sum, castagnoli, a), castagnoli, b)
+// frameSum is of type, length and the payload without the contents of pages.
+func frameSum(head, payload []byte) uint32 {
+	return crc32.Update(crc32.Checksum(head[:8], castagnoli), castagnoli, payload)
 }
 
 // Drain moves what the spool holds to the tape. The file keeps it until it is
 // released.
 func (p *Spool) Drain() error {
-	r := &spoolReader{f: p.f, off: spoolHead, end: p.size, buf: p.data}
+	r := &spoolReader{f: p.f, off: spoolHead, end: p.size, buf: p.data, own: true}
 	for {
 		f, err := r.next()
 		if errors.Is(err, io.EOF) {

@@ -13,6 +13,7 @@ import (
 type spoolReader struct {
 	f        io.ReaderAt
 	off, end int64
+	own      bool   // this process wrote it: contents need no check
 	buf      []byte // of the frame read last
 }
 
@@ -24,7 +25,10 @@ type spoolFrame struct {
 	ended  *SnapshotEnd
 }
 
-var errNoSpool = errors.New("not a spool")
+var (
+	errNoSpool = errors.New("not a spool")
+	errSum     = errors.New("checksum does not match")
+)
 
 // openSpool reads the beginning of a spool: whose it is.
 func openSpool(f io.ReaderAt, size int64) (r *spoolReader, tape [16]byte, snapshot uint32, err error) {
@@ -65,12 +69,23 @@ func (r *spoolReader) next() (*spoolFrame, error) {
 	if _, err := r.f.ReadAt(r.buf, r.off+frameHead); err != nil && (n > 0 || !errors.Is(err, io.EOF)) {
 		return nil, err
 	}
-	if frameSum(h[:], r.buf, nil) != binary.LittleEndian.Uint32(h[8:]) {
-		return nil, r.bad(errors.New("checksum"))
+	payload := r.buf
+	if kind == spoolPages {
+		payload = r.buf[:n/(pageHead+PageSize)*pageHead]
+	}
+	if frameSum(h[:], payload) != binary.LittleEndian.Uint32(h[8:]) {
+		return nil, r.bad(errSum)
 	}
 	f, err := parseFrame(kind, r.buf)
 	if err != nil {
 		return nil, r.bad(err)
+	}
+	if !r.own {
+		for i, n := range f.pages {
+			if crc32.Checksum(f.data[i*PageSize:(i+1)*PageSize], castagnoli) != binary.LittleEndian.Uint32(r.buf[i*pageHead+8:]) {
+				return nil, r.bad(fmt.Errorf("page %d: %w", n, errSum))
+			}
+		}
 	}
 	r.off += frameHead + n
 	return f, nil
@@ -84,14 +99,14 @@ func parseFrame(kind uint32, b []byte) (*spoolFrame, error) {
 	f := &spoolFrame{}
 	switch kind {
 	case spoolPages:
-		n := len(b) / (8 + PageSize)
-		if n*(8+PageSize) != len(b) {
+		n := len(b) / (pageHead + PageSize)
+		if n*(pageHead+PageSize) != len(b) {
 			return nil, fmt.Errorf("%d bytes of pages: not whole pages", len(b))
 		}
 		for i := range n {
-			f.pages = append(f.pages, binary.LittleEndian.Uint64(b[i*8:]))
+			f.pages = append(f.pages, binary.LittleEndian.Uint64(b[i*pageHead:]))
 		}
-		f.data = b[n*8:]
+		f.data = b[n*pageHead:]
 	case spoolStates:
 		if len(b)%stateSize != 0 {
 			return nil, fmt.Errorf("%d bytes of statements: not whole ones", len(b))

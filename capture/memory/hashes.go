@@ -32,9 +32,8 @@ func (h *hashes) same(page uint64, data []byte) bool {
 	return page < uint64(len(h.sums)) && h.sums[page] != 0 && h.sums[page] == h.sum(data)
 }
 
-// set notes a page's content and says whether it differs from what it was.
-func (h *hashes) set(page uint64, data []byte) (changed bool) {
-	sum := h.sum(data)
+// set notes a page's content, by its sum, and says whether it differs from what it was.
+func (h *hashes) set(page, sum uint64) (changed bool) {
 	if h.sums[page] == sum {
 		return false
 	}

@@ -56,22 +56,19 @@ func Probe(ctx context.Context, x *hypercall.Xen, domain uint16) (*Prospect, err
 }
 
 func (p *Prospect) measure(ctx context.Context, x *hypercall.Xen, domain uint16, l *layout) error {
-	r := reader{x: x, domain: domain}
-	h := newHashes()
-	h.grow(l.pages)
+	r := reader{x: x, domain: domain, known: newHashes()}
+	r.known.grow(l.pages)
 	start := time.Now()
 	err := r.read(ctx, l, l.present, func() error {
 		if p.Tried >= probePages {
 			return errStop
 		}
 		return nil
-	}, func(n uint64, data []byte, bad error) error {
+	}, func(_ uint64, got *page) error {
 		p.Tried++
-		if data == nil {
+		if got.data == nil {
 			p.Unreadable++
-			return nil
 		}
-		h.set(n, data)
 		return nil
 	})
 	if err != nil && !errors.Is(err, errStop) {

@@ -14,88 +14,119 @@ import (
 // a mapping keeps a dying domain from going away.
 const batchFrames = 1024
 
-// reader reads pages of one guest in batches.
+// reader reads pages of one guest in batches: while one is looked at, the next is
+// mapped.
 type reader struct {
 	x      *hypercall.Xen
 	domain uint16
-	// known says whether a page, which may change meanwhile, is as it was when it was
-	// last read; it is called from several goroutines. nil: no page is.
-	known     func(page uint64, frame []byte) bool
-	unchanged uint64 // pages that were known
+	// known is what each page held when it was last read: pages that still hold it are
+	// counted and not visited. nil: all are visited.
+	known     *hashes
+	unchanged uint64 // pages that were as known
 
-	frames []uint64
-	room   []byte // a batch of pages
-	got    []seen // of each
+	room []byte // a batch of pages
+	got  []page // of each
 }
 
-// visitor is given each page read: data is valid during the call and nil when the
-// page could not be read, err says why.
-type visitor func(page uint64, data []byte, err error) error
+// page is what looking at one gave. Its data is valid while it is visited.
+type page struct {
+	data  []byte // nil when it could not be read
+	sum   uint64 // of data, as hashes have it; with reader.known only
+	zero  bool   // data is all zeros
+	known bool   // data is nil because it is as known
+	err   error  // why it could not be read
+}
+
+// visitor is given each page read.
+type visitor func(n uint64, p *page) error
 
 // errStop ends a reading early without being an error.
 var errStop = errors.New("stop reading")
 
+// batch is some pages, mapped.
+type batch struct {
+	pages  []uint64
+	frames []uint64
+	m      *hypercall.Mapping
+	err    error
+}
+
 // read reads the pages of a set, ascending. between is asked before each batch
 // and may end the reading with errStop, which read returns.
 func (r *reader) read(ctx context.Context, l *layout, set bitset, between func() error, visit visitor) error {
-	pages := make([]uint64, 0, batchFrames)
+	var spare [2]batch
+	turn := 0
 	var failed error
-	flush := func() bool {
-		failed = ctx.Err()
-		if failed == nil && between != nil {
-			failed = between()
+	var mapping chan *batch // nil: none is being mapped
+	mapped := func() *batch {
+		if mapping == nil {
+			return nil
+		}
+		b := <-mapping
+		mapping = nil
+		return b
+	}
+	use := func(b *batch) {
+		if b == nil {
+			return
 		}
 		if failed == nil {
-			failed = r.batch(l, pages, visit)
+			failed = b.err
 		}
-		pages = pages[:0]
+		if failed == nil {
+			failed = r.visit(b, visit)
+		}
+		if b.err == nil {
+			if err := b.m.Unmap(); failed == nil {
+				failed = err
+			}
+		}
+	}
+	flush := func(b *batch) bool {
+		if failed = ctx.Err(); failed == nil && between != nil {
+			failed = between()
+		}
+		if failed != nil {
+			return false
+		}
+		before := mapped()
+		next := make(chan *batch, 1)
+		go func() {
+			b.m, b.err = r.x.Port().Map(r.domain, b.frames)
+			next <- b
+		}()
+		mapping = next
+		use(before)
+		turn = 1 - turn
+		spare[turn].pages, spare[turn].frames = spare[turn].pages[:0], spare[turn].frames[:0]
 		return failed == nil
 	}
 	set.all(func(n uint64) bool {
 		if n >= l.pages || l.p2m != nil && !l.present.has(n) {
 			return true
 		}
-		pages = append(pages, n)
-		return len(pages) < batchFrames || flush()
+		b := &spare[turn]
+		b.pages, b.frames = append(b.pages, n), append(b.frames, l.frame(n))
+		return len(b.pages) < batchFrames || flush(b)
 	})
-	if failed == nil && len(pages) > 0 {
-		flush()
+	if failed == nil && len(spare[turn].pages) > 0 {
+		flush(&spare[turn])
 	}
+	use(mapped())
 	return failed
 }
 
-// batch maps some pages, has each looked at, and visits those that are not known.
-func (r *reader) batch(l *layout, pages []uint64, visit visitor) error {
-	r.frames = r.frames[:0]
-	for _, n := range pages {
-		r.frames = append(r.frames, l.frame(n))
-	}
-	m, err := r.x.Port().Map(r.domain, r.frames)
-	if err != nil {
-		return err
-	}
-	r.look(m, pages)
-	err = m.Unmap()
-	for i, n := range pages {
-		if err != nil {
+// visit looks at the pages of a batch and visits those that are not as known.
+func (r *reader) visit(b *batch, visit visitor) error {
+	r.look(b)
+	for i, n := range b.pages {
+		if r.got[i].known {
+			r.unchanged++
+		} else if err := visit(n, &r.got[i]); err != nil {
 			return err
 		}
-		switch got := &r.got[i]; {
-		case got.known:
-			r.unchanged++
-		case got.err != nil:
-			err = visit(n, nil, got.err)
-		default:
-			err = visit(n, r.room[i*format.PageSize:(i+1)*format.PageSize], nil)
-		}
 	}
-	return err
-}
-
-// seen is what looking at a page gave.
-type seen struct {
-	known bool
-	err   error
+	return nil
 }
 
 // lookers bounds how many CPUs look at pages at once.
@@ -104,26 +135,40 @@ const lookers = 4
 // look compares each page with what is known of it, where it is mapped, and copies
 // those that differ, on as many CPUs as there are: most pages do not change, and the
 // guest may be waiting.
-func (r *reader) look(m *hypercall.Mapping, pages []uint64) {
+func (r *reader) look(b *batch) {
 	if r.room == nil {
-		r.room, r.got = make([]byte, batchFrames*format.PageSize), make([]seen, batchFrames)
+		r.room, r.got = make([]byte, batchFrames*format.PageSize), make([]page, batchFrames)
 	}
 	parts := min(lookers, runtime.GOMAXPROCS(0))
-	size := (len(pages) + parts - 1) / parts
+	size := (len(b.pages) + parts - 1) / parts
 	var wg sync.WaitGroup
-	for from := 0; from < len(pages); from += size {
-		to := min(from+size, len(pages))
+	for from := 0; from < len(b.pages); from += size {
+		to := min(from+size, len(b.pages))
 		wg.Go(func() {
 			for i := from; i < to; i++ {
-				known := false
-				err := m.Look(i, func(frame []byte) {
-					if known = r.known != nil && r.known(pages[i], frame); !known {
-						copy(r.room[i*format.PageSize:(i+1)*format.PageSize], frame)
-					}
-				})
-				r.got[i] = seen{known, err}
+				r.lookAt(b, i)
 			}
 		})
 	}
 	wg.Wait()
+}
+
+// lookAt looks at page i of a batch. What the guest writes meanwhile may be in the
+// copy or not: the hash is of the copy.
+func (r *reader) lookAt(b *batch, i int) {
+	p := &r.got[i]
+	*p = page{}
+	data := r.room[i*format.PageSize : (i+1)*format.PageSize]
+	p.err = b.m.Look(i, func(frame []byte) {
+		if p.known = r.known != nil && r.known.same(b.pages[i], frame); !p.known {
+			copy(data, frame)
+		}
+	})
+	if p.known || p.err != nil {
+		return
+	}
+	p.data, p.zero = data, format.IsZero(data)
+	if r.known != nil {
+		p.sum = r.known.sum(data)
+	}
 }

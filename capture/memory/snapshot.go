@@ -128,7 +128,8 @@ func (sh *shot) live(ctx context.Context) error {
 	}
 	sh.hot = newBitset(sh.layout.pages)
 	start := s.cfg.Clock.Now()
-	through := stash{room: batchFrames, to: &sh.to}
+	through := &s.through
+	through.to = &sh.to
 	if err := sh.read(ctx, first, nil, sh.copyPage(through.pass)); err != nil {
 		return err
 	}
@@ -184,9 +185,9 @@ func (sh *shot) audit(ctx context.Context, known bitset) error {
 		return true
 	})
 	changed := newBitset(sh.layout.pages)
-	err := sh.read(ctx, rest, nil, func(n uint64, data []byte, bad error) error {
+	err := sh.read(ctx, rest, nil, func(n uint64, p *page) error {
 		sh.cond.Examined++
-		if data != nil && s.hashes.sums[n] != s.hashes.sum(data) {
+		if p.data != nil {
 			changed.add(n)
 		}
 		return nil
@@ -218,7 +219,7 @@ func (sh *shot) audit(ctx context.Context, known bitset) error {
 // read reads pages: those that are as they were are passed over, others visited.
 func (sh *shot) read(ctx context.Context, set bitset, between func() error, visit visitor) error {
 	r := &sh.src.reader
-	r.known, r.unchanged = sh.src.hashes.same, 0
+	r.known, r.unchanged = sh.src.hashes, 0
 	err := r.read(ctx, sh.layout, set, between, visit)
 	sh.cond.Examined += r.unchanged
 	return err
@@ -227,17 +228,20 @@ func (sh *shot) read(ctx context.Context, set bitset, between func() error, visi
 // copyPage is the visitor that stores what differs from what is known.
 func (sh *shot) copyPage(put func(page uint64, data []byte) error) visitor {
 	s := sh.src
-	return func(n uint64, data []byte, bad error) error {
+	return func(n uint64, p *page) error {
 		sh.cond.Examined++
-		if data == nil {
+		if p.data == nil {
 			return sh.unread(n)
 		}
-		if !s.hashes.set(n, data) {
+		if !s.hashes.set(n, p.sum) {
 			return nil
 		}
 		sh.stated.add(n)
 		sh.hot.add(n)
-		return put(n, data)
+		if p.zero {
+			return sh.to.State(format.Extent{Start: n, Count: 1}, format.PageZero)
+		}
+		return put(n, p.data)
 	}
 }
 

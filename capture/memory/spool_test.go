@@ -16,7 +16,7 @@ import (
 type spoolFile struct {
 	b     []byte
 	fails func() error // says whether a write fails
-	wrote func(size int)
+	wrote func(p []byte)
 }
 
 func (f *spoolFile) ReadAt(p []byte, off int64) (int, error) {
@@ -34,7 +34,7 @@ func (f *spoolFile) WriteAt(p []byte, off int64) (int, error) {
 	}
 	n := copy(f.b[off:], p)
 	if f.wrote != nil {
-		f.wrote(n)
+		f.wrote(p)
 	}
 	return n, nil
 }
@@ -48,9 +48,9 @@ func (f *spoolFile) Truncate(n int64) error {
 // through it, the snapshots are right, or fuzzy and the next is right.
 func TestSpoolThatFails(t *testing.T) {
 	for left := 0; ; left += 1 + left/4 {
-		host := fakexen.NewHost(fakexen.NewHVM(guestID, sparse()...))
+		host := fakexen.NewHost(fakexen.NewHVM(guestID, sequence(0, 1100)...))
 		n, failed := uint64(0), false
-		r := record(t, host, func(c *memory.Config) { c.StashBytes = 64 * format.PageSize })
+		r := record(t, host, func(c *memory.Config) { c.StashBytes = 16 * format.PageSize })
 		r.spool.fails = func() error {
 			if n++; n == uint64(left)+1 {
 				failed = true
@@ -62,15 +62,15 @@ func TestSpoolThatFails(t *testing.T) {
 		host.OnMap = func(d uint16) { // so that the pause has more to read than the stash takes
 			for range 100 {
 				wrote += 977
-				host.GuestWrite(d, wrote%3000, []byte{byte(wrote), byte(wrote >> 8), 3})
+				host.GuestWrite(d, wrote%1100, []byte{byte(wrote), byte(wrote >> 8), 3})
 			}
 		}
 		first := r.snapshot()
 		host.OnMap = nil
-		at := contents(host, sparse())
+		at := contents(host, sequence(0, 1100))
 		host.GuestWrite(guestID, 12, []byte("since then"))
 		require.False(t, r.snapshot().Fuzzy)
-		want := contents(host, sparse())
+		want := contents(host, sequence(0, 1100))
 		rd := r.reader()
 		if !first.Fuzzy {
 			requireImage(t, rd, 1, at)
@@ -100,8 +100,8 @@ func TestCapturedSnapshotOutlivesItsRecorder(t *testing.T) {
 			r.snapshot()
 			host.GuestWrite(guestID, 17, []byte("changed"))
 			var tape, spool []byte
-			r.spool.wrote = func(size int) {
-				if size < format.PageSize { // the last of these is the end
+			r.spool.wrote = func(p []byte) {
+				if len(p) > 0 && p[0] == 3 { // SPEC.md §9.1: the end, with all else in the tape's file
 					tape, spool = bytes.Clone(r.tape.Bytes()), bytes.Clone(r.spool.b)
 				}
 			}

@@ -30,6 +30,9 @@ func (s *stash) put(page uint64, data []byte) error {
 }
 
 func (s *stash) keep(page uint64, data []byte) {
+	if s.data == nil {
+		s.data = make([]byte, 0, min(s.room, batchFrames)*format.PageSize)
+	}
 	s.pages = append(s.pages, page)
 	s.data = append(s.data, data...)
 }

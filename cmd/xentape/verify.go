@@ -112,6 +112,9 @@ func printVerify(t *terminal, path string, r *format.VerifyReport, ok bool) {
 	state := "sealed"
 	if !r.Sealed {
 		state = "not sealed: the recording was cut off or goes on"
+		if spool, err := openSpool(path, ""); err == nil && spool != nil && spool.size > 0 {
+			state += "; more of a snapshot is in " + printable(spool.Name()) + ", which salvage takes"
+		}
 	}
 	t.printf("  %s; %d chunks, %d records, last number %d\n", state, r.Chunks, r.Records, r.LastSeq)
 	t.printf("  tree of %d leaves, root %s\n", r.TreeSize, r.Root)

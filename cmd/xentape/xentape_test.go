@@ -23,6 +23,8 @@ import (
 	"github.com/google/gopacket/pcapgo"
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
+
+	"github.com/xentape/xentape/format"
 )
 
 // ran is what one call of the program did.
@@ -283,6 +285,48 @@ func TestDamageIsSaidAndSalvaged(t *testing.T) {
 	ok(t, "verify", savedCut)
 	a, b2 := lines(t, xentape(t, "info", "--json", cut).out)[0], lines(t, xentape(t, "info", "--json", savedCut).out)[0]
 	require.Equal(t, a["streams"], b2["streams"], "what the cut tape knew, the saved one knows")
+}
+
+// TestSalvageTakesTheSpool that a recorder which was killed left beside its tape.
+func TestSalvageTakesTheSpool(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "killed.xtape")
+	f, err := os.Create(path)
+	require.NoError(t, err)
+	spool, err := os.Create(path + format.SpoolSuffix)
+	require.NoError(t, err)
+	w, err := format.NewWriter(f, format.WriterOptions{Spool: spool})
+	require.NoError(t, err)
+	id, err := w.DefineStream(format.StreamDef{Kind: format.StreamMemory, Name: "memory"})
+	require.NoError(t, err)
+	s, err := w.BeginSnapshot(format.SnapshotBegin{Stamp: format.Stamp{Stream: id}, Pages: 3})
+	require.NoError(t, err)
+	p, err := s.Spool()
+	require.NoError(t, err)
+	content := bytes.Repeat([]byte("kept"), 2*format.PageSize/4)
+	require.NoError(t, p.Pages([]uint64{0, 2}, content))
+	require.NoError(t, p.End(format.SnapshotEnd{Conditions: format.Conditions{Complete: true, Method: "full", Examined: 3, Changed: 2}}))
+	require.NoError(t, f.Close()) // as a kill would
+	require.NoError(t, spool.Close())
+
+	r := xentape(t, "verify", path)
+	require.Equal(t, exitVerification, r.code)
+	require.Contains(t, r.out, "killed.xtape.spool, which salvage takes")
+	saved := filepath.Join(dir, "saved.xtape")
+	r = xentape(t, "salvage", path, "-o", saved)
+	require.Equal(t, exitIncomplete, r.code)
+	require.Contains(t, r.out, "2 pages of snapshot 1 come from its spool, and complete it")
+	ok(t, "verify", saved)
+	require.Contains(t, ok(t, "info", saved), "2 of 3 pages changed")
+
+	other := filepath.Join(dir, "other.spool")
+	require.NoError(t, os.WriteFile(other, []byte("not one, but long enough to be looked at"), 0o644))
+	for spool, says := range map[string]string{other: "not a spool", dir: "is not a file", filepath.Join(dir, "none"): "no such file"} {
+		r = xentape(t, "salvage", path, "-o", filepath.Join(dir, "not.xtape"), "--spool", spool)
+		require.Equal(t, exitFailed, r.code)
+		require.Contains(t, r.err, says)
+		require.NoFileExists(t, filepath.Join(dir, "not.xtape"))
+	}
 }
 
 func TestProve(t *testing.T) {
