@@ -55,6 +55,7 @@ const (
 	DefaultQuietWait   = 200 * time.Millisecond
 	DefaultAuditEvery  = 16
 	DefaultStash       = 64 << 20
+	DefaultRetry       = 5 * time.Second
 )
 
 // Config says what to record and how. Xen, Pauser, Clock and Domain must be set.
@@ -68,6 +69,7 @@ type Config struct {
 
 	Automatic   int           // snapshots to take unasked, the first at once; negative: no limit
 	Every       time.Duration // between these; 0: only the first
+	Retry       time.Duration // after which one that failed is tried again, later twice as long each time; DefaultRetry
 	PauseBudget time.Duration // longest pause; DefaultPauseBudget
 	QuietWait   time.Duration // longest wait for backends within the pause; DefaultQuietWait
 	Tracking    Tracking      // TrackHash when empty
@@ -95,6 +97,9 @@ type Blob struct {
 func (c *Config) setDefaults() {
 	if c.PauseBudget == 0 {
 		c.PauseBudget = DefaultPauseBudget
+	}
+	if c.Retry == 0 {
+		c.Retry = DefaultRetry
 	}
 	if c.QuietWait == 0 {
 		c.QuietWait = DefaultQuietWait

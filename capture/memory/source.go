@@ -104,16 +104,30 @@ func (s *Source) Attach(_ context.Context, sink capture.Sink) error {
 	return err
 }
 
+// retryLast is the longest time after which a snapshot that failed is tried again.
+const retryLast = 5 * time.Minute
+
 // Run takes snapshots as configured and on request until ctx ends. A snapshot that
-// fails is on the tape as an event; Run ends with an error only when the guest is
-// gone or the tape fails.
+// fails is on the tape as an event, and one that was not asked for is tried again: of
+// a guest that is only booting there may be nothing to read. Run ends with an error
+// only when the guest is gone or the tape fails.
 func (s *Source) Run(ctx context.Context) error {
 	defer close(s.ended)
-	var tick <-chan time.Time
+	var tick, again <-chan time.Time
+	retry := s.cfg.Retry
+	unasked := func() error {
+		failure, err := s.take(ctx)
+		if failure != nil {
+			again, retry = time.After(retry), min(2*retry, retryLast)
+		} else {
+			again, retry = nil, s.cfg.Retry
+		}
+		return err
+	}
 	left := s.cfg.Automatic
 	if left != 0 {
 		left--
-		if _, err := s.take(ctx); err != nil {
+		if err := unasked(); err != nil {
 			return err
 		}
 	}
@@ -126,20 +140,22 @@ func (s *Source) Run(ctx context.Context) error {
 		if left == 0 {
 			tick = nil
 		}
+		var err error
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick:
 			left--
-			if _, err := s.take(ctx); err != nil {
-				return err
-			}
+			err = unasked()
+		case <-again:
+			err = unasked()
 		case reply := <-s.asks:
-			failure, err := s.take(ctx)
+			var failure error
+			failure, err = s.take(ctx)
 			reply <- failure
-			if err != nil {
-				return err
-			}
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
