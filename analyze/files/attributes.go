@@ -181,7 +181,7 @@ func (v *volumeState) arrived(a fs.Attr) bool {
 // transaction that created it was dated by hand.
 func (c *classifier) stamped(change *fs.InodeChange) {
 	n := change.New
-	if n.Type != fs.TypeFile || n.BTime == fs.NoTime || n.MTime >= n.BTime-tick || len(c.v.names.of[n.ID]) == 0 {
+	if n.Type != fs.TypeFile || n.BTime == fs.NoTime || n.MTime >= n.BTime-max(tick, c.v.info.Grain) || len(c.v.names.of[n.ID]) == 0 {
 		return
 	}
 	e := c.delta(OpUtime, change)

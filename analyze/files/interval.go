@@ -106,7 +106,7 @@ func (c *classifier) beforeChange(e *Event, lo Time) bool {
 // what this transaction's change time allows. Where inodes keep no birth, one that this
 // transaction made, or moved the mtime of, was not modified before what came before.
 func (c *classifier) forged(e *Event, lo Time) bool {
-	if e.BTime.Known() && e.MTime < e.BTime || e.MTime > e.CTime {
+	if e.BTime.Known() && e.MTime < e.BTime-Time(c.v.info.Grain) || e.MTime > e.CTime {
 		return true
 	}
 	change := c.inodes[e.id]

@@ -293,35 +293,26 @@ func (f *fat) complain(at fs.Stamp, s fs.Sink) {
 	}
 }
 
-// pair recognises files that moved: gone in one place and come in another with
-// the same first cluster, size and time of creation. Of two that could be meant neither is taken.
+// pair recognises files that moved: gone in one place and come in another with the
+// same time of creation and first cluster. A file that was empty in one of them has only
+// the time, which tells when it is the only one of its. Of two that could be meant
+// neither is taken.
 func (f *fat) pair(tx *fs.Tx) {
-	type content struct{ first, size, generation uint64 }
-	gone := map[content][]int{}
-	key := func(a fs.Attr, es []fs.Extent) (content, bool) {
-		if a.Type != fs.TypeFile || len(es) == 0 {
-			return content{}, false
-		}
-		return content{es[0].Physical, a.Size, a.Generation}, true
-	}
+	gone, came := map[uint64][]int{}, map[uint64][]int{}
 	for k, c := range tx.Inodes {
-		if c.Old.Live && !c.New.Live {
-			if x, ok := key(c.Old, f.batch.Gone(c.ID).Extents); ok {
-				gone[x] = append(gone[x], k)
-			}
+		switch {
+		case c.Old.Live && !c.New.Live && c.Old.Type == fs.TypeFile:
+			gone[c.Old.Generation] = append(gone[c.Old.Generation], k)
+		case !c.Old.Live && c.New.Live && c.New.Type == fs.TypeFile:
+			came[c.New.Generation] = append(came[c.New.Generation], k)
 		}
 	}
 	drop := map[int]bool{}
 	for k, c := range tx.Inodes {
-		if c.Old.Live || !c.New.Live {
+		from := f.source(tx, k, gone[c.New.Generation], came[c.New.Generation])
+		if c.Old.Live || !c.New.Live || from < 0 || drop[from] {
 			continue
 		}
-		x, ok := key(c.New, f.State(c.ID).Extents)
-		if !ok || len(gone[x]) != 1 {
-			continue
-		}
-		from := gone[x][0]
-		delete(gone, x)
 		old := tx.Inodes[from]
 		tx.Inodes[k].Was, tx.Inodes[k].Old = old.ID, old.Old
 		tx.Inodes[k].Old.ID = c.ID
@@ -339,6 +330,25 @@ func (f *fat) pair(tx *fs.Tx) {
 	}
 	tx.Inodes = kept
 	slices.SortStableFunc(tx.Inodes, func(a, b fs.InodeChange) int { return cmp.Or(a.ID.Compare(b.ID)) })
+}
+
+// source is which of the files that are gone came back as the k-th change, -1 for none.
+func (f *fat) source(tx *fs.Tx, k int, gone, came []int) int {
+	best := -1
+	now := f.State(tx.Inodes[k].ID).Extents
+	for _, g := range gone {
+		was := f.batch.Gone(tx.Inodes[g].ID).Extents
+		switch {
+		case len(now) > 0 && len(was) > 0 && now[0].Physical != was[0].Physical:
+			continue
+		case (len(now) == 0 || len(was) == 0) && (len(gone) > 1 || len(came) > 1):
+			continue
+		case best >= 0:
+			return -1
+		}
+		best = g
+	}
+	return best
 }
 
 // reused tells a file whose entry was put where another's had been from one that
