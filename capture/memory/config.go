@@ -81,7 +81,8 @@ type Config struct {
 	// known. May be nil.
 	Backends func() []Backend
 	// Describe returns blobs that belong to each snapshot by name, such as the
-	// guest's part of xenstore; it is called while the guest runs. May be nil.
+	// guest's part of xenstore; it is called while the guest runs, in a
+	// goroutine of its own. May be nil.
 	Describe func(context.Context) []Blob
 	// Savers says whether another tool that uses dirty page tracking is running; nil
 	// looks for libxl-save-helper in /proc.

@@ -26,6 +26,7 @@ type shot struct {
 	reading int64  // ns that the live pass spent reading and comparing
 	to      statements
 	stash   stash
+	blobs   chan []Blob // what Describe gives
 	state   *machineState
 	audited bool
 	failed  uint64 // pages that exist and could not be read
@@ -49,6 +50,7 @@ func (s *Source) snapshot(ctx context.Context) error {
 	sh := &shot{src: s, info: info}
 	sh.cond.CopyStart = s.cfg.Clock.Now()
 	sh.cond.Missed = format.Unknown
+	sh.describe(ctx)
 	if sh.layout, err = plan(ctx, s.cfg.Xen, info); err != nil {
 		return err
 	}
@@ -59,7 +61,19 @@ func (s *Source) snapshot(ctx context.Context) error {
 	if err == nil {
 		err = sh.still(ctx)
 	}
-	return sh.end(ctx, err)
+	return sh.end(err)
+}
+
+// describe asks for the blobs that do not come from the guest's memory while that is
+// read: asking xenstored takes its time.
+func (sh *shot) describe(ctx context.Context) {
+	sh.blobs = make(chan []Blob, 1)
+	ask := sh.src.cfg.Describe
+	if ask == nil {
+		close(sh.blobs)
+		return
+	}
+	go func() { sh.blobs <- ask(ctx) }()
 }
 
 // begin decides how changes are found and opens the image.
@@ -419,14 +433,14 @@ func (sh *shot) planAgain(ctx context.Context) error {
 }
 
 // end states what has no content, writes what was kept back, and closes the image.
-func (sh *shot) end(ctx context.Context, failed error) error {
+func (sh *shot) end(failed error) error {
 	s := sh.src
 	err := errors.Join(failed, sh.stash.drain())
 	if err == nil {
 		err = sh.states()
 	}
 	if err == nil && sh.state != nil {
-		err = sh.attach(ctx)
+		err = sh.attach()
 	}
 	if sh.cond.CopyEnd == 0 {
 		sh.cond.CopyEnd = s.cfg.Clock.Now()
@@ -475,16 +489,12 @@ func (sh *shot) states() error {
 }
 
 // attach writes the blobs that belong to the snapshot.
-func (sh *shot) attach(ctx context.Context) error {
+func (sh *shot) attach() error {
 	s := sh.src
 	if sh.layout.p2m != nil {
 		sh.state.add("xen/p2m", p2mBlob(sh.layout), nil)
 	}
-	blobs := sh.state.blobs
-	if s.cfg.Describe != nil {
-		blobs = append(blobs, s.cfg.Describe(ctx)...)
-	}
-	for _, b := range blobs {
+	for _, b := range append(sh.state.blobs, <-sh.blobs...) {
 		a := format.Attachment{Snapshot: sh.w.ID(), Name: b.Name, Data: b.Data}
 		a.Stream, a.Time = s.stream, sh.cond.CopyEnd
 		if b.Name == "xen/grant-table" {
