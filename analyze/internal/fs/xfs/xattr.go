@@ -173,11 +173,12 @@ func (w *attrWalk) leaf(b []byte) {
 	for k := 0; k < n; k++ {
 		e := b[head+8*k:]
 		at, flags := int(be.Uint16(e[4:])), e[6]
-		if at < head || at+9 > len(b) {
+		local := flags&attrFlLocal != 0
+		if at < head || at+3 > len(b) || !local && at+9 > len(b) {
 			w.fail(errAttrEntry)
 			continue
 		}
-		if flags&attrFlLocal != 0 {
+		if local {
 			vl, nl := int(be.Uint16(b[at:])), int(b[at+2])
 			if at+3+nl+vl > len(b) {
 				w.fail(errAttrEntry)
