@@ -251,6 +251,9 @@ func TestPrefixesAgainstTheKernel(t *testing.T) {
 func prefixes(t *testing.T, dir string) {
 	a, log := openTrace(t, dir, Options{})
 	n, compared, live, crash := uint64(0), 0, 0, 0
+	paths, unread := 0, 0
+	refused, err := filepath.Glob(filepath.Join(dir, "prefix", "*.refused"))
+	require.NoError(t, err)
 	eachEntry(t, log, func(r format.Record) {
 		if _, anchor := r.(*format.Anchor); anchor {
 			require.NoError(t, a.Feed(r))
@@ -261,6 +264,12 @@ func prefixes(t *testing.T, dir string) {
 		if _, err := os.Stat(name); err == nil {
 			compared++
 			want := beforeNow(a, readManifest(t, name))
+			paths += len(want)
+			for _, m := range want {
+				if m.Err != "" {
+					unread++
+				}
+			}
 			if bad := compare(t, a.State(), want); len(bad) > 0 {
 				live++
 				t.Logf("live view after %d entries: %d differences: %v", n-1, len(bad), bad[:min(len(bad), 6)])
@@ -272,7 +281,8 @@ func prefixes(t *testing.T, dir string) {
 		}
 		require.NoError(t, a.Feed(r))
 	})
-	t.Logf("%d prefixes; differ: live %d, crash %d", compared, live, crash)
+	require.NotZero(t, compared)
+	t.Logf("%d prefixes; differ: live %d, crash %d; the kernel refused to mount %d more, and to read %d of %d paths", compared, live, crash, len(refused), unread, paths)
 }
 
 // measure counts, against the system calls, the events that nothing explains and the

@@ -1,6 +1,7 @@
 package ext4
 
 import (
+	"bytes"
 	"errors"
 	"io"
 
@@ -56,6 +57,8 @@ func markUnmapped(es []fs.Extent, size uint64) []fs.Extent {
 // maxTarget bounds a symbolic link: PATH_MAX.
 const maxTarget = 4096
 
+// target ends at the first zero byte, as it does for the kernel (nd_terminate_link,
+// include/linux/namei.h): without a journal a link may be there before its target.
 func (v *view) target(i *inode) string {
 	if i.flags&flagEncrypt != 0 {
 		return ""
@@ -64,6 +67,7 @@ func (v *view) target(i *inode) string {
 	if _, err := v.content(i).ReadAt(b, 0); err != nil && !atEnd(err) {
 		return ""
 	}
+	b, _, _ = bytes.Cut(b, []byte{0})
 	return string(b)
 }
 
