@@ -109,13 +109,13 @@ func compare(t testing.TB, tree *Tree, want map[string]manifestEntry) []string {
 		case f.UID != m.UID || f.GID != m.GID:
 			add(f.Path, "owner")
 		case f.Links != m.Nl:
-			add(f.Path, "links")
+			add(f.Path, fmt.Sprintf("links %d, not %d", f.Links, m.Nl))
 		case m.T != "d" && f.Size != m.Size && !f.Encrypted:
 			add(f.Path, "size")
 		case f.MTime != m.MT:
 			add(f.Path, "mtime")
 		case f.CTime != m.CT:
-			add(f.Path, "ctime")
+			add(f.Path, fmt.Sprintf("ctime %d, not %d,", f.CTime, m.CT))
 		case m.Err != "":
 		case f.Encrypted:
 			// The manifest is of a guest that had the key.

@@ -68,7 +68,13 @@ func (v *Volume) replayTree(space uint64, r root) error {
 		err = t.err
 	}
 	nums := make([]uint64, 0, len(t.inodes))
-	for n := range t.inodes {
+	for n, l := range t.inodes {
+		if len(l.item) >= 44 && le.Uint32(l.item[40:]) == 0 {
+			// It was logged while open without a name. The kernel takes nothing of it, so
+			// that no orphan is left (replay_one_buffer, fs/btrfs/tree-log.c).
+			delete(t.inodes, n)
+			continue
+		}
 		nums = append(nums, n)
 	}
 	slices.Sort(nums)
