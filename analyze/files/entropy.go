@@ -67,6 +67,15 @@ var signatures = []struct {
 	{"age", 0, "age-encryption.org/"}, {"openssl-salted", 0, "Salted__"}, {"utmp", 0, "\x07\x00\x00\x00"},
 }
 
+// compressed reports whether a format looks like noise by its nature.
+func compressed(magic string) bool {
+	switch magic {
+	case "zip", "gzip", "bzip2", "xz", "zstd", "7z", "rar", "png", "jpeg", "gif", "mp4", "ogg", "mp3", "riff", "pdf":
+		return true
+	}
+	return false
+}
+
 // magic names the format a file begins with; "text" for readable text, "" for
 // what is not recognised.
 func magic(b []byte) string {

@@ -64,7 +64,7 @@ func (f *finder) died(e *Event, l *life) {
 	if l.executable && l.born.Known() && e.TimeUpper.Known() && int64(e.TimeUpper-l.born) <= shortLife {
 		g := &Finding{Kind: FindDropper, Severity: "high", Disk: e.Disk, Volume: e.Volume, Path: e.Path, Inode: e.Inode,
 			Time: l.born, Until: e.TimeUpper, Records: append([]uint64{e.FirstRecord, e.LastRecord}, l.records...)}
-		g.Reasons = []string{fmt.Sprintf("executable existed for %v", e.TimeLower.Go().Sub(l.born.Go()).Round(1e6))}
+		g.Reasons = []string{fmt.Sprintf("executable existed for %s", lasted(l.born, e))}
 		if e.SHA256Old != "" {
 			g.Reasons = append(g.Reasons, "sha256 "+e.SHA256Old)
 		}
@@ -79,6 +79,15 @@ func (f *finder) died(e *Event, l *life) {
 			Time: e.TimeLower, Until: e.TimeUpper, Records: append([]uint64{e.FirstRecord, e.LastRecord}, l.records...),
 			Reasons: []string{"overwritten " + times + " in place, then deleted: its first content is the sha256_old of the first of these writes"}})
 	}
+}
+
+// lasted is how long a file existed: at most, where its end is known only to lie
+// between two commits.
+func lasted(born Time, e *Event) string {
+	if e.TimeUpper-e.TimeLower > Time(tick) || e.TimeLower < born {
+		return fmt.Sprintf("at most %v", e.TimeUpper.Go().Sub(born.Go()).Round(1e6))
+	}
+	return e.TimeLower.Go().Sub(born.Go()).Round(1e6).String()
 }
 
 // oddPlace says why a program should not be there; "" when it may.

@@ -19,6 +19,7 @@ type wave struct {
 	records []uint64
 	first   Time
 	beside  map[string]copyOf // noise that appeared beside an original, by the original's path
+	gone    map[string]copyOf // files that went
 	renamed map[string]bool   // paths whose file had another extension before
 }
 
@@ -30,7 +31,7 @@ type copyOf struct {
 func (f *finder) wave(e *Event) *wave {
 	w := f.waves[e.Volume]
 	if w == nil || e.TimeLower.Known() && w.last.Known() && int64(e.TimeLower-w.last) > ransomWindow {
-		w = &wave{files: map[string]string{}, ways: map[string]int{}, exts: map[string]int{}, beside: map[string]copyOf{}, renamed: map[string]bool{}, first: e.TimeLower, last: Unknown}
+		w = &wave{files: map[string]string{}, ways: map[string]int{}, exts: map[string]int{}, beside: map[string]copyOf{}, gone: map[string]copyOf{}, renamed: map[string]bool{}, first: e.TimeLower, last: Unknown}
 		f.waves[e.Volume] = w
 	}
 	return w
@@ -53,9 +54,7 @@ func (f *finder) encryption(e *Event) {
 		}
 		switch {
 		case e.SHA256Old == "" && e.SizeOld == nil:
-			if len(w.beside) < maxRemember {
-				w.beside[strings.TrimSuffix(e.Path, path.Ext(e.Path))] = copyOf{e.LastRecord, path.Ext(e.Path)}
-			}
+			f.copied(e, w)
 		case e.EntropyOld != nil && *e.EntropyOld < 7 && e.SHA256Old != e.SHA256New:
 			how := "overwritten in place"
 			if e.Size != nil && written(e)*2 < *e.Size {
@@ -65,21 +64,46 @@ func (f *finder) encryption(e *Event) {
 		}
 	case OpDelete:
 		if c, ok := w.beside[e.Path]; ok {
-			w.records = append(w.records, c.record)
-			w.exts[c.ext]++
-			w.count(f, e, e.Path, "replaced by a noisy copy")
 			delete(w.beside, e.Path)
+			w.replaced(f, e, e.Path, c)
+		} else if len(w.gone) < maxRemember {
+			w.gone[e.Path] = copyOf{e.LastRecord, ""}
 		}
 	case OpRename:
 		if path.Ext(e.OldPath) == path.Ext(e.Path) || len(w.renamed) >= maxRemember {
 			return
 		}
 		w.renamed[e.Path] = true
-		if _, ok := w.files[e.OldPath]; ok {
+		_, before := w.files[e.OldPath]
+		_, now := w.files[e.Path] // written in the transaction that renamed it
+		if before || now {
 			w.extended(e.Path)
 			w.update()
 		}
 	}
+}
+
+// copied notes noise in a new file, named as the original and an extension more. What
+// begins as a compressed format does is no noise.
+func (f *finder) copied(e *Event, w *wave) {
+	if compressed(e.MagicNew) {
+		return
+	}
+	original, c := strings.TrimSuffix(e.Path, path.Ext(e.Path)), copyOf{e.LastRecord, path.Ext(e.Path)}
+	if g, ok := w.gone[original]; ok {
+		delete(w.gone, original)
+		c.record = g.record
+		w.replaced(f, e, original, c)
+	} else if len(w.beside) < maxRemember {
+		w.beside[original] = c
+	}
+}
+
+// replaced counts an original that went, before its noisy copy was told of or after.
+func (w *wave) replaced(f *finder, e *Event, original string, c copyOf) {
+	w.records = append(w.records, c.record)
+	w.exts[c.ext]++
+	w.count(f, e, original, "replaced by a noisy copy")
 }
 
 // extended counts an encrypted file that has another extension now.

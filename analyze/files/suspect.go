@@ -3,6 +3,7 @@ package files
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
 )
 
@@ -54,7 +55,12 @@ func (f *finder) times(e *Event) {
 	if e.MTime%1e9 == 0 && e.CTime%1e9 != 0 {
 		why = append(why, "whole seconds: set by a tool, not by a write")
 	}
-	f.about(e, FindStomp, "medium", why...)
+	severity := "medium"
+	if e.MTime%1e9 != 0 && e.Mode.Bits&0o111 == 0 {
+		severity = "low"
+		why = append(why, "not whole seconds: taken from another file, as gzip and copying tools do")
+	}
+	f.about(e, FindStomp, severity, why...)
 }
 
 // isLog recognises where logs and login records are kept.
@@ -66,6 +72,9 @@ func isLog(p string) bool {
 	}
 	return (strings.Contains(p, "/var/log/") || strings.HasPrefix(p, "/log/")) && !strings.HasSuffix(base, ".gz") && !strings.Contains(base, "sed")
 }
+
+// rotated are the names that logrotate gives: the oldest of these goes in time.
+var rotated = regexp.MustCompile(`\.(\d+|old)$|-\d{8}$`)
 
 // logs only grow, and go by being renamed. Anything else is said.
 func (f *finder) logs(e *Event) {
@@ -79,9 +88,16 @@ func (f *finder) logs(e *Event) {
 		}
 	case OpDelete:
 		if e.Size != nil && *e.Size > 0 {
-			f.about(e, FindLog, "medium", fmt.Sprintf("log of %d bytes removed", *e.Size))
+			severity, what := "medium", "log"
+			if rotated.MatchString(e.Path) {
+				severity, what = "low", "rotated log"
+			}
+			f.about(e, FindLog, severity, fmt.Sprintf("%s of %d bytes removed", what, *e.Size))
 		}
 	case OpWrite, OpRename, OpCreate:
+		if e.Op == OpRename && isLog(e.OldPath) && rotated.MatchString(e.Path) {
+			return
+		}
 		removed, added := changedLines(e.Diff)
 		if removed > 0 && e.replaced() {
 			f.about(e, FindLog, "high", fmt.Sprintf("log replaced by a version without %d of its lines (%d new)", removed, added))
@@ -150,7 +166,7 @@ func (f *finder) places(e *Event) {
 			break
 		}
 	}
-	if systemPlace(e.Path) && (e.MagicNew == "elf" || e.MagicOld == "elf") && e.SHA256Old != "" && e.SHA256Old != e.SHA256New {
+	if systemPlace(e.Path) && (e.MagicNew == "elf" && e.MagicOld != "" || e.MagicOld == "elf") && e.SHA256Old != "" && e.SHA256Old != e.SHA256New {
 		f.about(e, FindBinary, "medium", fmt.Sprintf("program changed: %s", e.Op))
 	}
 }

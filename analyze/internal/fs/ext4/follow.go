@@ -2,7 +2,6 @@ package ext4
 
 import (
 	"bytes"
-	"fmt"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 )
@@ -216,34 +215,6 @@ func (f *FS) mark(owner, index uint32, b uint64, w *fs.Write) {
 	start, end := b*f.blockSize, (b+1)*f.blockSize
 	from, to := max(start, w.Off)-start, min(end, w.Off+w.Len)-start
 	d.add(uint64(index)*f.blockSize+from, to-from, w.Stamp)
-}
-
-// tampered reports metadata that changed in place though the journal did not say
-// so: e2fsck or debugfs on an unmounted volume, or someone writing to the raw
-// device under a mounted one.
-func (f *FS) tampered(s fs.Sink) {
-	blocks := f.batched.blocks
-	tx := f.flushBatch(s)
-	if tx == nil {
-		return
-	}
-	quiet := len(tx.Inodes) == 0 && len(tx.Added) == 0 && len(tx.Removed) == 0
-	for _, b := range blocks {
-		c, _ := f.claims.get(b)
-		if quiet && (c.kind == kindTable || c.kind == kindFree) {
-			continue // lazy initialisation zeroes inode tables in place
-		}
-		state := "while not mounted"
-		if f.mounted() {
-			state = "while mounted"
-		}
-		p := fs.Problem{Kind: fs.ProblemTamper, At: tx.Last, Off: b * f.blockSize, Len: f.blockSize,
-			Text: fmt.Sprintf("block %d (%v) written in place %s with content no transaction committed", b, c.kind, state)}
-		if c.kind == kindDir || c.kind == kindNode || c.kind == kindXattr {
-			p.ID = fs.ID{Num: uint64(c.owner)}
-		}
-		s.Problem(p)
-	}
 }
 
 // flushBatch turns metadata written in place into a transaction.
