@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/xentape/xentape/capture"
@@ -65,6 +66,8 @@ type Source struct {
 	begins bool   // it has not run yet
 	owed   int64  // when to put down that there is no configuration; 0: no need
 	loss   capture.Loss
+
+	hashing sync.WaitGroup // kernels being hashed
 }
 
 // New makes a source.
@@ -143,14 +146,19 @@ func (s *Source) configure(g *domains.Guest, last bool) error {
 	if err := s.attach("xl/config", config); err != nil {
 		return err
 	}
-	if attrs, err := s.cfg.Directory.KernelAttrs(g, config); err != nil {
+	s.hashing.Go(func() { s.kernel(g, config) })
+	return nil
+}
+
+// kernel says which kernel the guest was built from. Hashing it takes its time; the
+// other sources do not wait for that.
+func (s *Source) kernel(g *domains.Guest, config []byte) {
+	attrs, err := s.cfg.Directory.KernelAttrs(g, config)
+	if err != nil {
 		s.event("description-missing", "part", "kernel", "reason", err.Error())
 	} else if attrs != nil {
-		e := format.Event{Kind: "guest-kernel", Attrs: attrs}
-		e.Stream, e.Time = s.stream, s.cfg.Clock.Now()
-		return s.sink.Write(&e)
+		s.put("guest-kernel", attrs)
 	}
-	return nil
 }
 
 func (s *Source) attach(name string, data []byte) error {
@@ -164,6 +172,7 @@ func (s *Source) attach(name string, data []byte) error {
 
 // Run watches until ctx ends.
 func (s *Source) Run(ctx context.Context) error {
+	defer s.hashing.Wait()
 	changed := make(chan string, 1)
 	// Looking is level-triggered: one pending event is as good as many.
 	for token, path := range map[string]string{
@@ -349,11 +358,16 @@ func (s *Source) tell(ctx context.Context, c Change, attrs ...string) {
 }
 
 func (s *Source) event(kind string, attrs ...string) {
-	e := format.Event{Kind: kind}
-	e.Stream, e.Time = s.stream, s.cfg.Clock.Now()
+	var as []format.Attr
 	for i := 0; i+1 < len(attrs); i += 2 {
-		e.Attrs = append(e.Attrs, format.Attr{Name: attrs[i], Value: attrs[i+1]})
+		as = append(as, format.Attr{Name: attrs[i], Value: attrs[i+1]})
 	}
+	s.put(kind, as)
+}
+
+func (s *Source) put(kind string, attrs []format.Attr) {
+	e := format.Event{Kind: kind, Attrs: attrs}
+	e.Stream, e.Time = s.stream, s.cfg.Clock.Now()
 	if err := s.sink.Write(&e); err != nil {
 		s.loss.SinkFailed()
 		return
@@ -365,4 +379,7 @@ func (s *Source) event(kind string, attrs ...string) {
 func (s *Source) Loss() capture.LossCounts { return s.loss.Loss() }
 
 // Close is part of capture.Source.
-func (s *Source) Close() error { return nil }
+func (s *Source) Close() error {
+	s.hashing.Wait()
+	return nil
+}
