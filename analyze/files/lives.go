@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"time"
 )
 
 // noisy is the entropy above which bytes look compressed or encrypted, for a
@@ -81,13 +82,17 @@ func (f *finder) died(e *Event, l *life) {
 	}
 }
 
-// lasted is how long a file existed: at most, where its end is known only to lie
-// between two commits.
+// lasted is how long a file existed, whose end may be known only to lie between two
+// commits.
 func lasted(born Time, e *Event) string {
-	if e.TimeUpper-e.TimeLower > Time(tick) || e.TimeLower < born {
-		return fmt.Sprintf("at most %v", e.TimeUpper.Go().Sub(born.Go()).Round(1e6))
+	least, most := time.Duration(e.TimeLower-born).Round(1e6), time.Duration(e.TimeUpper-born).Round(1e6)
+	switch {
+	case !e.TimeLower.Known() || least < 0:
+		return fmt.Sprintf("at most %v", most)
+	case e.TimeUpper-e.TimeLower > Time(tick):
+		return fmt.Sprintf("%v to %v", least, most)
 	}
-	return e.TimeLower.Go().Sub(born.Go()).Round(1e6).String()
+	return least.String()
 }
 
 // oddPlace says why a program should not be there; "" when it may.

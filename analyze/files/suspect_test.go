@@ -123,3 +123,14 @@ func TestEncryptedAndRenamedAtOnce(t *testing.T) {
 	require.Len(t, f.list, 1)
 	require.Equal(t, []string{"10 files given a new extension", "10 files overwritten in place", `10 files now end in ".crypt"`}, f.list[0].Reasons)
 }
+
+// TestHowLongAProgramLasted: its end may be known only to lie between two commits.
+func TestHowLongAProgramLasted(t *testing.T) {
+	const second = Time(1e9)
+	for want, at := range map[string][2]Time{
+		"5s": {15 * second, 15*second + Time(tick)}, "5s to 7s": {15 * second, 17 * second},
+		"at most 7s": {8 * second, 17 * second}, "at most 6s": {Unknown, 16 * second},
+	} {
+		require.Equal(t, want, lasted(10*second, &Event{TimeLower: at[0], TimeUpper: at[1]}))
+	}
+}
