@@ -84,6 +84,7 @@ func TestCallsThroughTheBroker(t *testing.T) {
 		func(x *hypercall.Xen) (any, error) { return x.MaximumGPFN(5) },
 		func(x *hypercall.Xen) (any, error) { return x.Grants(5) },
 		func(x *hypercall.Xen) (any, error) { return x.AddressSize(5) },
+		func(x *hypercall.Xen) (any, error) { return x.PageTypeRange(5, 3, 40000) }, // in several bursts
 	} {
 		want, err := ask(b.direct)
 		require.NoError(t, err)
@@ -109,6 +110,7 @@ func TestOtherGuestsAreRefused(t *testing.T) {
 		func() error { _, err := b.x.HVMContext(6); return err },
 		func() error { _, err := b.x.HVMParams(6); return err },
 		func() error { _, err := b.x.PageTypes(6, []uint64{0}); return err },
+		func() error { _, err := b.x.PageTypeRange(6, 0, 5000); return err },
 		func() error { _, err := b.x.MaximumGPFN(6); return err },
 		func() error { _, err := b.x.MaximumGPFN(0); return err },
 		func() error { _, err := b.x.Grants(6); return err },

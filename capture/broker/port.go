@@ -48,26 +48,57 @@ func (p *Port) Call(op uint64, args ...uint64) (int64, error) {
 	if len(args) > maxArgs {
 		return 0, syscall.EINVAL
 	}
-	le := binary.LittleEndian
-	var q [callSize]byte
-	le.PutUint64(q[:], op)
-	le.PutUint64(q[8:], uint64(len(args)))
-	for i, a := range args {
-		le.PutUint64(q[16+8*i:], a)
+	p.call.Lock()
+	defer p.call.Unlock()
+	if _, err := p.c.conns.Calls.Write(appendCall(nil, op, args...)); err != nil {
+		return 0, fmt.Errorf("%w: %w", errGone, err)
+	}
+	return p.answer()
+}
+
+// CallEach makes a call with each argument, for one round trip to the broker. The
+// error is of the first that failed.
+func (p *Port) CallEach(op uint64, args []uint64) error {
+	var q []byte
+	for _, a := range args {
+		q = appendCall(q, op, a)
 	}
 	p.call.Lock()
 	defer p.call.Unlock()
-	if _, err := p.c.conns.Calls.Write(q[:]); err != nil {
-		return 0, fmt.Errorf("%w: %w", errGone, err)
+	if _, err := p.c.conns.Calls.Write(q); err != nil {
+		return fmt.Errorf("%w: %w", errGone, err)
 	}
+	var failed error
+	for range args {
+		if _, err := p.answer(); errors.Is(err, errGone) {
+			return err
+		} else if failed == nil {
+			failed = err
+		}
+	}
+	return failed
+}
+
+func appendCall(q []byte, op uint64, args ...uint64) []byte {
+	var words [callSize / 8]uint64
+	words[0], words[1] = op, uint64(len(args))
+	copy(words[2:], args)
+	for _, w := range words {
+		q = binary.LittleEndian.AppendUint64(q, w)
+	}
+	return q
+}
+
+// answer reads the answer to the first call that has none yet.
+func (p *Port) answer() (int64, error) {
 	var a [answerSize]byte
 	if _, err := io.ReadFull(p.c.conns.Calls, a[:]); err != nil {
 		return 0, fmt.Errorf("%w: %w", errGone, err)
 	}
-	if errno := le.Uint64(a[8:]); errno != 0 {
+	if errno := binary.LittleEndian.Uint64(a[8:]); errno != 0 {
 		return 0, syscall.Errno(errno)
 	}
-	return int64(le.Uint64(a[:])), nil
+	return int64(binary.LittleEndian.Uint64(a[:])), nil
 }
 
 // Alloc is part of hypercall.Port: memory shared with the broker.

@@ -56,6 +56,9 @@ func plan(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo) (*layou
 	return planPV(x, info)
 }
 
+// typesAtOnce is how many frames are asked about before looking whether to go on.
+const typesAtOnce = 16 << 10
+
 // planHVM asks Xen for the type of each guest frame. Most numbers below the
 // highest have no frame: mapping them all blindly takes ten times as long.
 func planHVM(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo) (*layout, error) {
@@ -67,28 +70,24 @@ func planHVM(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo) (*la
 		return nil, fmt.Errorf("domain %d has frames up to %#x: more than the %#x supported", info.Domain, highest, uint64(maxPages))
 	}
 	l := &layout{pages: highest + 1, present: newBitset(highest + 1), total: info.TotalPages}
-	frames := make([]uint64, 0, xenabi.MaxPageFrameInfo)
-	for start := uint64(0); start < l.pages; start += xenabi.MaxPageFrameInfo {
+	for start := uint64(0); start < l.pages; start += typesAtOnce {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		frames = frames[:0]
-		for n := start; n < min(start+xenabi.MaxPageFrameInfo, l.pages); n++ {
-			frames = append(frames, n)
-		}
-		types, err := x.PageTypes(info.Domain, frames)
+		types, err := x.PageTypeRange(info.Domain, start, min(typesAtOnce, l.pages-start))
 		if err != nil {
 			return nil, err
 		}
 		for i, t := range types {
+			n := start + uint64(i)
 			switch t {
 			case xenabi.PageTypeInvalid:
 			case xenabi.PageTypeBroken:
-				l.setState(frames[i], format.PageUnreadable)
+				l.setState(n, format.PageUnreadable)
 			case xenabi.PageTypeXAlloc:
 				// Promised, without content: reading would populate it.
 			default:
-				l.present.add(frames[i])
+				l.present.add(n)
 			}
 		}
 	}

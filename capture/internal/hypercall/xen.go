@@ -40,6 +40,9 @@ type Xen struct {
 	mu  sync.Mutex // guards ctl and arg
 	ctl *Buffer    // one struct xen_domctl
 	arg *Buffer    // what its handles point to
+
+	bursting sync.Mutex // guards bursts
+	bursts   []domctlBuffers
 }
 
 const argSize = 8 * xenabi.MaxPageFrameInfo
@@ -98,7 +101,13 @@ func (x *Xen) Port() Port { return x.port }
 func (x *Xen) Close() error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return errors.Join(x.ctl.Free(), x.arg.Free(), x.port.Close())
+	x.bursting.Lock()
+	defer x.bursting.Unlock()
+	var errs []error
+	for _, b := range append(x.bursts, domctlBuffers{x.ctl, x.arg}) {
+		errs = append(errs, b.ctl.Free(), b.arg.Free())
+	}
+	return errors.Join(append(errs, x.port.Close())...)
 }
 
 // call makes one domctl: fill sets the union, read takes from it; both may be

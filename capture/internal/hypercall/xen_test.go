@@ -76,6 +76,15 @@ func TestPageTypesOfTooManyFramesIsE2BIG(t *testing.T) {
 	require.Equal(t, []uint8{xenabi.PageTypeInvalid, xenabi.PageTypeNone}, types)
 	_, err = x.PageTypes(9, make([]uint64, xenabi.MaxPageFrameInfo+1))
 	require.ErrorIs(t, err, syscall.E2BIG)
+	for _, n := range []uint64{0, 1, 4, 20000} {
+		types, err := x.PageTypeRange(9, 1, n)
+		require.NoError(t, err)
+		require.Len(t, types, int(n))
+		for i, got := range types {
+			require.Equal(t, i+1 == 3, got == xenabi.PageTypeNone, "frame %d", i+1)
+		}
+	}
+	require.NoError(t, x.Close())
 }
 
 func TestLogDirtyTraps(t *testing.T) {
