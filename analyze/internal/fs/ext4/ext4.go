@@ -92,23 +92,27 @@ func (f *FS) Crawl(v fs.Visitor) error {
 	}
 	f.recover = nil
 	f.claimFixed(v)
+	b := f.newBeyond(v)
 	for g := range f.groups {
-		f.crawlGroup(g, v)
+		f.crawlGroup(g, b.used[g], b)
 	}
+	f.fast.links(b)
+	b.crawl()
 	f.claimReserved()
 	f.outgrown()
-	f.fast.links(v)
 	f.crawled = true
 	return nil
 }
 
-// crawlGroup reads the part of one inode table that was ever used.
-func (f *FS) crawlGroup(g uint64, v fs.Visitor) {
-	d, err := f.now.group(g)
-	if err != nil || d.flags&groupInodeUninit != 0 || d.inodeTable == 0 {
-		return // claimGroup has reported it
+// crawlGroup reads the part of one inode table that was ever used, the first count.
+func (f *FS) crawlGroup(g, count uint64, v fs.Visitor) {
+	if count == 0 {
+		return
 	}
-	count := f.inodesPerGroup - min(d.unused, f.inodesPerGroup)
+	d, err := f.now.group(g)
+	if err != nil {
+		return
+	}
 	first := uint32(g*f.inodesPerGroup) + 1
 	step := max(1, 65536/f.inodeSize)
 	for k := uint64(0); k < count; k += step {
