@@ -55,6 +55,9 @@ func (c *classifier) entries() {
 	c.repaths()
 	removed := c.outlived()
 	for _, d := range c.tx.Removed {
+		if t.once(d) {
+			continue
+		}
 		if t.entries[d.Parent][d.Name] != d.Child {
 			c.v.left(d)
 			continue // its going was foreseen, or it never was
@@ -69,7 +72,13 @@ func (c *classifier) entries() {
 	for i := range removed {
 		t.remove(removed[i].Dirent)
 	}
-	added := slices.DeleteFunc(slices.Clone(c.tx.Added), func(d fs.Dirent) bool { return t.entries[d.Parent][d.Name] == d.Child })
+	added := slices.DeleteFunc(slices.Clone(c.tx.Added), func(d fs.Dirent) bool {
+		if t.entries[d.Parent][d.Name] != d.Child {
+			return false
+		}
+		t.add(d)
+		return true
+	})
 	for _, d := range added {
 		t.add(d)
 		c.named[d.Parent], c.named[d.Child] = true, true

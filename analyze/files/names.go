@@ -21,6 +21,9 @@ type names struct {
 	// doubted are names that wait to be known as their inode's: they count, but others
 	// are not found by them while it has any other, or the path it had.
 	doubted map[place]bool
+	// twice counts names that a directory has more than once: without a journal an entry
+	// that moves to another block may be there before it is gone from the one it had.
+	twice map[place]int
 }
 
 // place is one name of an inode.
@@ -30,7 +33,7 @@ type place struct {
 }
 
 func newNames(root fs.ID) *names {
-	return &names{root: root, of: map[fs.ID][]place{}, entries: map[fs.ID]map[string]fs.ID{}, last: map[fs.ID]string{}, doubted: map[place]bool{}}
+	return &names{root: root, of: map[fs.ID][]place{}, entries: map[fs.ID]map[string]fs.ID{}, last: map[fs.ID]string{}, doubted: map[place]bool{}, twice: map[place]int{}}
 }
 
 func (t *names) add(d fs.Dirent) {
@@ -42,6 +45,7 @@ func (t *names) add(d fs.Dirent) {
 	p := place{d.Parent, d.Name}
 	if old, ok := dir[d.Name]; ok {
 		if old == d.Child {
+			t.twice[p]++
 			return
 		}
 		t.forget(old, p) // the same name twice in one directory: the later wins
@@ -49,6 +53,18 @@ func (t *names) add(d fs.Dirent) {
 	dir[d.Name] = d.Child
 	delete(t.last, d.Child)
 	t.of[d.Child] = append(t.of[d.Child], p)
+}
+
+// once takes one of several entries of a name away, if there are several.
+func (t *names) once(d fs.Dirent) bool {
+	p := place{d.Parent, d.Name}
+	if t.twice[p] == 0 || t.entries[d.Parent][d.Name] != d.Child {
+		return false
+	}
+	if t.twice[p]--; t.twice[p] == 0 {
+		delete(t.twice, p)
+	}
+	return true
 }
 
 func (t *names) remove(d fs.Dirent) {
@@ -90,6 +106,7 @@ func (t *names) trust(d fs.Dirent) {
 
 func (t *names) forget(id fs.ID, p place) {
 	delete(t.doubted, p)
+	delete(t.twice, p)
 	ps := t.of[id]
 	if i := slices.Index(ps, p); i >= 0 {
 		ps = slices.Delete(ps, i, i+1)
