@@ -57,7 +57,8 @@ func (r *reader) read(ctx context.Context, l *layout, set bitset, between func()
 	var spare [2]batch
 	turn := 0
 	var failed error
-	var mapping chan *batch // nil: none is being mapped
+	var mapping chan *batch     // nil: none is being mapped
+	var done *hypercall.Mapping // was looked at and is to be unmapped
 	mapped := func() *batch {
 		if mapping == nil {
 			return nil
@@ -77,9 +78,7 @@ func (r *reader) read(ctx context.Context, l *layout, set bitset, between func()
 			failed = r.visit(b, visit)
 		}
 		if b.err == nil {
-			if err := b.m.Unmap(); failed == nil {
-				failed = err
-			}
+			done = b.m
 		}
 	}
 	flush := func(b *batch) bool {
@@ -89,13 +88,15 @@ func (r *reader) read(ctx context.Context, l *layout, set bitset, between func()
 		if failed != nil {
 			return false
 		}
-		before := mapped()
+		before, over := mapped(), done
 		next := make(chan *batch, 1)
 		go func() {
-			b.m, b.err = r.x.Port().Map(r.domain, b.frames)
+			if b.err = unmap(over); b.err == nil {
+				b.m, b.err = r.x.Port().Map(r.domain, b.frames)
+			}
 			next <- b
 		}()
-		mapping = next
+		mapping, done = next, nil
 		use(before)
 		turn = 1 - turn
 		spare[turn].pages, spare[turn].frames = spare[turn].pages[:0], spare[turn].frames[:0]
@@ -112,8 +113,18 @@ func (r *reader) read(ctx context.Context, l *layout, set bitset, between func()
 	if failed == nil && len(spare[turn].pages) > 0 {
 		flush(&spare[turn])
 	}
-	use(mapped())
-	return failed
+	last := mapped()
+	failed = errors.Join(failed, unmap(done))
+	done = nil
+	use(last)
+	return errors.Join(failed, unmap(done))
+}
+
+func unmap(m *hypercall.Mapping) error {
+	if m == nil {
+		return nil
+	}
+	return m.Unmap()
 }
 
 // visit looks at the pages of a batch and visits those that are not as known.
