@@ -22,7 +22,8 @@ type SalvageOptions struct {
 	Identities []age.Identity
 	Signer     *SigningKey // signs the new tree head; evolves
 	// Spool is the file beside the tape that its name with SpoolSuffix names: what
-	// was read of the last snapshot and is not on the tape. nil: there is none.
+	// was read of the last snapshot and is not on the tape. nil: there is none. An
+	// error with ErrSpool is its own.
 	Spool     io.ReaderAt
 	SpoolSize int64
 }

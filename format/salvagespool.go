@@ -10,6 +10,10 @@ import (
 	"slices"
 )
 
+// ErrSpool is what is wrong with a spool: it is none, is of another tape, or says what
+// its tape does not allow. Without it the tape can be salvaged.
+var ErrSpool = errors.New("spool")
+
 // Spooled says what salvage had of a spool.
 type Spooled struct {
 	SHA256   string `json:"sha256"` // of the file
@@ -41,21 +45,21 @@ func (s *salvager) openSpool(o SalvageOptions) (*spooled, error) {
 	}
 	r, tape, id, err := openSpool(o.Spool, o.SpoolSize)
 	if err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrSpool, err)
 	}
 	if tape != s.r.tape {
-		return nil, fmt.Errorf("spool: it is of tape %x, this is %x", tape, s.r.tape)
+		return nil, fmt.Errorf("%w: it is of tape %x, this is %x", ErrSpool, tape, s.r.tape)
 	}
 	s.report.Spooled = &Spooled{Snapshot: id}
 	plain, salted := sha256.New(), sha256.New()
 	salted.Write([]byte("salt"))
 	if _, err := io.Copy(io.MultiWriter(plain, salted), io.NewSectionReader(o.Spool, 0, o.SpoolSize)); err != nil {
-		return nil, fmt.Errorf("spool: %w", err)
+		return nil, fmt.Errorf("%w: %w", ErrSpool, err)
 	}
 	s.report.Spooled.SHA256 = hex.EncodeToString(plain.Sum(nil))
 	info := s.r.snaps[id]
 	if info == nil {
-		return nil, fmt.Errorf("spool: of snapshot %d, which the tape has not begun", id)
+		return nil, fmt.Errorf("%w: of snapshot %d, which the tape has not begun", ErrSpool, id)
 	}
 	if info.End != nil {
 		return nil, nil
@@ -65,9 +69,11 @@ func (s *salvager) openSpool(o SalvageOptions) (*spooled, error) {
 		Stream: info.Begin.Stream, Snapshot: id, Parent: info.Begin.Parent, Limit: info.Begin.Pages,
 	}}
 	if cs := s.r.parts[id]; cs != nil {
-		err = p.goOn(s.r, cs)
+		if err := p.goOn(s.r, cs); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrSpool, err)
+		}
 	}
-	return p, err
+	return p, nil
 }
 
 // goOn continues behind the pages chunks that the tape has of the snapshot.
@@ -123,7 +129,7 @@ func (s *salvager) takeFrame(f *spoolFrame) error {
 	p.end = f.ended
 	for i, n := range f.pages {
 		if n >= p.info.Begin.Pages {
-			return fmt.Errorf("spool: page %d: beyond the %d pages of snapshot %d", n, p.info.Begin.Pages, p.info.Begin.ID)
+			return fmt.Errorf("%w: page %d: beyond the %d pages of snapshot %d", ErrSpool, n, p.info.Begin.Pages, p.info.Begin.ID)
 		}
 		if err := s.takePage(n, f.data[i*PageSize:(i+1)*PageSize]); err != nil {
 			return err
@@ -131,7 +137,7 @@ func (s *salvager) takeFrame(f *spoolFrame) error {
 	}
 	for _, r := range f.states {
 		if r.count == 0 || r.start >= p.info.Begin.Pages || r.count > p.info.Begin.Pages-r.start {
-			return fmt.Errorf("spool: pages %d+%d: beyond the %d pages of snapshot %d", r.start, r.count, p.info.Begin.Pages, p.info.Begin.ID)
+			return fmt.Errorf("%w: pages %d+%d: beyond the %d pages of snapshot %d", ErrSpool, r.start, r.count, p.info.Begin.Pages, p.info.Begin.ID)
 		}
 		if err := s.takeRun(r); err != nil {
 			return err

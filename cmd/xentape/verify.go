@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -112,8 +113,8 @@ func printVerify(t *terminal, path string, r *format.VerifyReport, ok bool) {
 	state := "sealed"
 	if !r.Sealed {
 		state = "not sealed: the recording was cut off or goes on"
-		if spool, err := openSpool(path, ""); err == nil && spool != nil && spool.size > 0 {
-			state += "; more of a snapshot is in " + printable(spool.Name()) + ", which salvage takes"
+		if info, err := os.Stat(path + format.SpoolSuffix); err == nil && info.Size() > 0 {
+			state += "; more of a snapshot is in " + printable(path+format.SpoolSuffix) + ", which salvage takes"
 		}
 	}
 	t.printf("  %s; %d chunks, %d records, last number %d\n", state, r.Chunks, r.Records, r.LastSeq)
@@ -165,10 +166,14 @@ the snapshot in a file beside it, TAPE.spool: salvage takes it from there.` + "\
 				o.Spool, o.SpoolSize = beside, beside.size
 			}
 			var rep *format.SalvageReport
-			err = writeFile(t, out, func(f *os.File) ([]string, error) {
-				var err error
+			err = writeFile(t, out, func(f *os.File) (lost []string, err error) {
 				rep, err = format.Salvage(f, src, size, o)
-				return nil, err
+				if spool == "" && errors.Is(err, format.ErrSpool) {
+					// It was not asked for: the tape is had without it.
+					lost = append(lost, fmt.Sprintf("without %s: %v", beside.Name(), err))
+					rep, err = salvageAgain(f, src, size, o)
+				}
+				return lost, err
 			})
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
@@ -189,6 +194,18 @@ the snapshot in a file beside it, TAPE.spool: salvage takes it from there.` + "\
 	c.Flags().BoolVar(&asJSON, "json", false, "the report as one JSON object")
 	keys.register(c)
 	return c
+}
+
+// salvageAgain salvages a tape without its spool, into a file that was begun.
+func salvageAgain(f *os.File, src io.ReaderAt, size int64, o format.SalvageOptions) (*format.SalvageReport, error) {
+	if err := f.Truncate(0); err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	o.Spool = nil
+	return format.Salvage(f, src, size, o)
 }
 
 // spoolFile is a spool left beside a tape.

@@ -327,6 +327,15 @@ func TestSalvageTakesTheSpool(t *testing.T) {
 		require.Contains(t, r.err, says)
 		require.NoFileExists(t, filepath.Join(dir, "not.xtape"))
 	}
+	// One that lies beside the tape and is no good does not stand in the way.
+	b, err := os.ReadFile(other)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path+format.SpoolSuffix, b, 0o644))
+	without := filepath.Join(dir, "without.xtape")
+	r = xentape(t, "salvage", path, "-o", without)
+	require.Equal(t, exitIncomplete, r.code)
+	require.Contains(t, r.err, "without "+path+format.SpoolSuffix+": spool: not a spool")
+	ok(t, "verify", without)
 }
 
 func TestProve(t *testing.T) {
