@@ -194,7 +194,8 @@ func (c *classifier) truncated(id fs.ID) bool {
 }
 
 // silent finds files whose mapping changed, though no bytes were written and the
-// size stayed, and which read differently: a hole punched, a range zeroed.
+// size stayed, and which read differently: a hole punched, a range zeroed, or what was
+// written before shown by blocks that were marked unwritten until now.
 func (c *classifier) silent() {
 	for i := range c.tx.Inodes {
 		change := &c.tx.Inodes[i]
@@ -211,7 +212,12 @@ func (c *classifier) silent() {
 			continue
 		}
 		e := c.event(OpWrite, c.v.names.path(change.ID), change.New)
-		e.Notes = append(e.Notes, "a hole was punched or a range zeroed: no bytes were written")
+		if e.Ranges = within(change.Shown, change.New.Size); len(e.Ranges) > 0 {
+			e.Shown = true
+			e.Notes = append(e.Notes, "the bytes were written earlier, to blocks that read as zeros until this commit")
+		} else {
+			e.Notes = append(e.Notes, "a hole was punched or a range zeroed: no bytes were written")
+		}
 		c.hashes(&e, change.ID)
 		c.add(e)
 	}

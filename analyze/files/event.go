@@ -123,6 +123,9 @@ type Event struct {
 	Diff       string   `json:"diff,omitempty"` // unified, of text
 	// Blocks, with Options.Blocks, are hashes of the blocks written, by offset.
 	Blocks []Block `json:"-"`
+	// Shown: the ranges were written earlier, as the end of an earlier event, and read as
+	// zeros until now.
+	Shown bool `json:"shown,omitempty"`
 
 	// The interval holds the last operation that had this effect; earlier ones
 	// that it replaced between two commits never reached the disk.

@@ -179,7 +179,7 @@ func (j *joiner) fileEvent(i int) *event {
 	for _, x := range f.Removed {
 		e.set("removed", x)
 	}
-	e.set("rewritten_in_place", f.Op == "write" && f.SHA256Old != "" && f.SizeOld == nil)
+	e.set("rewritten_in_place", f.Op == "write" && f.SHA256Old != "" && f.SizeOld == nil && !f.Shown)
 	e.set("shortened", f.SizeOld != nil && f.Size < *f.SizeOld)
 	e.set("sha256_old", f.SHA256Old)
 	if f.Op == "delete" || f.Op == "truncate" {

@@ -80,6 +80,7 @@ type FileEvent struct {
 	Volume                  string // the disk's name, a partition's ("xvda1"), or a logical volume's ("vg0/root")
 	Size                    uint64
 	SizeOld                 *uint64 // when it changed
+	Shown                   bool    // what was written earlier can be read only now
 	Mode                    uint32
 	UID, GID                uint32
 	SHA256Old, SHA256New    string

@@ -16,7 +16,7 @@ func fileEventOf(ev *files.Event, clock *GuestClock) FileEvent {
 		ahead = clock.Ahead
 	}
 	f := FileEvent{Op: string(ev.Op), Path: ev.Path, OldPath: ev.OldPath, Type: ev.Type, Inode: ev.Inode, Disk: ev.Disk, Filesystem: ev.Filesystem,
-		SHA256Old: ev.SHA256Old, SHA256New: ev.SHA256New, Basis: ev.TimeBasis, First: ev.FirstRecord, Last: ev.LastRecord, Volume: ev.Volume, SizeOld: ev.SizeOld, Blocks: ev.Blocks}
+		SHA256Old: ev.SHA256Old, SHA256New: ev.SHA256New, Basis: ev.TimeBasis, First: ev.FirstRecord, Last: ev.LastRecord, Volume: ev.Volume, SizeOld: ev.SizeOld, Shown: ev.Shown, Blocks: ev.Blocks}
 	f.Added, f.Removed = changedLines(ev.Diff)
 	if ev.Size != nil {
 		f.Size = *ev.Size

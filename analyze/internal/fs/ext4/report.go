@@ -49,6 +49,9 @@ func (d *differ) inodeChange(c *change) (fs.InodeChange, bool) {
 		ic.New.CTime = c.new.ctime
 	}
 	ic.Content = c.oldLive != c.newLive || !slices.Equal(c.oldMap.runs, c.newMap.runs) || c.old.size != c.new.size
+	if ic.Content && c.oldLive && c.newLive && c.old.size == c.new.size {
+		ic.Shown = shown(c.oldMap.runs, c.newMap.runs, d.f.blockSize)
+	}
 	if c.oldLive && c.old.inline() || c.newLive && c.new.inline() {
 		if !c.oldLive || !c.newLive || !bytes.Equal(c.old.block(), c.new.block()) || !bytes.Equal(inlineAttr(&c.old), inlineAttr(&c.new)) {
 			ic.Content = true
