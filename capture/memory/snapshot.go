@@ -143,7 +143,7 @@ func (sh *shot) live(ctx context.Context) error {
 	sh.hot = newBitset(sh.layout.pages)
 	start := s.cfg.Clock.Now()
 	through := &s.through
-	through.to = &sh.to
+	through.begin(&sh.to)
 	if err := sh.read(ctx, first, nil, sh.copyPage(through.pass)); err != nil {
 		return err
 	}

@@ -67,7 +67,12 @@ type rig struct {
 const guestID = 7
 
 func record(t *testing.T, host *fakexen.Host, change func(*memory.Config)) *rig {
-	x, err := hypercall.New(host, hypercall.Options{})
+	return recordThrough(t, host, host, change)
+}
+
+// recordThrough is record with another way to the hypervisor.
+func recordThrough(t *testing.T, port hypercall.Port, host *fakexen.Host, change func(*memory.Config)) *rig {
+	x, err := hypercall.New(port, hypercall.Options{})
 	require.NoError(t, err)
 	clock, err := capture.NewClock()
 	require.NoError(t, err)
@@ -256,6 +261,39 @@ func TestIncrementalByHash(t *testing.T) {
 	requireImage(t, rd, 1, first)
 	requireImage(t, rd, 2, second)
 	require.Equal(t, uint32(1), rd.Snapshots()[1].Begin.Parent)
+}
+
+// fallible is a way to the hypervisor that fails once.
+type fallible struct {
+	*fakexen.Host
+	left int // mappings until then
+}
+
+func (f *fallible) Map(domain uint16, frames []uint64) (*hypercall.Mapping, error) {
+	if f.left--; f.left == 0 {
+		return nil, syscall.ENOMEM
+	}
+	return f.Host.Map(domain, frames)
+}
+
+// TestFailedSnapshotLeavesNothing: what one has read before it fails is not told by the
+// next, which may have no such page any more.
+func TestFailedSnapshotLeavesNothing(t *testing.T) {
+	for left := 1; left <= 4; left++ {
+		host := fakexen.NewHost(fakexen.NewHVM(guestID, sparse()...))
+		r := recordThrough(t, &fallible{host, left}, host, nil)
+		require.ErrorIs(t, r.src.Snapshot(t.Context()), syscall.ENOMEM)
+		gone := func(n uint64) bool { return n%100 < 3 }
+		for _, n := range sparse() {
+			if gone(n) {
+				host.Depopulate(guestID, n)
+			}
+		}
+		require.True(t, r.snapshot().Complete)
+		pages := slices.DeleteFunc(sparse(), gone)
+		want := contents(host, pages)
+		requireImage(t, r.reader(), 2, want)
+	}
 }
 
 func TestGuestWritesDuringTheLiveCopyAreInTheImage(t *testing.T) {

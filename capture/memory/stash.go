@@ -29,6 +29,11 @@ func (s *stash) put(page uint64, data []byte) error {
 	return err
 }
 
+// begin makes it empty: a snapshot that failed may have left something.
+func (s *stash) begin(to *statements) {
+	s.to, s.pages, s.data = to, s.pages[:0], s.data[:0]
+}
+
 func (s *stash) keep(page uint64, data []byte) {
 	if s.data == nil {
 		s.data = make([]byte, 0, min(s.room, batchFrames)*format.PageSize)
