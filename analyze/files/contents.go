@@ -194,8 +194,8 @@ func (c *classifier) truncated(id fs.ID) bool {
 }
 
 // silent finds files whose mapping changed, though no bytes were written and the
-// size stayed, and which read differently: a hole punched, a range zeroed, or what was
-// written before shown by blocks that were marked unwritten until now.
+// size stayed, and which read differently: a hole punched, a range zeroed, what was
+// written before shown by blocks that were marked unwritten, or something else.
 func (c *classifier) silent() {
 	for i := range c.tx.Inodes {
 		change := &c.tx.Inodes[i]
@@ -212,11 +212,15 @@ func (c *classifier) silent() {
 			continue
 		}
 		e := c.event(OpWrite, c.v.names.path(change.ID), change.New)
-		if e.Ranges = within(change.Shown, change.New.Size); len(e.Ranges) > 0 {
-			e.Shown = true
-			e.Notes = append(e.Notes, "the bytes were written earlier, to blocks that read as zeros until this commit")
-		} else {
+		switch {
+		case len(change.Zeroed) > 0:
+			e.Ranges = change.Zeroed
 			e.Notes = append(e.Notes, "a hole was punched or a range zeroed: no bytes were written")
+		case len(change.Shown) > 0:
+			e.Ranges, e.Shown = change.Shown, true
+			e.Notes = append(e.Notes, "the bytes were written earlier, to blocks that read as zeros until this commit")
+		default:
+			e.Notes = append(e.Notes, "it reads differently, though no write to its blocks was seen")
 		}
 		c.hashes(&e, change.ID)
 		c.add(e)

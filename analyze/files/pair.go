@@ -14,10 +14,14 @@ type match struct {
 	rank  int
 }
 
+// maxMatches bounds how many pairs of names of one file are weighed: one with more is
+// paired in the order of its names. Which replaced which is a guess of so many anyway.
+const maxMatches = 1 << 16
+
 // pairs gives each name that came the one it replaced, nil where there was none. A file
 // that lost and gained several in one transaction had some of them linked and unlinked.
 func (c *classifier) pairs(added []fs.Dirent, by map[fs.ID][]*gone) []*gone {
-	came := map[fs.ID]int{}
+	came, nth := map[fs.ID]int{}, map[fs.ID]int{}
 	for _, d := range added {
 		came[d.Child]++
 	}
@@ -27,7 +31,12 @@ func (c *classifier) pairs(added []fs.Dirent, by map[fs.ID][]*gone) []*gone {
 		if change := c.inodes[d.Child]; change != nil && change.Was != (fs.ID{}) {
 			was = change.Was // numbered by its place, and moved
 		}
-		for _, r := range by[was] {
+		candidates := by[was]
+		if k := nth[d.Child]; len(candidates)*came[d.Child] > maxMatches {
+			candidates = candidates[min(k, len(candidates)):min(k+1, len(candidates))]
+		}
+		nth[d.Child]++
+		for _, r := range candidates {
 			r.several = r.several || len(by[was]) > 1 || came[d.Child] > 1
 			all = append(all, match{i, r, c.rank(d, r)})
 		}

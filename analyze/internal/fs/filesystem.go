@@ -193,9 +193,9 @@ type InodeChange struct {
 	// Content: the mapping of its bytes changed (extents added, dropped, punched,
 	// converted), so content may differ even without Data.
 	Content bool
-	// Shown are the bytes that are all that Content is about: they were on the disk
-	// already, in blocks that read as zeros until now because they were marked unwritten.
-	Shown []Range
+	// Of what Content is about, where the size stayed, bytes that were on the disk already
+	// in blocks marked unwritten, and bytes that read as zeros now (see Shown, Zeroed).
+	Shown, Zeroed []Range
 }
 
 // DataChange is file content that was written.

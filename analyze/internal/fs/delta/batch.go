@@ -157,6 +157,9 @@ func (b *Batch) inode(tx *fs.Tx, c Change, moved func(Change)) {
 	ch := fs.InodeChange{ID: c.ID, Old: c.Old.Attr, New: c.New.Attr, OldUnknown: c.Old.Unknown}
 	if !sameExtents(c.Old.Extents, c.New.Extents) {
 		ch.Content = true
+		if ch.Old.Live && ch.New.Live && ch.Old.Size == ch.New.Size {
+			ch.Shown, ch.Zeroed = fs.Shown(c.Old.Extents, c.New.Extents, ch.New.Size), fs.Zeroed(c.Old.Extents, c.New.Extents, ch.New.Size)
+		}
 		if moved != nil {
 			moved(c)
 		}

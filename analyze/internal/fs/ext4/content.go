@@ -22,6 +22,15 @@ func (v *view) content(i *inode) fs.Content {
 }
 
 func (v *view) mapped(i *inode, m *mapping) fs.Content {
+	es := v.extents(m)
+	if m.err != nil {
+		es = markUnmapped(es, i.size)
+	}
+	return fs.NewMapped(v.dev, i.size, es)
+}
+
+// extents are the runs of a mapping in bytes.
+func (v *view) extents(m *mapping) []fs.Extent {
 	es := make([]fs.Extent, 0, len(m.runs)+1)
 	for _, r := range m.runs {
 		e := fs.Extent{Logical: r.logical * v.blockSize, Physical: r.physical * v.blockSize, Length: r.count * v.blockSize}
@@ -30,10 +39,7 @@ func (v *view) mapped(i *inode, m *mapping) fs.Content {
 		}
 		es = append(es, e)
 	}
-	if m.err != nil {
-		es = markUnmapped(es, i.size)
-	}
-	return fs.NewMapped(v.dev, i.size, es)
+	return es
 }
 
 // markUnmapped says of the stretches between the runs that could be read that

@@ -50,7 +50,8 @@ func (d *differ) inodeChange(c *change) (fs.InodeChange, bool) {
 	}
 	ic.Content = c.oldLive != c.newLive || !slices.Equal(c.oldMap.runs, c.newMap.runs) || c.old.size != c.new.size
 	if ic.Content && c.oldLive && c.newLive && c.old.size == c.new.size {
-		ic.Shown = shown(c.oldMap.runs, c.newMap.runs, d.f.blockSize)
+		old, now := d.old.extents(&c.oldMap), d.f.now.extents(&c.newMap)
+		ic.Shown, ic.Zeroed = fs.Shown(old, now, c.new.size), fs.Zeroed(old, now, c.new.size)
 	}
 	if c.oldLive && c.old.inline() || c.newLive && c.new.inline() {
 		if !c.oldLive || !c.newLive || !bytes.Equal(c.old.block(), c.new.block()) || !bytes.Equal(inlineAttr(&c.old), inlineAttr(&c.new)) {
