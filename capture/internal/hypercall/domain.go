@@ -73,18 +73,11 @@ func (x *Xen) PoDTarget(domain uint16) (t xenabi.PoDTarget, known bool, err erro
 
 // PageTypes asks for the types of up to xenabi.MaxPageFrameInfo frames.
 func (x *Xen) PageTypes(domain uint16, frames []uint64) ([]uint8, error) {
-	types := make([]uint8, len(frames))
-	err := x.call(xenabi.DomctlGetPageFrameInfo3, domain, func(d xenabi.Domctl) {
-		for i, f := range frames[:min(len(frames), xenabi.MaxPageFrameInfo)] {
-			binary.LittleEndian.PutUint64(x.arg.Bytes[8*i:], f)
-		}
-		d.Put64(xenabi.PageFrameNum, uint64(len(frames)))
-		d.Put64(xenabi.PageFrameArray, x.arg.Addr)
-	}, func(xenabi.Domctl) {
-		for i := range types {
-			types[i] = xenabi.PageTypeOf(binary.LittleEndian.Uint64(x.arg.Bytes[8*i:]))
-		}
-	})
+	var types []uint8
+	n := uint64(len(frames))
+	err := x.call(xenabi.DomctlGetPageFrameInfo3, domain,
+		func(d xenabi.Domctl) { x.arg.askTypes(d, n, func(i uint64) uint64 { return frames[i] }) },
+		func(xenabi.Domctl) { types = x.arg.types(nil, n) })
 	if err != nil {
 		return nil, fmt.Errorf("getpageframeinfo3 of domain %d: %w", domain, err)
 	}

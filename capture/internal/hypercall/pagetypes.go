@@ -20,7 +20,10 @@ type burster interface {
 }
 
 // domctlBuffers are what one domctl takes.
-type domctlBuffers struct{ ctl, arg *Buffer }
+type domctlBuffers struct {
+	ctl *Buffer // one struct xen_domctl
+	arg *Buffer // what its handles point to
+}
 
 func (x *Xen) newDomctlBuffers() (b domctlBuffers, err error) {
 	if b.ctl, err = x.port.Alloc(xenabi.DomctlSize); err != nil {
@@ -60,23 +63,37 @@ func (x *Xen) pageTypes(types []uint8, domain uint16, first, n uint64) ([]uint8,
 			x.bursts = append(x.bursts, b)
 		}
 		b := x.bursts[len(args)]
-		d, count := xenabi.Domctl(b.ctl.Bytes), min(n-at, xenabi.MaxPageFrameInfo)
+		d := xenabi.Domctl(b.ctl.Bytes)
 		d.Begin(xenabi.DomctlGetPageFrameInfo3, x.domctl, domain)
-		d.Put64(xenabi.PageFrameNum, count)
-		d.Put64(xenabi.PageFrameArray, b.arg.Addr)
-		for i := range count {
-			binary.LittleEndian.PutUint64(b.arg.Bytes[8*i:], first+at+i)
-		}
+		b.arg.askTypes(d, min(n-at, xenabi.MaxPageFrameInfo), func(i uint64) uint64 { return first + at + i })
 		args = append(args, b.ctl.Addr)
 	}
 	if err := x.callEach(xenabi.HypercallDomctl, args); err != nil {
 		return nil, err
 	}
-	for i := range n {
-		b := x.bursts[i/xenabi.MaxPageFrameInfo]
-		types = append(types, xenabi.PageTypeOf(binary.LittleEndian.Uint64(b.arg.Bytes[8*(i%xenabi.MaxPageFrameInfo):])))
+	for i := range args {
+		at := uint64(i) * xenabi.MaxPageFrameInfo
+		types = x.bursts[i].arg.types(types, min(n-at, xenabi.MaxPageFrameInfo))
 	}
 	return types, nil
+}
+
+// askTypes puts frames into the buffer and has a getpageframeinfo3 point there. More
+// frames than Xen takes are not written, and are E2BIG.
+func (b *Buffer) askTypes(d xenabi.Domctl, n uint64, frame func(i uint64) uint64) {
+	for i := range min(n, xenabi.MaxPageFrameInfo) {
+		binary.LittleEndian.PutUint64(b.Bytes[8*i:], frame(i))
+	}
+	d.Put64(xenabi.PageFrameNum, n)
+	d.Put64(xenabi.PageFrameArray, b.Addr)
+}
+
+// types appends what Xen answered about n frames.
+func (b *Buffer) types(types []uint8, n uint64) []uint8 {
+	for i := range n {
+		types = append(types, xenabi.PageTypeOf(binary.LittleEndian.Uint64(b.Bytes[8*i:])))
+	}
+	return types
 }
 
 func (x *Xen) callEach(op uint64, args []uint64) error {

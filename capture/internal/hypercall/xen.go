@@ -37,9 +37,8 @@ type Xen struct {
 	major  int
 	minor  int
 
-	mu  sync.Mutex // guards ctl and arg
-	ctl *Buffer    // one struct xen_domctl
-	arg *Buffer    // what its handles point to
+	mu sync.Mutex // guards the buffers of single calls
+	domctlBuffers
 
 	bursting sync.Mutex // guards bursts
 	bursts   []domctlBuffers
@@ -55,10 +54,7 @@ func New(port Port, o Options) (*Xen, error) {
 		return nil, fmt.Errorf("xen_version: %w", err)
 	}
 	x.major, x.minor = int(v>>16), int(v&0xffff)
-	if x.ctl, err = port.Alloc(xenabi.DomctlSize); err != nil {
-		return nil, err
-	}
-	if x.arg, err = port.Alloc(argSize); err != nil {
+	if x.domctlBuffers, err = x.newDomctlBuffers(); err != nil {
 		return nil, err
 	}
 	if err := x.probe(o); err != nil {
@@ -104,7 +100,7 @@ func (x *Xen) Close() error {
 	x.bursting.Lock()
 	defer x.bursting.Unlock()
 	var errs []error
-	for _, b := range append(x.bursts, domctlBuffers{x.ctl, x.arg}) {
+	for _, b := range append(x.bursts, x.domctlBuffers) {
 		errs = append(errs, b.ctl.Free(), b.arg.Free())
 	}
 	return errors.Join(append(errs, x.port.Close())...)
