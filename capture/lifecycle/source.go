@@ -251,6 +251,9 @@ func (s *Source) look(ctx context.Context) error {
 	case g == nil:
 		s.tell(ctx, Change{Kind: Gone, Guest: was}, "reason", s.reason())
 	case was == nil || was.Domain != g.Domain:
+		if was != nil {
+			s.state(ctx, was) // how it ended says what the new one is
+		}
 		kind := Rebooted
 		if s.down == suspended {
 			kind = Resumed

@@ -192,6 +192,39 @@ func TestSuspendedGuestGoesOn(t *testing.T) {
 	}, told(t, r.stop()))
 }
 
+// A guest that migrates within this host is two domains for a while, of one UUID: the
+// old one until it has suspended itself, then the new one, also before that runs.
+func TestMigratingGuestIsTheDomainThatRuns(t *testing.T) {
+	old := fakexen.NewHVM(5, 0)
+	r := start(t, old)
+	arrives := func(id uint16) {
+		anew := fakexen.NewHVM(id, 0)
+		anew.UUID, anew.Building = old.UUID, true
+		r.host.Add(anew)
+		for p, v := range nodes(id) {
+			r.store.Set(p, v)
+		}
+		r.store.Fire("@introduceDomain")
+	}
+	arrives(7)
+	time.Sleep(50 * time.Millisecond)
+	require.Empty(t, r.changes, "the old one runs")
+	r.host.Remove(7) // the migration failed
+	r.store.Fire("@releaseDomain")
+	arrives(8)
+	r.host.Suspend(5)
+	r.store.Fire("@releaseDomain") // xenstored tells of shutdowns so, too
+	require.Equal(t, lifecycle.ShutDown, r.next(t).Kind)
+	c := r.next(t)
+	require.Equal(t, lifecycle.Resumed, c.Kind)
+	require.Equal(t, uint16(8), c.Guest.Domain)
+	r.host.Built(8)
+	require.Equal(t, lifecycle.Started, r.next(t).Kind)
+	r.host.Remove(5)
+	r.store.Fire("@releaseDomain")
+	require.Equal(t, []string{"domain-shutdown: suspend", "domain-resumed", "domain-started"}, told(t, r.stop()))
+}
+
 func TestStreamSaysWhoTheGuestIs(t *testing.T) {
 	guest := fakexen.NewHVM(5, 0)
 	rd := start(t, guest).stop()

@@ -142,25 +142,34 @@ func (d *Directory) ids(ctx context.Context) ([]uint16, error) {
 	return ids, nil
 }
 
-// ByUUID returns the guest with a UUID, the latest built if an older one is still
-// being destroyed; nil when there is none.
+// ByUUID returns the guest with a UUID, nil when there is none. Of several domains that
+// have it, it is the latest built: an older one is being destroyed, or has suspended
+// itself to go on as the next. While the older one runs, it is the guest: a guest that
+// migrates within this host runs until its successor has nearly all of it.
 func (d *Directory) ByUUID(ctx context.Context, uuid [16]byte) (*Guest, error) {
 	ids, err := d.ids(ctx)
 	if err != nil {
 		return nil, err
 	}
+	var next *Guest // being built
 	for _, id := range slices.Backward(ids) {
 		info, err := d.Xen.DomainInfo(id)
 		if err != nil || info.Handle != uuid || info.Gone() {
+			continue
+		}
+		if _, down := info.ShutdownReason(); next != nil && (down || info.Building()) {
 			continue
 		}
 		g, err := d.Guest(ctx, id)
 		if goingAway(err) {
 			continue
 		}
-		return g, err
+		if err != nil || !info.Building() {
+			return g, err
+		}
+		next = g
 	}
-	return nil, nil
+	return next, nil
 }
 
 // Guest looks at one domain.
