@@ -173,6 +173,16 @@ func (d *Domain) maxGPFN() uint64 {
 	return highest
 }
 
+// outstanding is how many frames are promised and not populated.
+func (d *Domain) outstanding() (n uint64) {
+	for frame := d.PoDFirst; frame < d.PoDFirst+d.PoDEntries; frame++ {
+		if d.frames[frame] == nil {
+			n++
+		}
+	}
+	return n
+}
+
 // touch is what Xen does when a frame is looked up with P2M_ALLOC: a promised
 // frame is populated from the pool, and without a pool the domain is crashed.
 func (d *Domain) touch(frame uint64) {

@@ -235,7 +235,7 @@ func (h *Host) memoryOp(cmd, addr uint64) (int64, error) {
 		if !d.HVM {
 			return 0, syscall.EINVAL
 		}
-		xenabi.PoDTarget{Total: uint64(len(d.frames)), Cache: d.PoDCache, Entries: d.PoDEntries}.Put(b.Bytes)
+		xenabi.PoDTarget{Total: uint64(len(d.frames)), Cache: d.PoDCache, Entries: d.outstanding()}.Put(b.Bytes)
 		return 0, nil
 	}
 	return 0, syscall.ENOSYS

@@ -426,6 +426,18 @@ func TestPopulateOnDemandIsRefusedBeforeATouch(t *testing.T) {
 	require.False(t, host.State(guestID).Crashed)
 }
 
+// Once its balloon driver is done, a guest has a page for each entry that is left.
+func TestPopulateOnDemandWithAPageForEachEntryIsRead(t *testing.T) {
+	d := fakexen.NewHVM(guestID, sequence(0, 100)...)
+	d.PoDFirst, d.PoDEntries, d.PoDCache = 100, 50, 50
+	host := fakexen.NewHost(d)
+	r := record(t, host, nil)
+	require.True(t, r.snapshot().Complete)
+	require.True(t, r.snapshot().Complete)
+	require.False(t, host.State(guestID).Crashed)
+	requireImage(t, r.reader(), 2, contents(host, sequence(0, 150)))
+}
+
 func TestFramesThatCannotBeReadAreSaid(t *testing.T) {
 	host := fakexen.NewHost(fakexen.NewHVM(guestID, sequence(0, 50)...))
 	host.Break(guestID, 20)
