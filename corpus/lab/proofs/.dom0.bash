@@ -26,10 +26,10 @@ record() {
 	setsid xentaped record "$guest" -o "$tape" "$@" >/dev/null 2>recorder.err </dev/null &
 	recorder=$!
 	echo $recorder >recorder.pid
-	for n in $(seq 240); do
-		! xentaped status "$guest" >/dev/null 2>&1 || return 0
+	for n in $(seq 600); do
+		! grep -q ' onto ' recorder.err || return 0
 		kill -0 "$recorder" 2>/dev/null || break
-		sleep 0.5
+		sleep 0.2
 	done
 	cat recorder.err
 	fail "no recorder"
@@ -85,10 +85,11 @@ told() {
 	done
 	fail "the guest does not say $1 within $2 s: $(tail -3 "/var/log/xen/console/guest-$guest.log")"
 }
+address() { case $guest in pv) echo 10.9.9.11 ;; pvh) echo 10.9.9.12 ;; *) echo 10.9.9.20 ;; esac; }
 # alive: the guest talks to its peer.
 alive() {
 	local address before
-	case $guest in pv) address=10.9.9.11 ;; pvh) address=10.9.9.12 ;; *) address=10.9.9.20 ;; esac
+	address=$(address)
 	before=$(grep -c "$address:" /var/log/peer.jsonl || true)
 	for n in $(seq 120); do
 		[ "$(grep -c "$address:" /var/log/peer.jsonl || true)" -le "$before" ] || return 0
