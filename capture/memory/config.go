@@ -80,6 +80,9 @@ type Config struct {
 	// Backends lists the devices to ask whether they are quiet; with none it is never
 	// known. May be nil.
 	Backends func() []Backend
+	// Failed is told of a snapshot that was not asked for and failed, and after which
+	// time it is tried again. May be nil.
+	Failed func(reason error, again time.Duration)
 	// Describe returns blobs that belong to each snapshot by name, such as the
 	// guest's part of xenstore; it is called while the guest runs, in a
 	// goroutine of its own. May be nil.

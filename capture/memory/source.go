@@ -69,11 +69,6 @@ func (s *Source) Attach(_ context.Context, sink capture.Sink) error {
 	if err != nil {
 		return err
 	}
-	if info.HVM() && !s.cfg.AllowPoD {
-		if err := checkPoD(s.cfg.Xen, s.cfg.Domain); err != nil {
-			return err
-		}
-	}
 	if bits, err := s.cfg.Xen.AddressSize(s.cfg.Domain); err == nil && !info.HVM() && bits == 32 {
 		return fmt.Errorf("domain %d is a 32-bit PV guest: its p2m is laid out differently and is not supported", s.cfg.Domain)
 	}
@@ -117,11 +112,14 @@ func (s *Source) Run(ctx context.Context) error {
 	retry := s.cfg.Retry
 	unasked := func() error {
 		failure, err := s.take(ctx)
-		if failure != nil {
-			again, retry = time.After(retry), min(2*retry, retryLast)
-		} else {
+		if failure == nil {
 			again, retry = nil, s.cfg.Retry
+			return err
 		}
+		if s.cfg.Failed != nil && ctx.Err() == nil {
+			s.cfg.Failed(failure, retry)
+		}
+		again, retry = time.After(retry), min(2*retry, retryLast)
 		return err
 	}
 	left := s.cfg.Automatic

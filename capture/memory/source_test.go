@@ -412,30 +412,27 @@ func TestLogDirtyFallsBackWhereXenHasNone(t *testing.T) {
 
 func TestPopulateOnDemandIsRefusedBeforeATouch(t *testing.T) {
 	d := fakexen.NewHVM(guestID, sequence(0, 100)...)
-	d.PoDFirst, d.PoDEntries = 100, 500
+	d.PoDFirst, d.PoDEntries, d.PoDCache = 100, 500, 50
 	host := fakexen.NewHost(d)
-	x, err := hypercall.New(host, hypercall.Options{})
-	require.NoError(t, err)
-	clock, err := capture.NewClock()
-	require.NoError(t, err)
-	src := memory.New(memory.Config{Xen: x, Pauser: &directPauser{x: x}, Clock: clock, Domain: guestID})
+	failed := make(chan error, 1)
+	r := record(t, host, func(c *memory.Config) {
+		c.Automatic, c.Retry = 1, 10*time.Millisecond
+		c.Failed = func(reason error, _ time.Duration) {
+			select {
+			case failed <- reason:
+			default:
+			}
+		}
+	})
 	var refused *memory.PoDError
-	require.ErrorAs(t, src.Attach(t.Context(), nil), &refused)
+	require.ErrorAs(t, <-failed, &refused)
 	require.Equal(t, uint64(500), refused.Entries)
+	require.ErrorAs(t, r.src.Snapshot(t.Context()), &refused)
 	require.Zero(t, host.State(guestID).Scanned)
+	host.Balloon(guestID)
+	require.Eventually(t, func() bool { return r.src.Stats().Snapshots == 1 }, 30*time.Second, 10*time.Millisecond)
 	require.False(t, host.State(guestID).Crashed)
-}
-
-// Once its balloon driver is done, a guest has a page for each entry that is left.
-func TestPopulateOnDemandWithAPageForEachEntryIsRead(t *testing.T) {
-	d := fakexen.NewHVM(guestID, sequence(0, 100)...)
-	d.PoDFirst, d.PoDEntries, d.PoDCache = 100, 50, 50
-	host := fakexen.NewHost(d)
-	r := record(t, host, nil)
-	require.True(t, r.snapshot().Complete)
-	require.True(t, r.snapshot().Complete)
-	require.False(t, host.State(guestID).Crashed)
-	requireImage(t, r.reader(), 2, contents(host, sequence(0, 150)))
+	requireImage(t, r.reader(), r.src.Stats().LastID, contents(host, sequence(0, 150)))
 }
 
 func TestFramesThatCannotBeReadAreSaid(t *testing.T) {

@@ -227,7 +227,7 @@ func (s *session) record(ctx context.Context, g *host.Guest, o recordOptions, ta
 		return err
 	}
 	s.console.notef("%s is complete: %d bytes", o.output, fileSize(o.output))
-	if s.incomplete {
+	if !s.whole() {
 		return errIncomplete
 	}
 	return nil

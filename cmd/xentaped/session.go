@@ -102,6 +102,9 @@ func (s *session) startMemory(ctx context.Context, g *host.Guest, epoch uint32) 
 	c.Xen, c.Pauser, c.Clock = s.host.Xen, s.guard, s.clock
 	c.Domain, c.Type, c.Epoch = g.Domain, memory.GuestType(g.Type), epoch
 	c.Backends = s.backends
+	c.Failed = func(reason error, again time.Duration) {
+		s.console.notef("no memory snapshot: %v; tried again in %v", reason, again)
+	}
 	c.Describe = func(ctx context.Context) []memory.Blob {
 		tree, err := s.host.Xenstore(ctx, g)
 		if err != nil {
@@ -305,6 +308,18 @@ func (s *session) changed(ctx context.Context, c lifecycle.Change) {
 	case lifecycle.VifDetached:
 		s.stopDevice(vifName(c.Vif))
 	}
+}
+
+// whole says whether what was asked for is on the tape.
+func (s *session) whole() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mem != nil {
+		if st := s.mem.Stats(); st.Failed > 0 && st.Snapshots == 0 {
+			return false
+		}
+	}
+	return !s.incomplete
 }
 
 // absence is how long the guest has been gone.
