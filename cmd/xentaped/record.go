@@ -125,7 +125,7 @@ func (o *recordOptions) tapeOptions() tapeOptions {
 	t := o.tape
 	room, _ := parseSize(o.spool)
 	reserve, _ := parseSize(o.reserve)
-	t.spool, t.reserve = int64(room), int64(reserve)
+	t.spool, t.reserve, t.patient = int64(room), int64(reserve), true
 	return t
 }
 
@@ -201,6 +201,7 @@ func (s *session) record(ctx context.Context, g *host.Guest, o recordOptions, ta
 		ctx, cancel = context.WithTimeout(ctx, o.length)
 		defer cancel()
 	}
+	defer context.AfterFunc(ctx, tape.hurry)()
 	startEvent(s.recorder, g,
 		format.Attr{Name: "snapshot-every", Value: o.every.String()},
 		format.Attr{Name: "pause-budget", Value: o.budget.String()},

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -79,6 +82,38 @@ func (s *session) resume(ctx context.Context) {
 	epoch := s.epoch
 	s.mu.Unlock()
 	s.start(ctx, g, epoch)
+}
+
+// roomWaiter writes to a file system that may be full, because something else fills it
+// faster than its room is looked at: it waits until there is room.
+type roomWaiter struct {
+	to    io.Writer
+	hurry chan struct{} // closed: writes fail again
+}
+
+func patiently(to io.Writer) (w io.Writer, hurry func()) {
+	p := &roomWaiter{to, make(chan struct{})}
+	return p, sync.OnceFunc(func() { close(p.hurry) })
+}
+
+// roomAgain is how long after a file system was full it is tried again.
+const roomAgain = 250 * time.Millisecond
+
+// Write waits for room with whoever writes. Sources that wait lose what does not fit
+// into their rings, which they tell; the guest waits for nobody.
+func (p *roomWaiter) Write(b []byte) (done int, err error) {
+	for {
+		n, err := p.to.Write(b[done:])
+		done += n
+		if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+			return done, err
+		}
+		select {
+		case <-p.hurry:
+			return done, err
+		case <-time.After(roomAgain):
+		}
+	}
 }
 
 // room is what the file system of a tape has left, in bytes.

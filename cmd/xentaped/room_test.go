@@ -4,12 +4,15 @@ import (
 	"context"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/xentape/xentape/capture"
 	"github.com/xentape/xentape/capture/fakexen"
@@ -76,4 +79,60 @@ func TestFullDiskIsAGapAndRecordingGoesOn(t *testing.T) {
 		require.Equal(t, format.GapDiskFull, gap.Reason)
 		require.Less(t, gap.From, gap.To)
 	}
+}
+
+// short is a file system with room for some bytes.
+type short struct {
+	mu   sync.Mutex
+	room int
+	has  []byte
+}
+
+func (s *short) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(len(b), s.room)
+	s.room -= n
+	s.has = append(s.has, b[:n]...)
+	if n < len(b) {
+		return n, &os.PathError{Op: "write", Path: "web.xtape", Err: unix.ENOSPC}
+	}
+	return n, nil
+}
+
+func (s *short) free(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.room += n
+}
+
+// A file system that is full before it was noticed is waited for, until the recording is
+// to end.
+func TestWritesWaitForRoom(t *testing.T) {
+	s := &short{room: 4}
+	w, hurry := patiently(s)
+	done := make(chan error, 1)
+	write := func(text string) {
+		go func() {
+			n, err := io.WriteString(w, text)
+			if err == nil && n != len(text) {
+				err = io.ErrShortWrite
+			}
+			done <- err
+		}()
+	}
+	write("a tape")
+	select {
+	case err := <-done:
+		require.Fail(t, "written without room", "%v", err)
+	case <-time.After(2 * roomAgain):
+	}
+	s.free(4)
+	require.NoError(t, <-done)
+	require.Equal(t, "a tape", string(s.has))
+	write(" and more")
+	time.Sleep(2 * roomAgain)
+	hurry()
+	require.ErrorIs(t, <-done, unix.ENOSPC)
+	require.Equal(t, "a tape a", string(s.has))
 }

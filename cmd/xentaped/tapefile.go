@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -21,6 +22,7 @@ type tapeOptions struct {
 	memory     int64    // bytes that the tape may remember of pages; 0: the default
 	spool      int64    // bytes of a snapshot that may wait in the spool; 0: there is none
 	reserve    int64    // bytes of the file system that the spool leaves
+	patient    bool     // writes wait for room until hurry
 }
 
 // tapeFile is a tape being written to a file.
@@ -29,6 +31,7 @@ type tapeFile struct {
 	file  *os.File
 	spool *spool // nil: there is none
 	key   *keyFile
+	hurry func() // has writes wait no longer for room
 }
 
 // createTape begins a tape. An existing file is never written over.
@@ -47,7 +50,7 @@ func createTape(name string, o tapeOptions, clock *capture.Clock) (*tapeFile, er
 		}
 		w.Recipients = append(w.Recipients, recipient)
 	}
-	t := &tapeFile{}
+	t := &tapeFile{hurry: func() {}}
 	if o.signKey != "" {
 		var err error
 		if t.key, err = openKey(o.signKey); err != nil {
@@ -66,7 +69,11 @@ func createTape(name string, o tapeOptions, clock *capture.Clock) (*tapeFile, er
 		}
 		w.Spool, w.SpoolBytes = t.spool, o.spool
 	}
-	if t.Writer, err = format.NewWriter(f, w); err != nil {
+	to := io.Writer(f)
+	if o.patient {
+		to, t.hurry = patiently(f)
+	}
+	if t.Writer, err = format.NewWriter(to, w); err != nil {
 		return nil, errors.Join(err, t.spool.close(), f.Close(), os.Remove(name))
 	}
 	return t, nil
