@@ -99,6 +99,44 @@ alive() {
 	fail "$guest says nothing for two minutes"
 }
 
+# followed: waits until the tape has the interface of the guest as the domain it is now.
+followed() {
+	for n in $(seq 60); do
+		xentape info --events "$tape" >info.txt 2>&1 || true
+		! grep -q "vif-attached.*domid=$(domain) " info.txt || break
+		sleep 1
+	done
+	sleep 3
+}
+# fetched TOKEN: the guest asks its peer for a name, which is to be in the packets.
+fetched() {
+	told 'lab: fetched' 240 "busybox wget -q -O /dev/null http://10.9.9.2/$1; echo 'lab: fetched'"
+}
+# snapshots: waits until the first snapshot of the guest as it is now has been taken.
+snapshots() {
+	for n in $(seq 240); do
+		! xentaped status "$guest" | grep -q '"snapshots": 1' || return 0
+		sleep 1
+	done
+	fail "no snapshot is taken of the guest as it is now"
+}
+# in_order WHAT|WHAT...: info.txt has lines that match these, in this order.
+in_order() {
+	local from=1 at what
+	while read -r what; do
+		at=$(sed -n "$from,\$p" info.txt | grep -nm1 -- "$what" | cut -d: -f1)
+		[ -n "$at" ] || fail "the tape does not tell, in its place: $what"
+		from=$((from + at))
+	done <<<"${1//|/$'\n'}"
+}
+# on_tape TOKEN...: these are in the packets of the tape.
+on_tape() {
+	local token
+	rm -f packets.pcapng
+	xentape export packets "$tape" -o packets.pcapng
+	for token; do grep -qa "$token" packets.pcapng || fail "the guest's request $token is not on the tape"; done
+}
+
 # scratch: a disk of 64 MiB for the guest to work on, xvdb there, over device mapper as
 # a volume manager would give it; and the lab's own disk, with the program that does.
 scratch() {
