@@ -17,11 +17,15 @@ func (c *classifier) attributes() {
 			continue // nothing to compare with
 		}
 		if fresh(change) {
-			if len(c.v.names.of[change.ID]) == 0 && change.New.Links > 0 && change.ID != c.v.info.Root {
+			told := c.made[change.ID] || !c.v.info.Apart && len(c.v.names.of[change.ID]) > 0
+			if !told && change.New.Links > 0 && change.ID != c.v.info.Root {
 				c.v.nameless[change.ID] = change
 			}
 			c.stamped(change)
 			continue
+		}
+		if c.v.info.Apart && c.v.nameless[change.ID] != nil {
+			continue // it is told with its birth
 		}
 		if change.Old.Live && change.New.Live {
 			c.owner(change)
@@ -33,7 +37,7 @@ func (c *classifier) attributes() {
 }
 
 func (c *classifier) delta(op Op, change *fs.InodeChange) Event {
-	return c.event(op, c.v.names.path(change.ID), change.New)
+	return c.event(op, c.v.path(change.ID), change.New)
 }
 
 func (c *classifier) owner(change *fs.InodeChange) {
@@ -195,6 +199,7 @@ func (v *volumeState) forget(id fs.ID) {
 	delete(v.hashes, id)
 	delete(v.nameless, id)
 	delete(v.held, id)
+	delete(v.spent, id)
 	delete(v.wrote, id)
 	delete(v.met, id)
 	delete(v.stamped, id)

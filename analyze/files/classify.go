@@ -18,6 +18,7 @@ type classifier struct {
 	inodes map[fs.ID]*fs.InodeChange
 	data   map[fs.ID]*fs.DataChange
 	named  map[fs.ID]bool    // had an entry come or go
+	made   map[fs.ID]bool    // was told to be created
 	deltas map[fs.ID]int     // events of the inode in this transaction
 	first  map[fs.ID]bool    // content came before the inode that dates it
 	late   *undated          // and the inode never came
@@ -90,7 +91,7 @@ func (c *classifier) entries() {
 	first := map[fs.ID]bool{}
 	from := c.pairs(added, by)
 	for i, d := range added {
-		c.came(d, from[i], first)
+		c.came(d, from[i], first, nil)
 	}
 	last := map[fs.ID]int{}
 	for i := range removed {
@@ -153,7 +154,9 @@ func (c *classifier) against(e *Event, b *before) {
 	}
 }
 
-func (c *classifier) came(d fs.Dirent, from *gone, first map[fs.ID]bool) {
+// came tells of a name that came, with what brought it if that was earlier, or has it
+// wait.
+func (c *classifier) came(d fs.Dirent, from *gone, first map[fs.ID]bool, w *early) {
 	v, change := c.v, c.inodes[d.Child]
 	if top, yes := v.names.adrift(d.Parent); yes && !v.info.Journaled {
 		c.await(top, d, "")
@@ -164,13 +167,13 @@ func (c *classifier) came(d fs.Dirent, from *gone, first map[fs.ID]bool) {
 		c.await(d.Child, d, "") // of the life to come
 		return
 	}
-	if w := v.nameless[d.Child]; w != nil && !ended(change) {
-		c.born(d.Child, w)
-		change = c.inodes[d.Child]
+	if c.unborn(d, w) {
+		c.await(d.Child, d, "")
+		return
 	}
-	if held := v.held[d.Child]; held != nil {
-		c.tx.Data = append(c.tx.Data, *held)
-		delete(v.held, d.Child)
+	if birth := v.nameless[d.Child]; birth != nil && !ended(change) {
+		c.born(d.Child, birth)
+		change = c.inodes[d.Child]
 	}
 	path := v.names.at(d)
 	if !fresh(change) && c.moved(d, path, attr, from) {
@@ -201,7 +204,7 @@ func (c *classifier) came(d fs.Dirent, from *gone, first map[fs.ID]bool) {
 func (c *classifier) moved(d fs.Dirent, path string, attr fs.Attr, r *gone) bool {
 	if r != nil {
 		r.paired = true
-		if c.rewritten(r, attr) {
+		if c.rewritten(r, attr) || c.replaced(r) && attr.CTime != r.attr.CTime {
 			c.take(d)
 			c.renamed(r.path, path, attr)
 			c.placed(d)
@@ -264,6 +267,7 @@ func (c *classifier) created(path string, attr fs.Attr, change *fs.InodeChange) 
 		e.Notes = append(e.Notes, fmt.Sprintf("inode number reused: generation was %d", change.Old.Generation))
 	}
 	c.add(e)
+	c.made[attr.ID] = true
 }
 
 // went tells of a removed name, or keeps it while it may be half of a rename.
@@ -312,6 +316,9 @@ func (c *classifier) tell(r *gone, last bool) {
 	if op == OpUnlink && !dead && len(v.names.of[r.Child]) == 0 {
 		e.Notes = append(e.Notes, "not freed yet: still open, or the disk has not heard")
 		v.orphans[r.Child] = r.path
+	}
+	if op == OpUnlink && !dead {
+		v.spend(r, &attr)
 	}
 	c.add(e)
 }

@@ -95,7 +95,7 @@ func (c *classifier) contents() {
 			continue // a block of entries that was taken for data before its inode came, a long target
 		}
 		_, open := c.v.orphans[d.ID]
-		if len(c.v.names.of[d.ID]) == 0 && !open && c.late == nil {
+		if c.v.unsure(d.ID) && !open && c.late == nil {
 			c.hold(d)
 			continue
 		}
@@ -138,6 +138,25 @@ func (c *classifier) contents() {
 		delete(c.v.awaited, d.ID)
 		c.v.wrote[d.ID] = c.v.a.clock.wall(d.Last.Time)
 	}
+}
+
+// unsure reports whether it is not known which file an inode is: it has no name, or none
+// that it bears out.
+func (v *volumeState) unsure(id fs.ID) bool {
+	ps := v.names.of[id]
+	if !v.info.Apart || len(ps) == 0 {
+		return len(ps) == 0
+	}
+	_, adrift := v.names.adrift(id)
+	return adrift || v.nameless[id] != nil || len(v.names.sure(id)) == 0
+}
+
+// path is that of an inode, the one it had while a name that came waits.
+func (v *volumeState) path(id fs.ID) string {
+	if gs := v.moving[id]; len(gs) > 0 && len(v.names.sure(id)) == 0 {
+		return gs[len(gs)-1].path
+	}
+	return v.names.path(id)
 }
 
 // hold keeps content of a file that has no name yet. One that never had any

@@ -12,7 +12,7 @@ import (
 // directory above it.
 type early struct {
 	fs.Dirent
-	first fs.Stamp
+	first, last fs.Stamp // of what brought it
 }
 
 // stale says whether an inode cannot yet be what a name stands for.
@@ -25,7 +25,56 @@ func (c *classifier) stale(d fs.Dirent, a fs.Attr) bool {
 	case d.Type != fs.TypeUnknown && d.Type != a.Type:
 		return true
 	}
-	return !c.ripe && a.Type != fs.TypeDir && len(c.v.names.of[d.Child]) > int(a.Links)
+	return !c.ripe && a.Type != fs.TypeDir && len(c.v.names.of[d.Child])+c.v.unheard(&a) > int(a.Links)
+}
+
+// unborn says whether a name cannot yet be told to be that of the file whose birth its
+// inode shows. The number may have been used again: the name may be of a life that has
+// yet to reach the disk, or of one that is over and never did.
+func (c *classifier) unborn(d fs.Dirent, w *early) bool {
+	v, change := c.v, c.inodes[d.Child]
+	birth := v.nameless[d.Child]
+	switch {
+	case !v.info.Apart:
+		return false
+	case fresh(change):
+		birth = change
+	case birth == nil || ended(change):
+		return false
+	}
+	switch {
+	case d.Type != fs.TypeUnknown && d.Type != birth.New.Type:
+		return true
+	case c.ripe:
+		return false
+	case change == nil:
+		return true // not written since
+	}
+	return w != nil && birth.New.BTime != fs.NoTime && v.guestTime(w.last.Time) < birth.New.BTime
+}
+
+// unheard is how many of the names that an inode counts are known to be gone: their going
+// was told, and it has not been written since.
+func (v *volumeState) unheard(a *fs.Attr) int {
+	s, ok := v.spent[a.ID]
+	if ok && (s.attr.CTime != a.CTime || s.attr.Links != a.Links || s.attr.Generation != a.Generation) {
+		delete(v.spent, a.ID)
+		return 0
+	}
+	return s.names
+}
+
+// spend notes that a name of an inode went that the inode still counts.
+func (v *volumeState) spend(g *gone, a *fs.Attr) {
+	if v.info.Apart && a.CTime == g.attr.CTime && a.Links == g.attr.Links && a.Generation == g.attr.Generation {
+		v.spent[a.ID] = spent{v.unheard(a) + 1, *a}
+	}
+}
+
+// spent are names of an inode that went while it was as attr.
+type spent struct {
+	names int
+	attr  fs.Attr
 }
 
 // await keeps a name until the inode id, or its name, arrives; was is the path that the
@@ -34,7 +83,7 @@ func (c *classifier) await(id fs.ID, d fs.Dirent, was string) {
 	if id == d.Child {
 		c.v.names.doubt(d, was)
 	}
-	c.v.early[id] = append(c.v.early[id], early{d, c.tx.First})
+	c.v.early[id] = append(c.v.early[id], early{d, c.tx.First, c.tx.Last})
 	c.v.halves = append(c.v.halves, turn{id, c.tx.First.Seq, c.tx.Last.Time})
 }
 
@@ -48,9 +97,9 @@ func (c *classifier) arrived(id fs.ID, first map[fs.ID]bool) {
 			continue // gone before it was ever a file's
 		}
 		n, k := len(c.out), len(c.v.early[id])
-		c.came(w.Dirent, nil, first)
+		c.came(w.Dirent, nil, first, &w)
 		for ; k < len(c.v.early[id]); k++ {
-			c.v.early[id][k].first = w.first // it waits on
+			c.v.early[id][k].first, c.v.early[id][k].last = w.first, w.last // it waits on
 		}
 		for k := range c.out[n:] {
 			c.out[n+k].FirstRecord = min(c.out[n+k].FirstRecord, w.first.Seq)

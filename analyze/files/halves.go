@@ -26,9 +26,15 @@ func (c *classifier) was(id fs.ID) fs.Attr {
 	return a
 }
 
-// rewritten reports whether the inode was, since the name went.
+// rewritten reports whether the inode was, since the name went, as a rename does it.
 func (c *classifier) rewritten(g *gone, now fs.Attr) bool {
-	return !c.v.info.Apart || c.ripe || now.CTime != g.attr.CTime || now.Links != g.attr.Links
+	return !c.v.info.Apart || c.ripe || now.CTime != g.attr.CTime && (now.Type == fs.TypeDir || !otherwise(&g.attr, &now)) || now.Links != g.attr.Links
+}
+
+// otherwise reports whether more than a name changed: the change time is then, or may
+// be, of that.
+func otherwise(old, now *fs.Attr) bool {
+	return now.MTime != old.MTime && now.MTime == now.CTime || now.Mode != old.Mode || now.UID != old.UID || now.GID != old.GID
 }
 
 // half reports whether a name that went may be half of a rename: its inode says that it
@@ -80,6 +86,12 @@ func (v *volumeState) unwait(id fs.ID, i int) gone {
 // was not told yet, it is first.
 func (c *classifier) take(d fs.Dirent) {
 	c.v.names.trust(d)
+	if held := c.v.held[d.Child]; held != nil {
+		if !ended(c.inodes[d.Child]) { // else it was the old file's, or a third one's
+			c.tx.Data = append(c.tx.Data, *held)
+		}
+		delete(c.v.held, d.Child)
+	}
 	id, ok := c.v.vacated[place{d.Parent, d.Name}]
 	if !ok || id == d.Child {
 		return
@@ -278,6 +290,7 @@ func (v *volumeState) ripen(ids []fs.ID, at fs.Stamp) {
 		c.arrived(id, first)
 	}
 	c.places()
+	c.contents()
 	c.flush()
 }
 
@@ -313,7 +326,7 @@ func (c *classifier) adopt(id fs.ID, first map[fs.ID]bool) {
 		}
 		d := fs.Dirent{Parent: p.parent, Name: p.name, Child: id, Type: birth.New.Type}
 		v.names.add(d)
-		c.came(d, nil, first)
+		c.came(d, nil, first, nil)
 	}
 }
 

@@ -55,6 +55,12 @@ func (c *classifier) interval(e *Event) {
 		if change != nil && change.New.Live {
 			t, basis = Time(change.New.CTime), BasisChange
 		}
+		if c.v.info.Apart && change != nil && change.Old.Live && otherwise(&change.Old, &change.New) {
+			switch e.Op {
+			case OpRename, OpLink:
+				t = Unknown // of what else changed
+			}
+		}
 		if e.Op == OpRename && change != nil && change.Old.Live && change.Old.CTime == change.New.CTime {
 			// Exchanging two files moves no time of theirs on XFS (xfs_cross_rename,
 			// fs/xfs/xfs_inode.c): it came after the time they have.

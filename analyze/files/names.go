@@ -51,7 +51,6 @@ func (t *names) add(d fs.Dirent) {
 		t.forget(old, p) // the same name twice in one directory: the later wins
 	}
 	dir[d.Name] = d.Child
-	delete(t.last, d.Child)
 	t.of[d.Child] = append(t.of[d.Child], p)
 }
 
@@ -68,7 +67,7 @@ func (t *names) once(d fs.Dirent) bool {
 }
 
 func (t *names) remove(d fs.Dirent) {
-	if len(t.entries[d.Child]) > 0 && len(t.of[d.Child]) == 1 {
+	if ps := t.sure(d.Child); len(t.entries[d.Child]) > 0 && len(ps) == 1 && ps[0] == (place{d.Parent, d.Name}) {
 		t.last[d.Child] = t.at(d)
 	}
 	if dir := t.entries[d.Parent]; dir[d.Name] == d.Child {
@@ -130,14 +129,12 @@ func (t *names) climb(id fs.ID, depth int) string {
 	if id == t.root {
 		return "/"
 	}
-	ps := t.of[id]
-	if len(t.doubted) > 0 && slices.ContainsFunc(ps, func(p place) bool { return t.doubted[p] }) {
-		if sure := slices.DeleteFunc(slices.Clone(ps), func(p place) bool { return t.doubted[p] }); len(sure) > 0 || t.last[id] != "" {
-			ps = sure
+	ps := t.sure(id)
+	if len(ps) == 0 {
+		if p, ok := t.last[id]; ok {
+			return p
 		}
-	}
-	if p, ok := t.last[id]; ok && len(ps) == 0 {
-		return p
+		ps = t.of[id]
 	}
 	if len(ps) == 0 || depth > maxDepth {
 		return fmt.Sprintf("<inode %v>", id)
@@ -149,14 +146,29 @@ func (t *names) climb(id fs.ID, depth int) string {
 	return join(t.climb(first.parent, depth+1), first.name)
 }
 
+// sure are the names of an inode that do not wait to be known as its own.
+func (t *names) sure(id fs.ID) []place {
+	ps := t.of[id]
+	if len(t.doubted) > 0 && slices.ContainsFunc(ps, func(p place) bool { return t.doubted[p] }) {
+		return slices.DeleteFunc(slices.Clone(ps), func(p place) bool { return t.doubted[p] })
+	}
+	return ps
+}
+
 // adrift is the directory at the top of what an inode lies in, when that is not the
 // root: one whose own name has not reached the disk.
 func (t *names) adrift(id fs.ID) (top fs.ID, yes bool) {
 	for range maxDepth {
-		if _, gone := t.last[id]; id == t.root || gone {
+		if id == t.root {
 			return id, false
 		}
-		ps := t.of[id]
+		ps := t.sure(id)
+		if len(ps) == 0 {
+			if _, gone := t.last[id]; gone {
+				return id, false
+			}
+			ps = t.of[id]
+		}
 		if len(ps) == 0 {
 			return id, true
 		}

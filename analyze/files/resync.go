@@ -66,6 +66,7 @@ func (v *volumeState) reread(at fs.Stamp) {
 	clear(v.moving)
 	clear(v.vacated)
 	clear(v.leaving)
+	clear(v.spent)
 	v.halves = nil
 	if len(tx.Added)+len(tx.Removed) > 0 {
 		v.Commit(tx)

@@ -61,6 +61,7 @@ func (v *volumeState) Commit(tx *fs.Tx) {
 	if came > 0 && len(tx.Inodes)+len(tx.Data)+len(tx.Added)+len(tx.Removed)+len(tx.Told) == 0 {
 		return // all of it waits
 	}
+	v.compareClocks(tx)
 	c := v.classify(tx)
 	c.first = first
 	for i := range tx.Inodes {
@@ -110,7 +111,7 @@ func (v *volumeState) marksTime(tx *fs.Tx) bool {
 
 func (v *volumeState) classify(tx *fs.Tx) *classifier {
 	return &classifier{v: v, tx: tx, inodes: map[fs.ID]*fs.InodeChange{}, data: map[fs.ID]*fs.DataChange{},
-		named: map[fs.ID]bool{}, comers: map[int]fs.Dirent{}, deltas: map[fs.ID]int{}}
+		named: map[fs.ID]bool{}, comers: map[int]fs.Dirent{}, made: map[fs.ID]bool{}, deltas: map[fs.ID]int{}}
 }
 
 // finish reports modifications whose content never arrived.

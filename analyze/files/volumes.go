@@ -30,7 +30,10 @@ type volumeState struct {
 	vacated  map[place]fs.ID   // where these were
 	halves   []turn            // of early and moving, by when they came
 	leaving  map[fs.ID][]place // names whose going was told and that are still to go
+	spent    map[fs.ID]spent   // names that inodes still count
 	held     map[fs.ID]*fs.DataChange
+	behind   int64 // the least by which the tape's wall clock was seen to be ahead of the guest's
+	compared bool  // there is such a time
 	// Content that reached its place before the log said that the file changed, as on
 	// XFS, where file data needs no transaction: the inode still has the time and size
 	// of before.
@@ -157,7 +160,8 @@ func (v *volumeState) attach(f fs.Filesystem) {
 	v.turns, v.touches = nil, nil
 	v.undated, v.met = map[fs.ID]*undated{}, map[fs.ID]met{}
 	v.stamped = map[fs.ID]stamp{}
-	v.early = map[fs.ID][]early{}
+	v.early, v.spent = map[fs.ID][]early{}, map[fs.ID]spent{}
+	v.compared = false
 	v.moving, v.leaving = map[fs.ID][]gone{}, map[fs.ID][]place{}
 	v.vacated, v.halves = map[place]fs.ID{}, nil
 	v.lastOK, v.told = false, testimony{}
