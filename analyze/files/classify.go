@@ -24,6 +24,7 @@ type classifier struct {
 	late   *undated          // and the inode never came
 	comers map[int]fs.Dirent // by event: the name that came with it
 	ripe   bool              // halves have waited long enough: what is here is all
+	passed []Event           // of names that came and went before this transaction
 	out    []Event
 }
 
@@ -45,8 +46,10 @@ type gone struct {
 	// several names of the file came or went with it: which replaced which is a guess
 	several bool
 	at      fs.Stamp
+	since   int64   // of one that waits: when it went at the earliest, 0 unknown
 	attr    fs.Attr // of its inode when it went
 	dir     uint64  // generation of the directory it was in
+	seen    *early  // its coming was never told
 }
 
 // entries turns names that went and came into create, link, rename, unlink and
@@ -158,6 +161,9 @@ func (c *classifier) against(e *Event, b *before) {
 // wait.
 func (c *classifier) came(d fs.Dirent, from *gone, first map[fs.ID]bool, w *early) {
 	v, change := c.v, c.inodes[d.Child]
+	if g, back := v.back(d); back {
+		w = g.seen // it moved to another block of its directory
+	}
 	if top, yes := v.names.adrift(d.Parent); yes && !v.info.Journaled {
 		c.await(top, d, "")
 		return
@@ -224,11 +230,13 @@ func (c *classifier) moved(d fs.Dirent, path string, attr fs.Attr, r *gone) bool
 	}
 	old, known, waits := c.other(d, attr)
 	if waits {
-		c.await(d.Child, d, old)
+		c.await(d.Child, d, old.path)
 	} else if known {
 		c.take(d)
-		if old != path { // else it only moved within its directory, to another block
-			c.renamed(old, path, attr)
+		if old.path != path { // else it only moved within its directory, to another block
+			c.renamed(old.path, path, attr)
+			e := &c.out[len(c.out)-1]
+			e.FirstRecord, e.since = min(e.FirstRecord, old.at.Seq), old.since
 			c.placed(d)
 		}
 	}
@@ -291,6 +299,10 @@ func (c *classifier) dead(id fs.ID) bool {
 
 // tell tells that a name is gone, and with the last one the file.
 func (c *classifier) tell(r *gone, last bool) {
+	if r.seen != nil {
+		c.glimpsed(r)
+		return
+	}
 	v, change := c.v, c.inodes[r.Child]
 	attr, dead := c.attr(r.Child, r.Type), c.dead(r.Child)
 	if change != nil && change.Old.Live {
@@ -307,7 +319,7 @@ func (c *classifier) tell(r *gone, last bool) {
 		}
 	}
 	e := c.event(op, r.path, attr)
-	e.FirstRecord = min(e.FirstRecord, r.at.Seq)
+	e.FirstRecord, e.since = min(e.FirstRecord, r.at.Seq), r.since
 	if b := v.before[r.Child]; b != nil && op == OpDelete {
 		e.SHA256Old, e.EntropyOld, e.MagicOld = b.sha, b.entropyOf(), b.magic
 	} else if op == OpDelete {
@@ -395,7 +407,7 @@ func (c *classifier) flush() {
 	slices.SortStableFunc(c.out, func(a, b Event) int {
 		return cmp.Or(cmp.Compare(max(a.TimeLower, a.by), max(b.TimeLower, b.by)), cmp.Compare(a.told, b.told), cmp.Compare(a.class, b.class), cmp.Compare(a.Path, b.Path))
 	})
-	for _, e := range c.out {
+	for _, e := range slices.Concat(c.passed, c.out) {
 		c.v.a.emit(e)
 	}
 }

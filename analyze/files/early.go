@@ -13,6 +13,7 @@ import (
 type early struct {
 	fs.Dirent
 	first, last fs.Stamp // of what brought it
+	since       int64    // and when that was done at the earliest, 0 unknown
 }
 
 // stale says whether an inode cannot yet be what a name stands for.
@@ -83,7 +84,8 @@ func (c *classifier) await(id fs.ID, d fs.Dirent, was string) {
 	if id == d.Child {
 		c.v.names.doubt(d, was)
 	}
-	c.v.early[id] = append(c.v.early[id], early{d, c.tx.First, c.tx.Last})
+	since, _ := c.bounds()
+	c.v.early[id] = append(c.v.early[id], early{d, c.tx.First, c.tx.Last, since})
 	c.v.halves = append(c.v.halves, turn{id, c.tx.First.Seq, c.tx.Last.Time})
 }
 
@@ -99,9 +101,10 @@ func (c *classifier) arrived(id fs.ID, first map[fs.ID]bool) {
 		n, k := len(c.out), len(c.v.early[id])
 		c.came(w.Dirent, nil, first, &w)
 		for ; k < len(c.v.early[id]); k++ {
-			c.v.early[id][k].first, c.v.early[id][k].last = w.first, w.last // it waits on
+			c.v.early[id][k] = w // it waits on
 		}
 		for k := range c.out[n:] {
+			c.out[n+k].since = earliest(c.out[n+k].since, w.since)
 			c.out[n+k].FirstRecord = min(c.out[n+k].FirstRecord, w.first.Seq)
 		}
 	}
@@ -113,18 +116,57 @@ func (v *volumeState) isEarly(d fs.Dirent) bool {
 	return slices.ContainsFunc(v.early[d.Child], func(w early) bool { return w.Parent == d.Parent && w.Name == d.Name })
 }
 
+// earliest is the earlier of two times that may not be known.
+func earliest(a, b int64) int64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
 // wasEarly reports whether a name that goes was never told of, and forgets it.
 func (c *classifier) wasEarly(d fs.Dirent) bool {
 	top, _ := c.v.names.adrift(d.Parent)
 	for _, id := range []fs.ID{d.Child, top} {
 		ws := c.v.early[id]
 		if i := slices.IndexFunc(ws, func(w early) bool { return w.Parent == d.Parent && w.Name == d.Name }); i >= 0 {
+			w := ws[i]
 			c.v.early[id] = slices.Delete(ws, i, i+1)
+			if v := c.v; v.info.Apart && id == d.Child && len(v.moving[id]) == 0 { // else it was renamed twice
+				g := gone{Dirent: w.Dirent, path: v.names.at(d), at: c.tx.Last, attr: c.was(id), seen: &w}
+				c.wait(g)
+			}
 			return true
 		}
 	}
 	return false
 }
+
+// glimpsed tells of a name that came and went while its inode stayed as it was before: of
+// a file that the disk knows by this name alone.
+func (c *classifier) glimpsed(g *gone) {
+	op := OpCreate
+	switch g.Type {
+	case fs.TypeDir:
+		op = OpMkdir
+	case fs.TypeSymlink:
+		op = OpSymlink
+	}
+	came, unknown := g.seen, fs.Attr{ID: g.Child, ATime: fs.NoTime, MTime: fs.NoTime, CTime: fs.NoTime, BTime: fs.NoTime}
+	tell := func(op Op, first, last fs.Stamp, since int64) {
+		e := c.event(op, g.path, unknown)
+		e.FirstRecord, e.LastRecord = first.Seq, last.Seq
+		e.Type, e.since, e.until = g.Type.String(), since, c.v.a.clock.wall(last.Time)
+		e.Observed, e.Notes = e.until, []string{glimpse}
+		c.interval(&e)
+		c.passed = append(c.passed, e)
+	}
+	tell(op, came.first, came.last, came.since)
+	tell(OpUnlink, g.at, g.at, g.since)
+}
+
+// glimpse is noted where only a name showed.
+const glimpse = "the inode was not written while it had this name: the name may have come or gone by a link or a rename"
 
 // finishHalves tells of the names whose inodes never came, and of those that went
 // while their inodes stayed.
@@ -133,6 +175,11 @@ func (v *volumeState) finishHalves() {
 	for _, id := range slices.SortedFunc(maps.Keys(v.moving), fs.ID.Compare) {
 		for _, g := range v.moving[id] {
 			c := v.classify(&fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime, First: g.at, Last: g.at})
+			if g.seen != nil {
+				c.glimpsed(&g)
+				c.flush()
+				continue
+			}
 			e := c.event(OpUnlink, g.path, c.attr(id, g.Type))
 			e.Notes = append(e.Notes, "its inode was not freed, nor named anew, when the tape ended")
 			c.add(e)

@@ -149,6 +149,8 @@ type Event struct {
 	vol   *volumeState
 	class uint8
 	told  uint64 // its place in the change journal, from 1; 0 where that does not name it
+	since int64  // of one told late: what bounded it when the first half of it came; 0 unknown
+	until Time   // of one that a name alone told: when that was recorded; 0 for all else
 	by    Time   // where an end is known only to lie before this: its place among the others; 0 for all else
 }
 

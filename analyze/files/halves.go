@@ -64,9 +64,22 @@ func nameable(a fs.Attr) int {
 // wait keeps a name that went until its inode tells what became of it.
 func (c *classifier) wait(g gone) {
 	g.paired, g.dir = false, c.was(g.Parent).Generation
+	if g.since == 0 {
+		g.since, _ = c.bounds()
+	}
 	c.v.moving[g.Child] = append(c.v.moving[g.Child], g)
 	c.v.vacated[place{g.Parent, g.Name}] = g.Child
 	c.v.halves = append(c.v.halves, turn{g.Child, g.at.Seq, c.tx.Last.Time})
+}
+
+// back takes back a name that went before its coming was told, now that it is there
+// again.
+func (v *volumeState) back(d fs.Dirent) (gone, bool) {
+	i := slices.IndexFunc(v.moving[d.Child], func(g gone) bool { return g.seen != nil && g.Parent == d.Parent && g.Name == d.Name })
+	if i < 0 {
+		return gone{}, false
+	}
+	return v.unwait(d.Child, i), true
 }
 
 // unwait takes back one of the names that wait.
@@ -189,25 +202,26 @@ func (v *volumeState) left(d fs.Dirent) {
 // other finds the other half of a rename that reaches the disk in two parts: a name
 // that went before, or a directory's old name, which must still go because a directory
 // has only one. It may have to wait for the inode to tell.
-func (c *classifier) other(d fs.Dirent, a fs.Attr) (path string, known, waits bool) {
+func (c *classifier) other(d fs.Dirent, a fs.Attr) (g gone, known, waits bool) {
 	v := c.v
 	if !v.info.Journaled && a.Live && a.Type == fs.TypeDir {
 		c.oldName(d)
 	}
-	gs := v.moving[d.Child]
-	if len(gs) == 0 {
-		return "", false, false
-	}
-	best := 0
+	gs, best := v.moving[d.Child], -1
 	for i := range gs {
-		if gs[i].Parent == d.Parent && (gs[best].Parent != d.Parent || gs[i].Name == d.Name) { // itself before all
+		switch {
+		case gs[i].seen != nil:
+		case best < 0, gs[i].Parent == d.Parent && (gs[best].Parent != d.Parent || gs[i].Name == d.Name): // itself before all
 			best = i
 		}
 	}
-	if same := gs[best].Parent == d.Parent && gs[best].Name == d.Name; !same && !c.rewritten(&gs[best], a) {
-		return gs[best].path, false, true
+	if best < 0 {
+		return gone{}, false, false
 	}
-	return v.unwait(d.Child, best).path, true, false
+	if same := gs[best].Parent == d.Parent && gs[best].Name == d.Name; !same && !c.rewritten(&gs[best], a) {
+		return gs[best], false, true
+	}
+	return v.unwait(d.Child, best), true, false
 }
 
 // oldName takes the name that a directory had, when it is given another, for gone.
@@ -233,7 +247,7 @@ func (c *classifier) settled(id fs.ID) {
 	over := ended(c.inodes[id])
 	for len(v.moving[id]) > 0 {
 		g := &v.moving[id][0]
-		if a := c.attr(id, g.Type); !over && (len(v.early[id]) > 0 || nameable(a) > len(v.names.of[id]) || !c.rewritten(g, a)) {
+		if a := c.attr(id, g.Type); !over && !(g.seen != nil && c.ripe) && (len(v.early[id]) > 0 || nameable(a) > len(v.names.of[id]) || !c.rewritten(g, a)) {
 			return
 		}
 		went := v.unwait(id, 0)

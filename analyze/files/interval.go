@@ -10,8 +10,17 @@ import (
 // believed only between the previous commit and this one.
 func (c *classifier) interval(e *Event) {
 	lo, hi := c.bounds()
+	if e.since != 0 && (lo == 0 || e.since < lo) {
+		lo = e.since
+	}
+	if e.until != 0 && e.until.Known() {
+		hi = int64(e.until) + clockSlack
+	}
 	tick := max(tick, c.v.info.Grain)
 	change := c.inodes[e.id]
+	if e.until != 0 {
+		change = nil // of the inode nothing is known
+	}
 	t, basis := Unknown, ""
 	switch e.Op {
 	case OpCreate, OpMkdir, OpSymlink:
@@ -115,6 +124,9 @@ func (c *classifier) forged(e *Event, lo Time) bool {
 	if e.BTime.Known() && e.MTime < e.BTime-Time(c.v.info.Grain) || e.MTime > e.CTime {
 		return true
 	}
+	if c.v.info.Apart && lo != 0 && e.MTime < lo-Time(fs.WritebackLag) {
+		return true // bytes do not wait so long
+	}
 	change := c.inodes[e.id]
 	switch {
 	case e.BTime.Known() || change == nil || change.OldUnknown:
@@ -146,11 +158,13 @@ func (c *classifier) bounds() (lo, hi int64) {
 		return lo, c.tx.Time
 	}
 	if w := c.v.a.clock.wall(c.tx.Last.Time); w.Known() {
-		// The recording host's clock against the guest's: allow a second.
 		if lo != 0 {
-			lo -= 1e9
+			lo -= clockSlack
 		}
-		return lo, int64(w) + 1e9
+		return lo, int64(w) + clockSlack
 	}
 	return lo, 0
 }
+
+// clockSlack is how far the recording host's clock may be from the guest's, ns.
+const clockSlack = int64(1e9)

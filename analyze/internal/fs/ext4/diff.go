@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
@@ -30,6 +31,7 @@ type differ struct {
 	added    map[direntKey]entryCount
 	data     map[uint32]*dirt
 	problems []fs.Problem
+	unseen   map[uint64]bool // attribute blocks that were not there before
 }
 
 type direntKey struct {
@@ -48,6 +50,7 @@ func (f *FS) diff(old *view, t *txn, s fs.Sink) *fs.Tx {
 	f.now.budget = newBudget(f.super)
 	d := &differ{f: f, old: old, t: t, changes: map[uint32]*change{}, dirs: map[uint64]claim{},
 		removed: map[direntKey]entryCount{}, added: map[direntKey]entryCount{}, data: map[uint32]*dirt{}}
+	d.unseen = maps.Clone(f.unseen)
 	d.sort()
 	nums := d.order()
 	for _, n := range nums {
@@ -93,6 +96,7 @@ func (d *differ) sort() {
 			d.table(b, c)
 		case kindNode, kindXattr:
 			d.candidate(c.owner)
+			delete(f.unseen, b)
 		case kindDir:
 			d.dirs[b] = c
 		}
@@ -217,6 +221,7 @@ func (d *differ) claim(c *change) {
 		return
 	}
 	f := d.f
+	d.watchXattr(c)
 	f.claimXattr(&c.new)
 	if !c.remapped() {
 		return

@@ -19,6 +19,7 @@ type FS struct {
 	stamps  stamps
 	dirty   map[uint32]*dirt
 	touched map[uint32]bool // announced to the sink since the last commit
+	unseen  map[uint64]bool // no journal: attribute blocks that are not there yet
 	batch   *fs.Layer       // no journal: metadata as before the current batch
 	batched batchMeta
 	log     *journal
@@ -61,7 +62,7 @@ func open(dev fs.Device, o fs.Options) (*FS, error) {
 func (f *FS) reset() {
 	f.now = &view{super: f.super, dev: f.layer, budget: newBudget(f.super)}
 	f.claims, f.pending = newBlockMap[claim](), newBlockMap[pend]()
-	f.dirty, f.touched = map[uint32]*dirt{}, map[uint32]bool{}
+	f.dirty, f.touched, f.unseen = map[uint32]*dirt{}, map[uint32]bool{}, map[uint64]bool{}
 	f.batch = nil
 }
 

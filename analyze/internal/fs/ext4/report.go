@@ -62,8 +62,8 @@ func (d *differ) inodeChange(c *change) (fs.InodeChange, bool) {
 		}
 	}
 	if c.oldLive && c.newLive {
-		ox, err1 := d.old.xattrs(&c.old)
-		nx, err2 := d.f.now.xattrs(&c.new)
+		ox, err1 := d.old.seenXattrs(&c.old, d.unseen)
+		nx, err2 := d.f.now.seenXattrs(&c.new, d.f.unseen)
 		if err2 != nil {
 			d.problems = append(d.problems, problemOf(err2, c.num))
 		}
