@@ -36,6 +36,7 @@ unit: ## every test
 
 race: ## the rooms with goroutines, under the race detector
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 30m ./format/... ./capture/... ./replay/... ./analyze/network/... ./analyze/process/... ./analyze/story/... ./corpus
+	CGO_ENABLED=1 $(GO) test -race -run 'Digest|Deterministic' ./analyze/files
 
 fuzz-smoke: ## each fuzz target for FUZZTIME (400 executions)
 	@.ci/fuzz $(FUZZTIME)

@@ -68,10 +68,10 @@ type Analyzer struct {
 	now      int64    // tape time of the write being applied
 	settled  bool     // nothing written since the last Settle
 	begun    bool
-	buf      []byte    // for reading file content
-	resync   bool      // content came outside the stream: compare trees before going on
-	serves   []service // filesystems whose journals are on this disk
-	missed   []Problem // while the base was copied: what may have been read back by its end
+	parts    chan []byte // room to read content into
+	resync   bool        // content came outside the stream: compare trees before going on
+	serves   []service   // filesystems whose journals are on this disk
+	missed   []Problem   // while the base was copied: what may have been read back by its end
 }
 
 // maxProblems bounds the list; a broken image can produce one for each inode.
@@ -94,7 +94,7 @@ func New(size uint64, base format.Image, o Options) (*Analyzer, error) {
 		o.DiffLimit = 256 << 10
 	}
 	a := &Analyzer{o: o, disk: fs.NewOverlay(size, base, o.Scratch), settled: true}
-	a.findings = newFinder(a)
+	a.findings, a.parts = newFinder(a), newParts()
 	return a, nil
 }
 
@@ -200,6 +200,7 @@ func (a *Analyzer) problem(p Problem) {
 
 func (a *Analyzer) emit(e Event) {
 	a.seq++
+	e.weigh()
 	e.PathHex, e.OldPathHex = hexOf(e.Path), hexOf(e.OldPath)
 	a.findings.see(&e)
 	if a.o.Emit != nil {

@@ -196,7 +196,7 @@ func (c *classifier) stamped(change *fs.InodeChange) {
 // forget drops what was kept of an inode whose life is over.
 func (v *volumeState) forget(id fs.ID) {
 	delete(v.awaited, id)
-	delete(v.hashes, id)
+	delete(v.known, id)
 	delete(v.nameless, id)
 	delete(v.held, id)
 	delete(v.spent, id)

@@ -144,17 +144,12 @@ func (c *classifier) replacements(removed []gone) {
 }
 
 // against compares the file now at a path with the content displaced from it.
-func (c *classifier) against(e *Event, b *before) {
+func (c *classifier) against(e *Event, b *digest) {
 	attr, err := c.v.fs.Stat(e.id)
 	if err != nil || attr.Type != fs.TypeFile {
 		return
 	}
-	now := c.v.read(e.id, attr)
-	e.SHA256Old, e.EntropyOld, e.MagicOld = b.sha, b.entropyOf(), b.magic
-	e.SHA256New, e.MagicNew = now.sha, now.magic
-	if b.text != nil && now.text != nil {
-		e.Diff = unified(e.Path, b.text, now.text)
-	}
+	e.was, e.is = b, c.v.now(e.id, attr)
 }
 
 // came tells of a name that came, with what brought it if that was earlier, or has it
@@ -320,10 +315,8 @@ func (c *classifier) tell(r *gone, last bool) {
 	}
 	e := c.event(op, r.path, attr)
 	e.FirstRecord, e.since = min(e.FirstRecord, r.at.Seq), r.since
-	if b := v.before[r.Child]; b != nil && op == OpDelete {
-		e.SHA256Old, e.EntropyOld, e.MagicOld = b.sha, b.entropyOf(), b.magic
-	} else if op == OpDelete {
-		e.SHA256Old = v.hashes[r.Child]
+	if op == OpDelete {
+		e.was = cmp.Or(v.before[r.Child], v.known[r.Child])
 	}
 	if op == OpUnlink && !dead && len(v.names.of[r.Child]) == 0 {
 		e.Notes = append(e.Notes, "not freed yet: still open, or the disk has not heard")
@@ -350,9 +343,7 @@ func (c *classifier) orphans() {
 		}
 		e := c.event(op, path, change.Old)
 		e.Notes = append(e.Notes, "unlinked earlier; freed now")
-		if b := c.v.before[change.ID]; b != nil {
-			e.SHA256Old = b.sha
-		}
+		e.was = c.v.before[change.ID]
 		c.add(e)
 	}
 }

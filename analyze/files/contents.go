@@ -1,75 +1,11 @@
 package files
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
-	"io"
 	"slices"
 	"unicode/utf8"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 )
-
-// before is a file's content as it was before its first change since the last
-// event.
-type before struct {
-	sha     string // empty: not read, too large or not known
-	entropy float64
-	read    bool
-	magic   string
-	text    []byte // whole content of a small text file
-	size    uint64
-	unknown bool // bytes of it were never captured
-	// generation tells whose content this was: inode numbers are used again
-	generation uint64
-}
-
-func (b *before) entropyOf() *float64 {
-	if !b.read {
-		return nil
-	}
-	x := b.entropy
-	return &x
-}
-
-// read takes a file's content in: hash, entropy, magic, and the text itself when
-// it is small enough to be compared.
-func (v *volumeState) read(id fs.ID, a fs.Attr) *before {
-	b := &before{size: a.Size, generation: a.Generation}
-	content, err := v.fs.Content(id)
-	if err != nil || a.Size > v.a.o.HashLimit {
-		return b
-	}
-	h := sha256.New()
-	var hist histogram
-	keep := v.a.o.DiffLimit > 0 && a.Size <= uint64(v.a.o.DiffLimit)
-	if v.a.buf == nil {
-		v.a.buf = make([]byte, 256<<10)
-	}
-	buf := v.a.buf
-	for off := uint64(0); off < a.Size; {
-		n, err := content.ReadAt(buf[:min(uint64(len(buf)), a.Size-off)], int64(off))
-		if err != nil && !errors.Is(err, io.EOF) || n == 0 {
-			b.unknown = true
-			return b
-		}
-		h.Write(buf[:n])
-		hist.add(buf[:n])
-		if off == 0 {
-			b.magic = magic(buf[:n])
-		}
-		if keep {
-			b.text = append(b.text, buf[:n]...)
-		}
-		off += uint64(n)
-	}
-	if !isText(b.text) {
-		b.text = nil
-	}
-	b.sha, b.entropy, b.read = hex.EncodeToString(h.Sum(nil)), hist.entropy(), true
-	return b
-}
 
 func isText(b []byte) bool {
 	if !utf8.Valid(b) {
@@ -223,11 +159,10 @@ func (c *classifier) silent() {
 			continue
 		}
 		b := c.v.before[change.ID]
-		if b == nil || b.sha == "" {
+		if b == nil || !b.read {
 			continue
 		}
-		now := c.v.read(change.ID, change.New)
-		if now.sha == "" || now.sha == b.sha {
+		if now := c.v.now(change.ID, change.New); !now.read || now.same(b) {
 			continue
 		}
 		e := c.event(OpWrite, c.v.names.path(change.ID), change.New)
@@ -260,59 +195,30 @@ func (c *classifier) hashes(e *Event, id fs.ID) {
 	if attr.Generation != e.Generation {
 		return // its content is gone, the number is another file's
 	}
-	now := v.read(id, attr)
-	e.SHA256New, e.MagicNew = now.sha, now.magic
-	v.hashes[id] = now.sha
+	now := v.now(id, attr)
+	e.is = now
 	if v.a.o.Blocks && attr.Size > 0 {
 		e.Blocks = v.blocks(id, e.Ranges, attr.Size)
 	}
 	switch {
 	case len(e.Ranges) == 0:
 	case now.read && written(e) == attr.Size:
-		e.EntropyNew = now.entropyOf()
+		e.part = now
 	default:
-		e.EntropyNew = v.rangeEntropy(id, e.Ranges)
+		e.part = v.writtenContent(id, e.Ranges)
 	}
 	switch {
 	case now.unknown:
 		e.Notes = append(e.Notes, "content partly never captured: not hashed")
-	case now.sha == "":
+	case !now.read:
 		e.Notes = append(e.Notes, "larger than the hash limit: not hashed")
 	}
 	if old == nil || old.generation != attr.Generation || fresh(c.inodes[id]) {
 		return
 	}
-	e.SHA256Old, e.MagicOld, e.EntropyOld = old.sha, old.magic, old.entropyOf()
+	e.was = old
 	if old.unknown {
 		e.Notes = append(e.Notes, "old content unknown")
 	}
-	if old.text != nil && now.text != nil && old.read && now.read {
-		e.Diff = unified(e.Path, old.text, now.text)
-	}
 	v.before[id] = now
-}
-
-// maxEntropy bounds how much of the written ranges is read for their entropy.
-const maxEntropy = 4 << 20
-
-func (v *volumeState) rangeEntropy(id fs.ID, ranges []fs.Range) *float64 {
-	content, err := v.fs.Content(id)
-	if err != nil {
-		return nil
-	}
-	var hist histogram
-	left := uint64(maxEntropy)
-	buf := make([]byte, 64<<10)
-	for _, r := range ranges {
-		for off, end := r.Off, r.Off+r.Len; off < end && left > 0; {
-			n, err := content.ReadAt(buf[:min(uint64(len(buf)), end-off, left)], int64(off))
-			if n == 0 || err != nil && !errors.Is(err, io.EOF) {
-				return nil
-			}
-			hist.add(buf[:n])
-			off, left = off+uint64(n), left-uint64(n)
-		}
-	}
-	x := hist.entropy()
-	return &x
 }

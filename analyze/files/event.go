@@ -145,6 +145,9 @@ type Event struct {
 	ReplacedInode uint64   `json:"replaced_inode,omitempty"`
 	Notes         []string `json:"notes,omitempty"`
 
+	was, is *digest // content before and now; of what was written alone: part
+	part    *digest
+
 	id    fs.ID
 	vol   *volumeState
 	class uint8
@@ -152,6 +155,23 @@ type Event struct {
 	since int64  // of one told late: what bounded it when the first half of it came; 0 unknown
 	until Time   // of one that a name alone told: when that was recorded; 0 for all else
 	by    Time   // where an end is known only to lie before this: its place among the others; 0 for all else
+}
+
+// weigh fills in what the event says of content, once that is counted.
+func (e *Event) weigh() {
+	if e.is != nil {
+		e.SHA256New, e.MagicNew = e.is.sha(), e.is.magic()
+	}
+	if e.part != nil {
+		e.EntropyNew = e.part.entropy()
+	}
+	if e.was != nil {
+		e.SHA256Old, e.MagicOld, e.EntropyOld = e.was.sha(), e.was.magic(), e.was.entropy()
+	}
+	if e.was != nil && e.is != nil && e.was.text() != nil && e.is.text() != nil {
+		e.Diff = unified(e.Path, e.was.text(), e.is.text())
+	}
+	e.was, e.is, e.part = nil, nil, nil
 }
 
 // hexOf gives the bytes of a name that JSON cannot hold, and nothing for others:

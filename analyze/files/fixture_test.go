@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -103,11 +104,13 @@ func TestEveryOperationShows(t *testing.T) {
 	}
 }
 
-// TestDeterministic: two replays give the same bytes.
+// TestDeterministic: two replays give the same bytes, with one processor or several.
 func TestDeterministic(t *testing.T) {
 	dir := unpack(t, "ext4")
 	var runs [2]bytes.Buffer
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
 	for i := range runs {
+		runtime.GOMAXPROCS(1 + 3*i)
 		a, events := replayTrace(t, dir, Options{Hash: true})
 		enc := json.NewEncoder(&runs[i])
 		for _, e := range events {

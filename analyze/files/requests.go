@@ -139,6 +139,9 @@ func (a *Analyzer) gap(g *format.Gap) error {
 	if a.begun || len(extents) == 0 {
 		a.problem(Problem{Kind: "gap", Record: g.Seq, Text: text})
 	}
+	for _, v := range a.volumes {
+		clear(v.known) // what changed of it is not known
+	}
 	for _, e := range extents {
 		if e.Start >= a.disk.Size() || e.Count == 0 {
 			continue

@@ -60,7 +60,7 @@ func (v *volumeState) reread(at fs.Stamp) {
 	v.fs, v.info = f, f.Info()
 	v.register()
 	clear(v.before)
-	clear(v.hashes)
+	clear(v.known)
 	clear(v.awaited)
 	clear(v.early)
 	clear(v.moving)

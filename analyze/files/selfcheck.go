@@ -61,6 +61,13 @@ func (v *volumeState) differences(r *recrawl) []string {
 			note("attributes:", path)
 		}
 	})
+	for id, d := range v.known {
+		if a, err := v.fs.Stat(id); err != nil || d.size != a.Size || d.generation != a.Generation {
+			continue // it is read again when it is asked for
+		} else if !v.content(id, a).same(d) {
+			note("content remembered:", v.names.path(id))
+		}
+	}
 	for path := range fresh {
 		note("crawled but not followed:", path)
 	}

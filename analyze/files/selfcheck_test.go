@@ -21,7 +21,7 @@ func selfChecks(t *testing.T, dir string) {
 		stops[1+x%total] = true
 	}
 	require.Len(t, stops, 20)
-	a, log := openTrace(t, dir, Options{})
+	a, log := openTrace(t, dir, Options{Hash: true})
 	checked := 0
 	eachEntry(t, log, func(r format.Record) {
 		require.NoError(t, a.Feed(r))

@@ -10,19 +10,43 @@ import (
 // Touch implements fs.Sink: read the old content while it is there.
 func (v *volumeState) Touch(id fs.ID) {
 	v.overtaken(id)
-	if !v.a.o.Hash || v.before[id] != nil {
+	if !v.a.o.Hash {
+		return
+	}
+	if v.before[id] != nil {
+		delete(v.known, id) // what a size committed ahead of its content was told with
 		return
 	}
 	attr, err := v.fs.Stat(id)
 	if err != nil || attr.Type != fs.TypeFile {
 		return
 	}
-	b := v.read(id, attr)
-	if b.sha == "" {
-		b.sha = v.hashes[id]
+	v.before[id] = v.now(id, attr)
+	delete(v.known, id)
+}
+
+// now is the content of a file as it stands. It is read again only where it may have
+// changed since it last was.
+func (v *volumeState) now(id fs.ID, a fs.Attr) *digest {
+	d := v.known[id]
+	if d != nil && d.size == a.Size && d.generation == a.Generation {
+		return d.retold(func() []byte { return v.text(id, a) })
 	}
-	v.before[id] = b
-	delete(v.hashes, id)
+	if d = v.content(id, a); d.read {
+		v.known[id] = d
+		v.fresh = append(v.fresh, id)
+	}
+	return d
+}
+
+// remember keeps of what was read no more than is needed to know it again.
+func (v *volumeState) remember() {
+	for _, id := range v.fresh {
+		if d := v.known[id]; d != nil {
+			v.known[id] = d.kept()
+		}
+	}
+	v.fresh = v.fresh[:0]
 }
 
 // Problem implements fs.Sink.
@@ -79,6 +103,9 @@ func (v *volumeState) Commit(tx *fs.Tx) {
 	c.testify()
 	c.flush()
 	for id := range v.before {
+		if v.undated[id] != nil {
+			continue // the content that took its place is still to be told of
+		}
 		// A size that was committed ahead of the content it counts: the content
 		// from before that is still the old one when the rest arrives.
 		if x := c.inodes[id]; x != nil && c.data[id] == nil && x.Old.Live && x.New.Size > x.Old.Size && !fresh(x) && !c.truncated(id) {
@@ -88,6 +115,7 @@ func (v *volumeState) Commit(tx *fs.Tx) {
 			delete(v.before, id)
 		}
 	}
+	v.remember()
 	if !v.marksTime(tx) {
 		return
 	}

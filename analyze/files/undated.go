@@ -154,4 +154,5 @@ func (v *volumeState) tellUndated(id fs.ID) {
 	c.contents()
 	c.flush()
 	delete(v.before, id)
+	v.remember()
 }

@@ -18,8 +18,9 @@ type volumeState struct {
 	info  fs.Info
 	names *names
 
-	before  map[fs.ID]*before // content before its first change since the last event
-	hashes  map[fs.ID]string  // hash after the last event, valid until touched
+	before  map[fs.ID]*digest // content before its first change since the last event
+	known   map[fs.ID]*digest // content that was read and has not changed since
+	fresh   []fs.ID           // of these, those with more than is kept
 	orphans map[fs.ID]string  // open but unlinked: the path they had
 	awaited map[fs.ID]awaited // modification seen in the inode, content not yet
 	// Without a journal an inode may arrive before its name: what is known of it
@@ -153,7 +154,7 @@ func (v *volumeState) attach(f fs.Filesystem) {
 	v.fs, v.info = f, f.Info()
 	v.register()
 	v.names = newNames(v.info.Root)
-	v.before, v.hashes = map[fs.ID]*before{}, map[fs.ID]string{}
+	v.before, v.known = map[fs.ID]*digest{}, map[fs.ID]*digest{}
 	v.orphans, v.awaited = map[fs.ID]string{}, map[fs.ID]awaited{}
 	v.nameless, v.held = map[fs.ID]*fs.InodeChange{}, map[fs.ID]*fs.DataChange{}
 	v.wrote = map[fs.ID]Time{}

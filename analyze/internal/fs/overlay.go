@@ -98,11 +98,17 @@ func (o *Overlay) ReadAt(p []byte, off int64) (int, error) {
 		at := uint64(off) + uint64(done)
 		in := int(at % pageSize)
 		n := min(len(p)-done, pageSize-in)
-		mask, err := o.page(at/pageSize, &o.buf)
+		whole := &o.buf
+		if n == pageSize {
+			whole = (*[pageSize]byte)(p[done:])
+		}
+		mask, err := o.page(at/pageSize, whole)
 		if err != nil {
 			return done, err
 		}
-		copy(p[done:done+n], o.buf[in:])
+		if n < pageSize {
+			copy(p[done:done+n], o.buf[in:])
+		}
 		if need := sectors(in, n); mask&need != need {
 			unknown = mergeUnknown(unknown, at, uint64(n))
 		}
