@@ -124,7 +124,7 @@ func (s *Source) describe(ctx context.Context, g *domains.Guest) error {
 		return err
 	}
 	s.owed = s.cfg.Clock.Now() + configPatience.Nanoseconds()
-	return s.configure(g, false)
+	return s.configure(ctx, g, false)
 }
 
 // configPatience is how long after a domain appears its configuration may: libxl writes
@@ -133,7 +133,7 @@ const configPatience = 30 * time.Second
 
 // configure attaches libxl's configuration, and says which kernel it names. That there
 // is none is told in the end.
-func (s *Source) configure(g *domains.Guest, last bool) error {
+func (s *Source) configure(ctx context.Context, g *domains.Guest, last bool) error {
 	config, err := s.cfg.Directory.Config(g)
 	if err != nil && !last && s.cfg.Clock.Now() < s.owed {
 		return nil
@@ -146,14 +146,14 @@ func (s *Source) configure(g *domains.Guest, last bool) error {
 	if err := s.attach("xl/config", config); err != nil {
 		return err
 	}
-	s.hashing.Go(func() { s.kernel(g, config) })
+	s.hashing.Go(func() { s.kernel(ctx, g, config) })
 	return nil
 }
 
 // kernel says which kernel the guest was built from. Hashing it takes its time; the
 // other sources do not wait for that.
-func (s *Source) kernel(g *domains.Guest, config []byte) {
-	attrs, err := s.cfg.Directory.KernelAttrs(g, config)
+func (s *Source) kernel(ctx context.Context, g *domains.Guest, config []byte) {
+	attrs, err := s.cfg.Directory.KernelAttrs(ctx, g, config)
 	if err != nil {
 		s.event("description-missing", "part", "kernel", "reason", err.Error())
 	} else if attrs != nil {
@@ -194,7 +194,7 @@ func (s *Source) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			if s.owed != 0 {
-				return s.configure(s.last, true)
+				return s.configure(ctx, s.last, true)
 			}
 			return nil
 		case _, open := <-changed:
@@ -222,7 +222,7 @@ func (s *Source) poll(ctx context.Context) error {
 	}
 	s.state(ctx, s.now)
 	if s.owed != 0 {
-		return s.configure(s.now, false)
+		return s.configure(ctx, s.now, false)
 	}
 	return nil
 }

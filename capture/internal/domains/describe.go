@@ -99,8 +99,8 @@ func (d *Directory) HypervisorAttrs() []format.Attr {
 
 // KernelAttrs says which kernel a PV or PVH guest was built from, by libxl's
 // configuration: the file is in dom0, and symbols can be had for it. A guest that
-// brings its own kernel has none.
-func (d *Directory) KernelAttrs(g *Guest, config []byte) ([]format.Attr, error) {
+// brings its own kernel has none. The kernel is hashed without haste until ctx ends.
+func (d *Directory) KernelAttrs(ctx context.Context, g *Guest, config []byte) ([]format.Attr, error) {
 	if len(config) == 0 {
 		return nil, nil
 	}
@@ -119,11 +119,15 @@ func (d *Directory) KernelAttrs(g *Guest, config []byte) ([]format.Attr, error) 
 	}
 	defer f.Close()
 	sum := sha256.New()
-	if _, err := io.Copy(sum, io.LimitReader(f, maxKernel)); err != nil {
+	if _, err := io.CopyBuffer(sum, &unhurried{ctx: ctx, from: io.LimitReader(f, maxKernel)}, make([]byte, kernelBlock)); err != nil {
 		return append(attrs, format.Attr{Name: "kernel-unreadable", Value: err.Error()}), nil
 	}
 	return append(attrs, format.Attr{Name: "kernel-sha256", Value: hex.EncodeToString(sum.Sum(nil))}), nil
 }
 
-// maxKernel bounds how much of a kernel file is hashed.
-const maxKernel = 512 << 20
+const (
+	// maxKernel bounds how much of a kernel file is hashed.
+	maxKernel = 512 << 20
+	// kernelBlock is how much of it is hashed at once.
+	kernelBlock = 128 << 10
+)
