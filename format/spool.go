@@ -15,7 +15,7 @@ import (
 // the recorder die before that, Salvage puts what the spool holds onto the tape.
 
 // SpoolMagic begins a spool.
-const SpoolMagic = "\x89XTS\x01\r\x1a\n"
+const SpoolMagic = "\x89XTS\x02\r\x1a\n"
 
 // SpoolSuffix follows the name of a tape in that of its spool.
 const SpoolSuffix = ".spool"
@@ -24,7 +24,7 @@ const (
 	spoolHead  = 8 + 16 + 4 + 4 // magic, tape, snapshot, CRC-32C of these
 	frameHead  = 4 + 4 + 4      // type, length, CRC-32C of these and the payload
 	framePages = 1024           // pages of a frame, at most
-	pageHead   = 8 + 4          // number, CRC-32C of the content
+	pageHead   = 8 + 8 + 8      // number, checksum of the content
 	maxFrame   = framePages * (pageHead + PageSize)
 
 	stateSize  = 8 + 8 + 1 // first page, count, state
@@ -125,7 +125,7 @@ func appendPageHeads(b []byte, pages []uint64, data []byte, workers int) []byte 
 			for i := from; i < min(from+size, len(pages)); i++ {
 				h := b[i*pageHead:]
 				binary.LittleEndian.PutUint64(h, pages[i])
-				binary.LittleEndian.PutUint32(h[8:], crc32.Checksum(data[i*PageSize:(i+1)*PageSize], castagnoli))
+				putSum(h[8:], data[i*PageSize:(i+1)*PageSize])
 			}
 		})
 	}

@@ -253,7 +253,7 @@ func resum(b []byte) {
 			k := n / (pageHead + PageSize)
 			for i := range k {
 				page := payload[k*pageHead+i*PageSize:][:PageSize]
-				binary.LittleEndian.PutUint32(payload[i*pageHead+8:], crc32.Checksum(page, castagnoli))
+				putSum(payload[i*pageHead+8:], page)
 			}
 			payload = payload[:k*pageHead]
 		}

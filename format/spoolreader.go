@@ -82,7 +82,7 @@ func (r *spoolReader) next() (*spoolFrame, error) {
 	}
 	if !r.own {
 		for i, n := range f.pages {
-			if crc32.Checksum(f.data[i*PageSize:(i+1)*PageSize], castagnoli) != binary.LittleEndian.Uint32(r.buf[i*pageHead+8:]) {
+			if !sumIs(r.buf[i*pageHead+8:], f.data[i*PageSize:(i+1)*PageSize]) {
 				return nil, r.bad(fmt.Errorf("page %d: %w", n, errSum))
 			}
 		}

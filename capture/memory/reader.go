@@ -23,12 +23,15 @@ type reader struct {
 	// counted and not visited. nil: all are visited.
 	known     *hashes
 	unchanged uint64 // pages that were as known
+	// over, if there is one, is called when the pages of a batch were visited.
+	over func() error
 
 	room []byte // a batch of pages
 	got  []page // of each
 }
 
-// page is what looking at one gave. Its data is valid while it is visited.
+// page is what looking at one gave. Its data is valid until its batch is over, and is
+// the visitor's.
 type page struct {
 	data  []byte // nil when it could not be read
 	sum   uint64 // of data, as hashes have it; with reader.known only
@@ -137,7 +140,10 @@ func (r *reader) visit(b *batch, visit visitor) error {
 			return err
 		}
 	}
-	return nil
+	if r.over == nil {
+		return nil
+	}
+	return r.over()
 }
 
 // lookers bounds how many CPUs look at pages at once.

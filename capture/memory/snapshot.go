@@ -142,12 +142,11 @@ func (sh *shot) live(ctx context.Context) error {
 	}
 	sh.hot = newBitset(sh.layout.pages)
 	start := s.cfg.Clock.Now()
-	through := &s.through
-	through.begin(&sh.to)
-	if err := sh.read(ctx, first, nil, sh.copyPage(through.pass)); err != nil {
-		return err
-	}
-	if err := through.drain(); err != nil {
+	stated := gather{to: &sh.to}
+	s.reader.over = stated.over
+	err := sh.read(ctx, first, nil, sh.copyPage(stated.put))
+	s.reader.over = nil
+	if err != nil {
 		return err
 	}
 	sh.reading = s.cfg.Clock.Now() - start

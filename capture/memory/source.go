@@ -23,7 +23,6 @@ type Source struct {
 
 	// What the last snapshot left; only Run's goroutine touches it.
 	hashes     *hashes
-	through    stash     // of the live pass
 	log        *dirtyLog // nil: changes are found by hash
 	logged     bool      // the dirty log covers everything since the last snapshot
 	parent     uint32    // 0: the next snapshot is a full one
@@ -55,8 +54,7 @@ func New(c Config) *Source {
 	c.setDefaults()
 	return &Source{
 		cfg: c, asks: make(chan chan error), ended: make(chan struct{}), hashes: newHashes(),
-		reader:  reader{x: c.Xen, domain: c.Domain},
-		through: stash{room: batchFrames},
+		reader: reader{x: c.Xen, domain: c.Domain},
 	}
 }
 

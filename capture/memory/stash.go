@@ -29,29 +29,12 @@ func (s *stash) put(page uint64, data []byte) error {
 	return err
 }
 
-// begin makes it empty: a snapshot that failed may have left something.
-func (s *stash) begin(to *statements) {
-	s.to, s.pages, s.data = to, s.pages[:0], s.data[:0]
-}
-
 func (s *stash) keep(page uint64, data []byte) {
 	if s.data == nil {
 		s.data = make([]byte, 0, min(s.room, batchFrames)*format.PageSize)
 	}
 	s.pages = append(s.pages, page)
 	s.data = append(s.data, data...)
-}
-
-// pass is put for pages that need not be kept: they go on together, their hashing, if
-// it is to the tape, spread over the CPUs.
-func (s *stash) pass(page uint64, data []byte) error {
-	if len(s.pages) >= s.room {
-		if err := s.drain(); err != nil {
-			return err
-		}
-	}
-	s.keep(page, data)
-	return nil
 }
 
 // drain writes everything kept.

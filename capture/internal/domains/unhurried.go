@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// unhurried reads so that what is done with the content takes a tenth of a CPU at
-// most, until ctx ends: the first snapshot of the guest wants them all.
+// unhurried reads so that what is done with the content takes a twentieth of a CPU
+// at most, until ctx ends: the first snapshot of the guest wants them all.
 type unhurried struct {
 	ctx  context.Context
 	from io.Reader
@@ -15,12 +15,12 @@ type unhurried struct {
 }
 
 // longestRest bounds each pause: the time that passed may have been another's.
-const longestRest = 100 * time.Millisecond
+const longestRest = time.Second
 
 func (u *unhurried) Read(b []byte) (int, error) {
 	if !u.busy.IsZero() {
 		select {
-		case <-time.After(min(9*time.Since(u.busy), longestRest)):
+		case <-time.After(min(19*time.Since(u.busy), longestRest)):
 		case <-u.ctx.Done():
 		}
 	}
