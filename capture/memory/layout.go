@@ -56,12 +56,23 @@ func plan(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo) (*layou
 	return planPV(x, info)
 }
 
-// typesAtOnce is how many frames are asked about before looking whether to go on.
+// typesAtOnce is how many frames are asked about before looking whether to go on: whole
+// words of a bitset.
 const typesAtOnce = 16 << 10
 
-// planHVM asks Xen for the type of each guest frame. Most numbers below the
-// highest have no frame: mapping them all blindly takes ten times as long.
 func planHVM(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo) (*layout, error) {
+	l, err := sizeHVM(x, info)
+	if err == nil {
+		err = l.ask(ctx, x, info, func(format.Extent) {})
+	}
+	if err == nil {
+		l.addShared(x, info)
+	}
+	return l, err
+}
+
+// sizeHVM says how far the guest's memory goes.
+func sizeHVM(x *hypercall.Xen, info xenabi.DomainInfo) (*layout, error) {
 	highest, err := x.MaximumGPFN(info.Domain)
 	if err != nil {
 		return nil, err
@@ -69,14 +80,20 @@ func planHVM(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo) (*la
 	if highest >= maxPages {
 		return nil, fmt.Errorf("domain %d has frames up to %#x: more than the %#x supported", info.Domain, highest, uint64(maxPages))
 	}
-	l := &layout{pages: highest + 1, present: newBitset(highest + 1), total: info.TotalPages}
+	return &layout{pages: highest + 1, present: newBitset(highest + 1), total: info.TotalPages}, nil
+}
+
+// ask asks Xen for the type of each guest frame, and calls known when it has those of
+// an extent. Most numbers below the highest have no frame: mapping them all blindly
+// takes ten times as long.
+func (l *layout) ask(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo, known func(format.Extent)) error {
 	for start := uint64(0); start < l.pages; start += typesAtOnce {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		types, err := x.PageTypeRange(info.Domain, start, min(typesAtOnce, l.pages-start))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for i, t := range types {
 			n := start + uint64(i)
@@ -90,9 +107,9 @@ func planHVM(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo) (*la
 				l.present.add(n)
 			}
 		}
+		known(format.Extent{Start: start, Count: uint64(len(types))})
 	}
-	l.addShared(x, info)
-	return l, nil
+	return nil
 }
 
 // addShared adds the frames that Xen keeps for the guest in its own heap and the guest

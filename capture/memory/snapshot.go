@@ -24,6 +24,7 @@ type shot struct {
 	again   bitset // pages to read again during the pause; nil: all
 	hot     bitset // of these, the ones likely to have changed: read first
 	reading int64  // ns that the live pass spent reading and comparing
+	asking  asking
 	to      statements
 	stash   stash
 	blobs   chan []Blob // what Describe gives
@@ -50,8 +51,13 @@ func (s *Source) snapshot(ctx context.Context) error {
 	sh := &shot{src: s, info: info}
 	sh.cond.CopyStart = s.cfg.Clock.Now()
 	sh.cond.Missed = format.Unknown
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		cancel()
+		_ = sh.asking.all()
+	}()
 	sh.describe(ctx)
-	if sh.layout, err = plan(ctx, s.cfg.Xen, info); err != nil {
+	if err := sh.plan(ctx); err != nil {
 		return err
 	}
 	if err := sh.begin(ctx); err != nil {
@@ -123,8 +129,8 @@ func (sh *shot) begin(ctx context.Context) error {
 // live copies while the guest runs.
 func (sh *shot) live(ctx context.Context) error {
 	s := sh.src
-	first := sh.layout.present
 	incremental := sh.cond.Method == "log-dirty+grants"
+	var changed bitset
 	if sh.tracked {
 		sh.again = newBitset(sh.layout.pages)
 		// Everything up to here is read below; what comes later is in the next reading.
@@ -132,29 +138,69 @@ func (sh *shot) live(ctx context.Context) error {
 		if err := s.log.read(sh.layout.pages, true, dirty); err != nil {
 			return err
 		}
-		if incremental {
-			if err := sh.addGranted(dirty); err != nil {
-				return err
-			}
-			sh.addAppeared(dirty)
-			first = dirty
-		}
+		changed = dirty
 	}
 	sh.hot = newBitset(sh.layout.pages)
-	start := s.cfg.Clock.Now()
-	stated := gather{to: &sh.to}
-	s.reader.over = stated.over
-	err := sh.read(ctx, first, nil, sh.copyPage(stated.put))
-	s.reader.over = nil
+	var err error
+	if incremental {
+		err = sh.copyChanged(ctx, changed)
+	} else {
+		err = sh.copyAll(ctx)
+	}
 	if err != nil {
 		return err
 	}
-	sh.reading = s.cfg.Clock.Now() - start
 	s.logged = sh.tracked
 	if incremental && s.cfg.AuditEvery > 0 && s.sinceAudit+1 >= s.cfg.AuditEvery {
-		return sh.audit(ctx, first)
+		return sh.audit(ctx, changed)
 	}
 	return nil
+}
+
+// copyChanged copies what the dirty log calls changed, and what it does not know of,
+// which is added to it.
+func (sh *shot) copyChanged(ctx context.Context, dirty bitset) error {
+	if err := sh.located(); err != nil {
+		return err
+	}
+	if err := sh.addGranted(dirty); err != nil {
+		return err
+	}
+	sh.addAppeared(dirty)
+	return sh.copyLive(ctx, dirty)
+}
+
+// copyAll copies all pages, each extent as soon as it is known which it has.
+func (sh *shot) copyAll(ctx context.Context) error {
+	if sh.asking.known == nil {
+		return sh.copyLive(ctx, sh.layout.present)
+	}
+	part := newBitset(sh.layout.pages)
+	for e := range sh.asking.known {
+		from, to := e.Start/64, (e.Start+e.Count+63)/64
+		copy(part[from:to], sh.layout.present[from:to])
+		if err := sh.copyLive(ctx, part); err != nil {
+			return err
+		}
+		clear(part[from:to])
+	}
+	if err := sh.located(); err != nil {
+		return err
+	}
+	sh.addShared(part)
+	return sh.copyLive(ctx, part)
+}
+
+// copyLive copies pages while the guest runs.
+func (sh *shot) copyLive(ctx context.Context, set bitset) error {
+	s := sh.src
+	start := s.cfg.Clock.Now()
+	stated := gather{to: &sh.to}
+	s.reader.over = stated.over
+	err := sh.read(ctx, set, nil, sh.copyPage(stated.put))
+	s.reader.over = nil
+	sh.reading += s.cfg.Clock.Now() - start
+	return err
 }
 
 // addGranted adds the frames that backends may write without Xen noting it.
