@@ -48,7 +48,7 @@ func (sh *shot) plan(ctx context.Context) (err error) {
 	sh.asking.known = known
 	go func() {
 		defer close(known)
-		sh.asking.err = sh.layout.ask(ctx, x, sh.info, func(e format.Extent) { known <- e })
+		sh.asking.err = sh.layout.ask(ctx, x, sh.info, sh.src.cfg.AllowPoD, func(e format.Extent) { known <- e })
 	}()
 	return nil
 }

@@ -49,9 +49,9 @@ func (l *layout) setState(page uint64, st format.PageState) {
 const maxPages = 1 << 32
 
 // plan finds out where the guest's memory is.
-func plan(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo) (*layout, error) {
+func plan(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo, allowPoD bool) (*layout, error) {
 	if info.HVM() {
-		return planHVM(ctx, x, info)
+		return planHVM(ctx, x, info, allowPoD)
 	}
 	return planPV(x, info)
 }
@@ -60,10 +60,10 @@ func plan(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo) (*layou
 // words of a bitset.
 const typesAtOnce = 16 << 10
 
-func planHVM(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo) (*layout, error) {
+func planHVM(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo, allowPoD bool) (*layout, error) {
 	l, err := sizeHVM(x, info)
 	if err == nil {
-		err = l.ask(ctx, x, info, func(format.Extent) {})
+		err = l.ask(ctx, x, info, allowPoD, func(format.Extent) {})
 	}
 	if err == nil {
 		l.addShared(x, info)
@@ -85,10 +85,15 @@ func sizeHVM(x *hypercall.Xen, info xenabi.DomainInfo) (*layout, error) {
 
 // ask asks Xen for the type of each guest frame, and calls known when it has those of
 // an extent. Most numbers below the highest have no frame: mapping them all blindly
-// takes ten times as long.
-func (l *layout) ask(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo, known func(format.Extent)) error {
+// takes ten times as long. Asking populates: that it does no harm is looked at anew
+// each time, because the toolstack may take memory away meanwhile.
+func (l *layout) ask(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo, allowPoD bool, known func(format.Extent)) error {
 	for start := uint64(0); start < l.pages; start += typesAtOnce {
-		if err := ctx.Err(); err != nil {
+		err := ctx.Err()
+		if err == nil && !allowPoD {
+			err = checkPoD(x, info.Domain)
+		}
+		if err != nil {
 			return err
 		}
 		types, err := x.PageTypeRange(info.Domain, start, min(typesAtOnce, l.pages-start))

@@ -31,12 +31,7 @@ func Probe(ctx context.Context, x *hypercall.Xen, domain uint16) (*Prospect, err
 	if err != nil {
 		return nil, err
 	}
-	if info.HVM() {
-		if err := checkPoD(x, domain); err != nil {
-			return nil, err
-		}
-	}
-	l, err := plan(ctx, x, info)
+	l, err := plan(ctx, x, info, false)
 	if err != nil {
 		return nil, err
 	}

@@ -460,7 +460,7 @@ func (sh *shot) planAgain(ctx context.Context) error {
 	if info.HVM() && info.TotalPages == sh.layout.total {
 		return nil
 	}
-	l, err := plan(ctx, s.cfg.Xen, info)
+	l, err := plan(ctx, s.cfg.Xen, info, s.cfg.AllowPoD)
 	if err != nil {
 		return err
 	}
