@@ -168,7 +168,7 @@ based() {
 	local size done
 	for n in $(seq 300); do
 		size=$(status size_bytes) done=$(status based_bytes)
-		[ "$size" != "$done" ] || return 0
+		[ -z "$size" ] || [ "$size" != "$done" ] || return 0
 		sleep 1
 	done
 	fail "the base image does not end: $done of $size bytes"
