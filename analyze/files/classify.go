@@ -168,7 +168,7 @@ func (c *classifier) came(d fs.Dirent, from *gone, first map[fs.ID]bool, w *earl
 		c.await(d.Child, d, "") // of the life to come
 		return
 	}
-	if c.unborn(d, w) {
+	if c.unborn(d, &attr, w) {
 		c.await(d.Child, d, "")
 		return
 	}

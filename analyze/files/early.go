@@ -32,20 +32,20 @@ func (c *classifier) stale(d fs.Dirent, a fs.Attr) bool {
 // unborn says whether a name cannot yet be told to be that of the file whose birth its
 // inode shows. The number may have been used again: the name may be of a life that has
 // yet to reach the disk, or of one that is over and never did.
-func (c *classifier) unborn(d fs.Dirent, w *early) bool {
+func (c *classifier) unborn(d fs.Dirent, a *fs.Attr, w *early) bool {
 	v, change := c.v, c.inodes[d.Child]
 	birth := v.nameless[d.Child]
 	switch {
 	case !v.info.Apart:
 		return false
+	case a.Live && d.Type != fs.TypeUnknown && d.Type != a.Type:
+		return true
 	case fresh(change):
 		birth = change
 	case birth == nil || ended(change):
 		return false
 	}
 	switch {
-	case d.Type != fs.TypeUnknown && d.Type != birth.New.Type:
-		return true
 	case c.ripe:
 		return false
 	case change == nil:

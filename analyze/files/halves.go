@@ -2,6 +2,7 @@ package files
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
@@ -140,7 +141,7 @@ func (c *classifier) repath(id fs.ID) {
 		if dir, err := c.v.fs.Stat(g.Parent); err != nil || dir.Type != fs.TypeDir || dir.Generation != g.dir {
 			continue // the directory is no more
 		}
-		if _, adrift := c.v.names.adrift(g.Parent); !adrift {
+		if c.v.names.settled(g.Parent) {
 			g.path = c.v.names.at(g.Dirent)
 		}
 	}
@@ -164,6 +165,9 @@ func (c *classifier) outlived() []gone {
 		if !ended(change) || change.OldUnknown {
 			continue
 		}
+		if change.New.Type != fs.TypeDir {
+			out = c.emptied(change.ID, going, out)
+		}
 		for _, p := range v.names.of[change.ID] {
 			d := fs.Dirent{Parent: p.parent, Name: p.name, Child: change.ID}
 			if going[d] || v.isEarly(d) {
@@ -178,6 +182,25 @@ func (c *classifier) outlived() []gone {
 		if fresh(change) {
 			v.halves = append(v.halves, turn{change.ID, c.tx.First.Seq, c.tx.Last.Time})
 		}
+	}
+	return out
+}
+
+// emptied adds the names that are left in a directory that is no more: it could go only
+// once they had.
+func (c *classifier) emptied(dir fs.ID, going map[fs.Dirent]bool, out []gone) []gone {
+	v := c.v
+	for _, name := range slices.Sorted(maps.Keys(v.names.entries[dir])) {
+		d := fs.Dirent{Parent: dir, Name: name, Child: v.names.entries[dir][name]}
+		if going[d] || v.isEarly(d) || !v.names.settled(dir) {
+			continue
+		}
+		path := v.names.at(d)
+		v.leave(d)
+		was := c.was(d.Child)
+		d.Type = was.Type
+		out = append(out, gone{Dirent: d, path: path, at: c.tx.First, attr: was})
+		c.named[d.Child] = true
 	}
 	return out
 }

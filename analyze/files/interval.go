@@ -57,7 +57,7 @@ func (c *classifier) interval(e *Event) {
 					hi = born + tick
 				}
 			}
-		} else if change != nil && change.New.CTime != 0 && change.New.CTime != fs.NoTime {
+		} else if change != nil && change.New.CTime != 0 && change.New.CTime != fs.NoTime && !c.counted(e, change) {
 			t, basis = Time(change.New.CTime), BasisChange
 		}
 	default:
@@ -91,6 +91,11 @@ func (c *classifier) interval(e *Event) {
 	if hi != 0 {
 		e.TimeUpper = Time(hi)
 	}
+}
+
+// counted: the inode still counts the name that went. Its change time is of something else.
+func (c *classifier) counted(e *Event, change *fs.InodeChange) bool {
+	return c.v.info.Apart && e.Op == OpUnlink && change.Old.Live && change.New.Live && change.New.Links >= change.Old.Links
 }
 
 // reused: the inode's number is another file's now.

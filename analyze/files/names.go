@@ -177,6 +177,21 @@ func (t *names) adrift(id fs.ID) (top fs.ID, yes bool) {
 	return id, false
 }
 
+// settled reports whether the path of a directory rests on no name that is doubted.
+func (t *names) settled(id fs.ID) bool {
+	for range maxDepth {
+		ps := t.sure(id)
+		if _, gone := t.last[id]; id == t.root || gone && len(ps) == 0 {
+			return true
+		}
+		if len(ps) == 0 {
+			return false
+		}
+		id = ps[len(ps)-1].parent
+	}
+	return true
+}
+
 // at is the path of one name.
 func (t *names) at(d fs.Dirent) string { return join(t.climb(d.Parent, 1), d.Name) }
 

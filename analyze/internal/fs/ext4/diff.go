@@ -17,7 +17,8 @@ type change struct {
 	oldLive, newLive bool
 	oldUnknown       bool
 	oldMap, newMap   mapping
-	wrote            uint64 // no journal: the record that wrote its slot; 0 for none
+	wrote            uint64          // no journal: the record that wrote its slot; 0 for none
+	lost             map[uint64]bool // of a directory: blocks it maps that are another's since
 }
 
 // differ compares the volume before and after a transaction.
@@ -31,7 +32,8 @@ type differ struct {
 	added    map[direntKey]entryCount
 	data     map[uint32]*dirt
 	problems []fs.Problem
-	unseen   map[uint64]bool // attribute blocks that were not there before
+	unseen   map[uint64]bool  // attribute blocks that were not there before
+	taken    map[uint64]claim // directory blocks that other inodes came to claim
 }
 
 type direntKey struct {
@@ -57,6 +59,9 @@ func (f *FS) diff(old *view, t *txn, s fs.Sink) *fs.Tx {
 		d.load(d.changes[n])
 	}
 	for _, n := range nums {
+		d.losses(d.changes[n])
+	}
+	for _, n := range nums {
 		d.release(d.changes[n])
 	}
 	for _, c := range d.claimOrder(nums) {
@@ -66,6 +71,7 @@ func (f *FS) diff(old *view, t *txn, s fs.Sink) *fs.Tx {
 		d.directory(d.changes[n])
 	}
 	d.touchedDirs()
+	d.takenDirs()
 	d.freed()
 	tx := d.report(nums)
 	for _, p := range d.problems {
@@ -232,8 +238,9 @@ func (d *differ) claim(c *change) {
 	}
 	m := mapping{runs: c.newMap.runs[keep:], nodes: c.newMap.nodes}
 	if !f.journaled() && c.wrote == 0 {
-		m = f.unclaimed(c.num, &m)
+		m = f.unclaimed(&c.new, &m)
 	}
+	d.take(c, &m)
 	f.claimInode(&c.new, &m)
 	for _, r := range c.newMap.runs[keep:] {
 		d.adopt(c, r)
@@ -246,12 +253,17 @@ func (d *differ) claim(c *change) {
 // unclaimed is the part of m that no other inode claims. A block taken for
 // mapping may have been freed and hold something else by now: what it then seems
 // to say must not take blocks from those who own them.
-func (f *FS) unclaimed(n uint32, m *mapping) mapping {
+func (f *FS) unclaimed(i *inode, m *mapping) mapping {
+	n := i.num
 	var out mapping
 	for _, r := range m.runs {
 		f.claims.each(r.physical, r.count, func(b, k uint64, c claim, ok bool) {
 			if !ok || c.owner == n {
 				out.runs = append(out.runs, run{logical: r.logical + b - r.physical, physical: b, count: k, unwritten: r.unwritten})
+			} else if i.isDir() && c.kind == kindDir {
+				for j := range k {
+					f.wanted[b+j] = claim{owner: n, index: uint32(r.logical + b + j - r.physical), kind: kindDir}
+				}
 			}
 		})
 	}
@@ -323,14 +335,16 @@ func (d *differ) directory(c *change) {
 		}
 	}
 	for b := range was {
-		if !is[b] {
-			d.entries(d.old, &c.old, b, d.removed)
+		if !is[b] && !c.lost[b] {
+			d.entries(d.old, &c.old, b, c.oldMap.starts(b), d.removed)
 			delete(d.dirs, b)
 		}
 	}
 	for b := range is {
-		if !was[b] {
-			d.entries(d.f.now, &c.new, b, d.added)
+		if was[b] {
+			d.kept(c, b)
+		} else {
+			d.entries(d.f.now, &c.new, b, c.newMap.starts(b), d.added)
 			delete(d.dirs, b)
 		}
 	}
@@ -347,10 +361,13 @@ func (d *differ) directory(c *change) {
 	}
 }
 
-func (d *differ) entries(v *view, dir *inode, b uint64, into map[direntKey]entryCount) {
+func (d *differ) entries(v *view, dir *inode, b uint64, first bool, into map[direntKey]entryCount) {
 	raw, err := v.block(b)
 	if err != nil {
 		d.problems = append(d.problems, problemOf(fmt.Errorf("directory %d: %w", dir.num, err), dir.num))
+		return
+	}
+	if v.foreign(dir, raw, first) {
 		return
 	}
 	es, ok := v.parseDir(raw, nil)
@@ -389,8 +406,12 @@ func (d *differ) touchedDirs() {
 		if err != nil {
 			next = inode{num: c.owner}
 		}
-		d.entries(d.old, &old, b, d.removed)
-		d.entries(d.f.now, &next, b, d.added)
+		d.entries(d.old, &old, b, c.index == 0, d.removed)
+		if raw, err := d.f.now.block(b); err == nil && d.f.now.foreign(&next, raw, now.index == 0) {
+			d.wanted(b)
+			continue
+		}
+		d.entries(d.f.now, &next, b, now.index == 0, d.added)
 	}
 }
 

@@ -18,9 +18,10 @@ type FS struct {
 	pending *blockMap[pend]
 	stamps  stamps
 	dirty   map[uint32]*dirt
-	touched map[uint32]bool // announced to the sink since the last commit
-	unseen  map[uint64]bool // no journal: attribute blocks that are not there yet
-	batch   *fs.Layer       // no journal: metadata as before the current batch
+	touched map[uint32]bool  // announced to the sink since the last commit
+	unseen  map[uint64]bool  // no journal: attribute blocks that are not there yet
+	wanted  map[uint64]claim // no journal: blocks that a directory maps and others claim
+	batch   *fs.Layer        // no journal: metadata as before the current batch
 	batched batchMeta
 	log     *journal
 	fast    *fastState
@@ -62,7 +63,8 @@ func open(dev fs.Device, o fs.Options) (*FS, error) {
 func (f *FS) reset() {
 	f.now = &view{super: f.super, dev: f.layer, budget: newBudget(f.super)}
 	f.claims, f.pending = newBlockMap[claim](), newBlockMap[pend]()
-	f.dirty, f.touched, f.unseen = map[uint32]*dirt{}, map[uint32]bool{}, map[uint64]bool{}
+	f.dirty, f.touched = map[uint32]*dirt{}, map[uint32]bool{}
+	f.unseen, f.wanted = map[uint64]bool{}, map[uint64]claim{}
 	f.batch = nil
 }
 
@@ -184,6 +186,9 @@ func (f *FS) crawlDir(i *inode, m *mapping, v fs.Visitor) {
 		if err != nil {
 			v.Problem(problemOf(fmt.Errorf("directory %d: %w", i.num, err), i.num))
 			return
+		}
+		if f.o.View == fs.ViewLive && f.now.foreign(i, raw, m.starts(b)) {
+			return // a kernel that mounts it shows what lies there
 		}
 		es, ok := f.parseDir(raw, nil)
 		if !ok || !f.now.checkDirBlock(i, raw) {

@@ -62,14 +62,7 @@ func (d *differ) inodeChange(c *change) (fs.InodeChange, bool) {
 		}
 	}
 	if c.oldLive && c.newLive {
-		ox, err1 := d.old.seenXattrs(&c.old, d.unseen)
-		nx, err2 := d.f.now.seenXattrs(&c.new, d.f.unseen)
-		if err2 != nil {
-			d.problems = append(d.problems, problemOf(err2, c.num))
-		}
-		if err1 == nil && err2 == nil && !sameXattrs(ox, nx) {
-			ic.OldXattrs, ic.NewXattrs = ox, nx
-		}
+		ic.OldXattrs, ic.NewXattrs = d.xattrChange(c)
 	}
 	differs := ic.Old != ic.New || ic.Content || ic.OldXattrs != nil || ic.NewXattrs != nil
 	return ic, differs
@@ -91,6 +84,19 @@ func (d *differ) inlineData(c *change) {
 	x := &dirt{}
 	x.note(from, c.new.size-from, d.t.last, d.t.last)
 	d.data[c.num] = x
+}
+
+// xattrChange is an inode's attributes before and after, nil where they are the same.
+func (d *differ) xattrChange(c *change) (old, now []fs.Xattr) {
+	ox, err1 := d.old.seenXattrs(&c.old, d.unseen)
+	nx, err2 := d.f.now.seenXattrs(&c.new, d.f.unseen)
+	if err2 != nil {
+		d.problems = append(d.problems, problemOf(err2, c.num))
+	}
+	if err1 != nil || err2 != nil || sameXattrs(ox, nx) {
+		return nil, nil
+	}
+	return ox, nx
 }
 
 func sameXattrs(a, b []fs.Xattr) bool {
