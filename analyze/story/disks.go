@@ -28,7 +28,7 @@ func (e *Engine) addDisk(def *format.StreamDef, final bool) error {
 		at = len(e.order)
 		e.order = append(e.order, def.ID)
 	}
-	t, err := e.tape.Disk(def.Name)
+	t, err := e.tape.DiskOf(def.ID)
 	if err != nil {
 		return err
 	}

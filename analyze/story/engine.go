@@ -283,7 +283,7 @@ func (e *Engine) finish(final bool) error {
 	}
 	for _, id := range slices.Clone(e.order) {
 		d := e.disks[id]
-		t, err := e.tape.Disk(d.def.Name)
+		t, err := e.tape.DiskOf(d.def.ID)
 		if err != nil {
 			return err
 		}

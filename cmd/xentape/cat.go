@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/xentape/xentape/analyze/files"
+	"github.com/xentape/xentape/replay"
 )
 
 // parseWall reads an RFC 3339 time.
@@ -48,15 +49,19 @@ of a disk, or of a volume on it (xvda1, vg0/root).` + "\n" + exitStatusHelp,
 			if err != nil {
 				return err
 			}
-			dev, volume := disk, ""
-			if _, err := tape.Disk(disk); err != nil {
-				dev, volume = diskOfVolume(disk), disk
+			volume := ""
+			dev, err := tape.DiskAt(disk, moment)
+			if err != nil {
+				volume = disk
+				if dev, err = tape.DiskAt(diskOfVolume(disk), moment); err != nil {
+					return err
+				}
 			}
 			if view != "live" && view != "crash" {
 				return usagef("--view %q: want live or crash", view)
 			}
 			complete := true
-			err = o.follow(c.Context(), t, tape, dev, moment, files.Options{}, func(f *followed) error {
+			err = o.follow(c.Context(), t, tape, []*replay.Disk{dev}, moment, files.Options{}, func(f *followed) error {
 				complete = f.complete && f.a.Complete()
 				tree := f.a.State()
 				if view == "crash" {

@@ -109,20 +109,16 @@ func (s *diskSource) drain(f *followed) error {
 	return nil
 }
 
-// follow feeds every disk (or the one named) of a tape up to a moment, and hands
-// each to done.
-func (s *diskSource) follow(ctx context.Context, t *terminal, tape *replay.Tape, name string, until replay.Moment, o files.Options, done func(*followed) error) error {
-	disks, err := tape.Disks()
-	if err != nil {
-		return err
+// disksOf returns every disk of a tape, or the one named.
+func disksOf(tape *replay.Tape, name string, until replay.Moment) ([]*replay.Disk, error) {
+	if name == "" {
+		return tape.Disks()
 	}
-	if name != "" {
-		d, err := tape.Disk(name)
-		if err != nil {
-			return err
-		}
-		disks = []*replay.Disk{d}
-	}
+	return tape.DisksNamed(name, until)
+}
+
+// follow feeds disks of a tape up to a moment, and hands each to done.
+func (s *diskSource) follow(ctx context.Context, t *terminal, tape *replay.Tape, disks []*replay.Disk, until replay.Moment, o files.Options, done func(*followed) error) error {
 	if len(disks) == 0 {
 		return fmt.Errorf("%s: the tape holds no disk, so nothing can be said of files", tape.Name)
 	}

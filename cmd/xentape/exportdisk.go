@@ -43,7 +43,7 @@ first. The time is one of the last tape's.`,
 					return nil, err
 				}
 				defer done()
-				d, err := tape.Disk(name)
+				parts, err := tape.DisksNamed(name, until)
 				if err != nil {
 					return nil, err
 				}
@@ -51,9 +51,9 @@ first. The time is one of the last tape's.`,
 				if err != nil {
 					return nil, err
 				}
-				lost, err := rebuild.Chain(f, before, append(disks, d), until.Time)
+				lost, err := rebuild.Chain(f, before, append(disks, parts...), until.Time)
 				if err == nil && view == "live" {
-					err = settle(c.Context(), t, f, tape, d, until)
+					err = settle(c.Context(), t, f, tape, parts[len(parts)-1], until)
 				}
 				return append(cut, lost...), err
 			})
@@ -83,7 +83,7 @@ func openDisks(keys *keyFlags, paths []string, name string) (disks []*replay.Dis
 			return nil, nil, nil, err
 		}
 		tapes = append(tapes, tape)
-		d, err := tape.Disk(name)
+		parts, err := tape.DisksNamed(name, replay.End)
 		if err != nil {
 			done()
 			return nil, nil, nil, err
@@ -91,7 +91,7 @@ func openDisks(keys *keyFlags, paths []string, name string) (disks []*replay.Dis
 		if !tape.Reader().Sealed() {
 			cut = append(cut, tape.Name+": "+replay.NotSealed)
 		}
-		disks = append(disks, d)
+		disks = append(disks, parts...)
 	}
 	return disks, cut, done, nil
 }

@@ -22,7 +22,7 @@ requests and the time between a request and its completion are not in such a log
 		Example: "  xentape export writes incident.xtape xvda -o xvda.log",
 		RunE: func(_ *cobra.Command, args []string) error {
 			return exportTape(t, &keys, args[0], "", out, func(f *os.File, tape *replay.Tape, until replay.Moment) ([]string, error) {
-				d, err := tape.Disk(args[1])
+				d, err := tape.DiskAt(args[1], until)
 				if err != nil {
 					return nil, err
 				}

@@ -118,7 +118,11 @@ func runFiles(ctx context.Context, t *terminal, o *filesOptions, tapePath string
 		if err != nil {
 			return err
 		}
-		if err := o.follow(ctx, t, tape, o.disk, until, fo, s.done); err != nil {
+		disks, err := disksOf(tape, o.disk, until)
+		if err != nil {
+			return err
+		}
+		if err := o.follow(ctx, t, tape, disks, until, fo, s.done); err != nil {
 			return err
 		}
 	}

@@ -31,7 +31,9 @@ func Chain(f DiskFile, before string, tapes []*Disk, until int64) (losses []stri
 		if d.Based() || i == first && before == "" {
 			err = w.begin(d.Def.Size, d.Base)
 		} else {
-			if before == "" || d.Continues() != before {
+			if d.Tape() == before {
+				w.losses = append(w.losses, fmt.Sprintf("%s: %s was not recorded for a time: what was written meanwhile is not known", before, d.Def.Name))
+			} else if before == "" || d.Continues() != before {
 				w.losses = append(w.losses, fmt.Sprintf("%s does not go on where %s ended: what was written between them is not known", d.Tape(), before))
 			}
 			err = w.resize(d.Def.Size)
