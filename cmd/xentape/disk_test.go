@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -9,6 +10,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/xentape/xentape/format"
+	"github.com/xentape/xentape/replay"
 )
 
 // TestFilesAtAMoment: listings, versions and single files at marks, from a tape and
@@ -109,4 +113,73 @@ func TestBlockLogArguments(t *testing.T) {
 	require.Equal(t, exitFailed, r.code)
 	require.Contains(t, r.err, "is a folder")
 	require.NoFileExists(t, out)
+}
+
+// TestDiskRecordedAnew: a guest that was built anew, or a time without room, makes a disk
+// one more stream of the same name. Asked by name it is the one of the moment.
+func TestDiskRecordedAnew(t *testing.T) {
+	const size = 2 * format.PageSize
+	name := filepath.Join(t.TempDir(), "t.xtape")
+	f, err := os.Create(name)
+	require.NoError(t, err)
+	defer f.Close()
+	w, err := format.NewWriter(f, format.WriterOptions{Producer: "test", Start: format.Anchor{Stamp: format.Stamp{Time: 1}, Realtime: 1}})
+	require.NoError(t, err)
+	page := func(c byte) []byte { return bytes.Repeat([]byte{c}, format.PageSize) }
+	begin := func(at int64, image byte) format.StreamID {
+		def := format.StreamDef{Kind: format.StreamDisk, Name: "xvda", Size: size}
+		def.Time = at
+		id, err := w.DefineStream(def)
+		require.NoError(t, err)
+		if image != 0 {
+			b := format.SnapshotBegin{Pages: size / format.PageSize}
+			b.Stream, b.Time = id, at
+			s, err := w.BeginSnapshot(b)
+			require.NoError(t, err)
+			for n := range b.Pages {
+				require.NoError(t, s.Page(n, page(image)))
+			}
+			end := format.SnapshotEnd{ID: s.ID(), Conditions: format.Conditions{Complete: true, CopyStart: at, CopyEnd: at}}
+			end.Stream, end.Time = id, at
+			require.NoError(t, s.End(end))
+		}
+		r := format.DiskRequest{ID: 1, Op: format.DiskWrite, Flags: format.DiskApplied, Length: format.PageSize, Data: page(image + 1)}
+		r.Stream, r.Time = id, at+1e9
+		require.NoError(t, w.Write(&r))
+		return id
+	}
+	first := begin(1e9, 'a')
+	second := begin(10e9, 'p')
+	begin(20e9, 0)
+	require.NoError(t, w.Seal())
+
+	exported := func(code int, args ...string) (image []byte, told string) {
+		out := filepath.Join(t.TempDir(), "disk.img")
+		r := xentape(t, append([]string{"export", "disk", name, "xvda", "-o", out}, args...)...)
+		require.Equal(t, code, r.code, r.err)
+		image, err := os.ReadFile(out)
+		require.NoError(t, err)
+		return image, r.err
+	}
+	image, _ := exported(exitDone, "--at", "+5s")
+	require.Equal(t, append(page('b'), page('a')...), image)
+	image, _ = exported(exitDone, "--at", "+15s")
+	require.Equal(t, append(page('q'), page('p')...), image)
+	image, told := exported(exitIncomplete)
+	require.Equal(t, append(page(1), page('p')...), image)
+	require.Contains(t, told, "xvda was not recorded for a time: what was written meanwhile is not known")
+
+	tape, err := replay.Open(name, replay.Options{})
+	require.NoError(t, err)
+	defer tape.Close()
+	for _, id := range []format.StreamID{first, second} {
+		d, err := tape.DiskOf(id)
+		require.NoError(t, err)
+		require.Equal(t, id, d.Def.ID)
+		require.Equal(t, id, d.Info.Begin.Stream)
+	}
+	_, err = tape.DiskOf(second + 100)
+	require.ErrorContains(t, err, "is no disk")
+	_, err = tape.DiskAt("xvdz", replay.End)
+	require.ErrorContains(t, err, `no disk "xvdz": the tape has ["xvda"]`)
 }
