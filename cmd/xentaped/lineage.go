@@ -22,12 +22,13 @@ type root struct {
 }
 
 // inherit says on which tape the content of a disk up to now is; "" when it needs an
-// image.
+// image. One that was detached and comes back may have been written meanwhile.
 func (s *session) inherit(name, device string) (tape string) {
 	s.mu.Lock()
 	before := s.lineage.before
+	_, again := s.lineage.roots[name]
 	s.mu.Unlock()
-	if s.want.rolling && before != nil {
+	if s.want.rolling && before != nil && !again {
 		tape = before.bequeath(name, device)
 	}
 	s.mu.Lock()

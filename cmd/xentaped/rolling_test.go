@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/xentape/xentape/capture"
+	"github.com/xentape/xentape/capture/disk"
 	"github.com/xentape/xentape/capture/ring"
 	"github.com/xentape/xentape/format"
 )
@@ -163,4 +165,15 @@ func TestBaseThatCannotGoOnIsNotKept(t *testing.T) {
 			require.Equal(t, filepath.Base(again), after)
 		})
 	}
+}
+
+// A disk that comes back within a segment does not go on from the segment before.
+func TestDiskThatComesBackNeedsAnImage(t *testing.T) {
+	before := &session{
+		devices: map[string]capture.Source{"xvda": disk.New(disk.Config{})},
+		lineage: lineage{tape: "1.xtape", roots: map[string]root{"xvda": {device: "/dev/a"}}},
+	}
+	s := &session{want: sources{rolling: true}, lineage: lineage{tape: "2.xtape", before: before}}
+	require.Equal(t, "1.xtape", s.inherit("xvda", "/dev/a"))
+	require.Empty(t, s.inherit("xvda", "/dev/a"))
 }
