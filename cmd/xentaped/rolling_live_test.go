@@ -178,9 +178,9 @@ func rebuilt(t *testing.T, from image, tapes []string) (got []byte, losses []str
 		require.NoError(t, err)
 		defer tape.Close()
 		require.True(t, tape.Reader().Sealed())
-		d, err := tape.Disk("xvda")
+		parts, err := tape.DisksNamed("xvda", replay.End)
 		require.NoError(t, err)
-		disks = append(disks, d)
+		disks = append(disks, parts...)
 	}
 	losses, err = rebuild.Chain(f, from.after, disks, math.MaxInt64)
 	require.NoError(t, err)
