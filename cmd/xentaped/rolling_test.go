@@ -171,7 +171,7 @@ func TestBaseThatCannotGoOnIsNotKept(t *testing.T) {
 func TestDiskThatComesBackNeedsAnImage(t *testing.T) {
 	before := &session{
 		devices: map[string]capture.Source{"xvda": disk.New(disk.Config{})},
-		lineage: lineage{tape: "1.xtape", roots: map[string]root{"xvda": {device: "/dev/a"}}},
+		lineage: lineage{tape: "1.xtape", before: &session{}, roots: map[string]root{"xvda": {"/dev/a", "0.xtape"}}},
 	}
 	s := &session{want: sources{rolling: true}, lineage: lineage{tape: "2.xtape", before: before}}
 	require.Equal(t, "1.xtape", s.inherit("xvda", "/dev/a"))
