@@ -10,7 +10,7 @@ import (
 func (c *classifier) attributes() {
 	for i := range c.tx.Inodes {
 		change := &c.tx.Inodes[i]
-		if ended(change) {
+		if ended(change) || change.Was != (fs.ID{}) {
 			c.v.forget(change.ID)
 		}
 		if change.OldUnknown {

@@ -289,7 +289,7 @@ func (c *classifier) dead(id fs.ID) bool {
 		_, err := c.v.fs.Stat(id)
 		return err != nil
 	}
-	return ended(change)
+	return ended(change) || change.Was != (fs.ID{}) && change.Was != id // what was at its place
 }
 
 // tell tells that a name is gone, and with the last one the file.
@@ -300,7 +300,9 @@ func (c *classifier) tell(r *gone, last bool) {
 	}
 	v, change := c.v, c.inodes[r.Child]
 	attr, dead := c.attr(r.Child, r.Type), c.dead(r.Child)
-	if change != nil && change.Old.Live {
+	if change != nil && change.Displaced.Live {
+		attr = change.Displaced
+	} else if change != nil && change.Old.Live {
 		attr = change.Old
 		if !dead {
 			attr = change.New

@@ -27,6 +27,9 @@ func (c *classifier) pairs(added []fs.Dirent, by map[fs.ID][]*gone) []*gone {
 	}
 	var all []match
 	for i, d := range added {
+		if fresh(c.inodes[d.Child]) {
+			continue
+		}
 		was := d.Child
 		if change := c.inodes[d.Child]; change != nil && change.Was != (fs.ID{}) {
 			was = change.Was // numbered by its place, and moved

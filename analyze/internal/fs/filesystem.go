@@ -186,6 +186,9 @@ type InodeChange struct {
 	// objects by their place (FAT) and this one moved; Old is then what it was
 	// under that number, which has no change of its own. Zero otherwise.
 	Was ID
+	// Displaced, where Was is set, is what had this number before and is no more; not live
+	// where there was none, or it moved too.
+	Displaced Attr
 	// Xattrs before and after, only when they differ.
 	OldXattrs, NewXattrs []Xattr
 	// OldUnknown: the base did not hold the inode, Old is not what it was.

@@ -31,7 +31,7 @@ type Batch struct {
 	src    Source
 	before map[fs.ID]State
 	data   map[fs.ID]*fs.DataChange
-	gone   map[fs.ID]State // of the last Build: old states of what is no more
+	was    map[fs.ID]State // of the last Build: old states
 	first  fs.Stamp
 	last   fs.Stamp
 }
@@ -106,8 +106,8 @@ func (b *Batch) Wrote(id fs.ID, r fs.Range, first, last fs.Stamp) {
 // Empty reports whether there is nothing to build.
 func (b *Batch) Empty() bool { return len(b.before) == 0 && len(b.data) == 0 }
 
-// Gone is the old state of an inode that the last Build found to be no more.
-func (b *Batch) Gone(id fs.ID) State { return b.gone[id] }
+// Was is the state that an inode had before the last Build.
+func (b *Batch) Was(id fs.ID) State { return b.was[id] }
 
 // Change is one inode's states, for the filesystem's own bookkeeping.
 type Change struct {
@@ -119,7 +119,7 @@ type Change struct {
 // moved is called for each inode whose extents differ, before data is gathered,
 // so that it may still call Wrote. It returns false when nothing changed.
 func (b *Batch) Build(tx *fs.Tx, moved func(Change)) bool {
-	b.gone = map[fs.ID]State{}
+	b.was = b.before
 	ids := make([]fs.ID, 0, len(b.before))
 	for id := range b.before {
 		ids = append(ids, id)
@@ -127,9 +127,6 @@ func (b *Batch) Build(tx *fs.Tx, moved func(Change)) bool {
 	slices.SortFunc(ids, fs.ID.Compare)
 	for _, id := range ids {
 		c := Change{ID: id, Old: b.before[id], New: b.src.State(id)}
-		if c.Old.Attr.Live && !c.New.Attr.Live {
-			b.gone[id] = c.Old
-		}
 		b.inode(tx, c, moved)
 	}
 	for _, id := range sortedKeys(b.data) {
@@ -147,9 +144,9 @@ func (b *Batch) Build(tx *fs.Tx, moved func(Change)) bool {
 	if tx.Last.Seq == 0 {
 		tx.Last = b.last
 	}
-	gone := b.gone
+	was := b.was
 	*b = *New(b.src)
-	b.gone = gone
+	b.was = was
 	return len(tx.Inodes)+len(tx.Removed)+len(tx.Added)+len(tx.Data) > 0
 }
 

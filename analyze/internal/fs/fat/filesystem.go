@@ -1,7 +1,6 @@
 package fat
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,17 +13,16 @@ import (
 
 // fat follows one volume. It holds the tree as of the last settling.
 type fat struct {
-	dev      fs.Device
-	vol      *Volume
-	tree     tree
-	label    string
-	ledger   blockmap.Ledger
-	places   blockmap.Map // of directories
-	batch    *delta.Batch
-	dirty    map[fs.ID]bool
-	replaced map[fs.ID][]fs.Extent // in the batch under way: where files' content was
-	broken   map[fs.ID]fs.Stamp    // since when something of an object could not be read
-	stale    bool                  // something in dirty, or a table entry without owner, was written
+	dev    fs.Device
+	vol    *Volume
+	tree   tree
+	label  string
+	ledger blockmap.Ledger
+	places blockmap.Map // of directories
+	batch  *delta.Batch
+	dirty  map[fs.ID]bool
+	broken map[fs.ID]fs.Stamp // since when something of an object could not be read
+	stale  bool               // something in dirty, or a table entry without owner, was written
 }
 
 // Open looks for a FAT or exFAT boot sector at the start of dev.
@@ -238,15 +236,12 @@ func (f *fat) Settle(at fs.Stamp, s fs.Sink) {
 		return
 	}
 	tx := &fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime}
-	f.replaced = map[fs.ID][]fs.Extent{}
 	any := f.batch.Build(tx, func(c delta.Change) {
-		f.replaced[c.ID] = c.Old.Extents
 		f.ledger.Moved(c.ID, c.Old.Extents, c.New.Extents, func(r fs.Range, first, last fs.Stamp) { f.batch.Wrote(c.ID, r, first, last) })
 	})
 	f.ledger.Release()
 	if any {
 		f.pair(tx)
-		f.reused(tx)
 		s.Commit(tx)
 	}
 }
@@ -289,85 +284,6 @@ func (f *fat) complain(at fs.Stamp, s fs.Sink) {
 			if o := f.tree[d]; o != nil && o.err != nil {
 				s.Problem(fs.Problem{Kind: problemKind(o.err), At: since, ID: d, Text: o.err.Error()})
 			}
-		}
-	}
-}
-
-// pair recognises files that moved: gone in one place and come in another with the
-// same time of creation and first cluster. A file that was empty in one of them has only
-// the time, which tells when it is the only one of its. Of two that could be meant
-// neither is taken.
-func (f *fat) pair(tx *fs.Tx) {
-	gone, came := map[uint64][]int{}, map[uint64][]int{}
-	for k, c := range tx.Inodes {
-		switch {
-		case c.Old.Live && !c.New.Live && c.Old.Type == fs.TypeFile:
-			gone[c.Old.Generation] = append(gone[c.Old.Generation], k)
-		case !c.Old.Live && c.New.Live && c.New.Type == fs.TypeFile:
-			came[c.New.Generation] = append(came[c.New.Generation], k)
-		}
-	}
-	drop := map[int]bool{}
-	for k, c := range tx.Inodes {
-		from := f.source(tx, k, gone[c.New.Generation], came[c.New.Generation])
-		if c.Old.Live || !c.New.Live || from < 0 || drop[from] {
-			continue
-		}
-		old := tx.Inodes[from]
-		tx.Inodes[k].Was, tx.Inodes[k].Old = old.ID, old.Old
-		tx.Inodes[k].Old.ID = c.ID
-		tx.Inodes[k].Content = !sameExtents(f.batch.Gone(old.ID).Extents, f.State(c.ID).Extents)
-		drop[from] = true
-	}
-	if len(drop) == 0 {
-		return
-	}
-	kept := tx.Inodes[:0]
-	for k, c := range tx.Inodes {
-		if !drop[k] {
-			kept = append(kept, c)
-		}
-	}
-	tx.Inodes = kept
-	slices.SortStableFunc(tx.Inodes, func(a, b fs.InodeChange) int { return cmp.Or(a.ID.Compare(b.ID)) })
-}
-
-// source is which of the files that are gone came back as the k-th change, -1 for none.
-func (f *fat) source(tx *fs.Tx, k int, gone, came []int) int {
-	best := -1
-	now := f.State(tx.Inodes[k].ID).Extents
-	for _, g := range gone {
-		was := f.batch.Gone(tx.Inodes[g].ID).Extents
-		switch {
-		case len(now) > 0 && len(was) > 0 && now[0].Physical != was[0].Physical:
-			continue
-		case (len(now) == 0 || len(was) == 0) && (len(gone) > 1 || len(came) > 1):
-			continue
-		case best >= 0:
-			return -1
-		}
-		best = g
-	}
-	return best
-}
-
-// reused tells a file whose entry was put where another's had been from one that
-// was renamed in place: it has another name and other content. Two seconds, the
-// grain of most creation times, do not always tell.
-func (f *fat) reused(tx *fs.Tx) {
-	renamed := map[fs.ID]bool{}
-	for _, d := range tx.Removed {
-		renamed[d.Child] = true
-	}
-	for k := range tx.Inodes {
-		c := &tx.Inodes[k]
-		if c.Was != (fs.ID{}) || !renamed[c.ID] || !c.Old.Live || !c.New.Live || c.Old.Generation != c.New.Generation {
-			continue
-		}
-		now := f.State(c.ID).Extents
-		was := f.replaced[c.ID]
-		if len(now) > 0 && len(was) > 0 && now[0].Physical != was[0].Physical {
-			c.Old.Generation = ^c.Old.Generation
 		}
 	}
 }

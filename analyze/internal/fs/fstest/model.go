@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"sort"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
@@ -62,18 +63,34 @@ func (m *Model) Problem(p fs.Problem) { m.Problems = append(m.Problems, p) }
 // Touch implements fs.Sink.
 func (m *Model) Touch(id fs.ID) { m.Touched[id]++ }
 
-// Commit implements fs.Sink.
-func (m *Model) Commit(tx *fs.Tx) {
-	m.Txs = append(m.Txs, tx)
+// move gives what has another number now that one: each may have taken another's.
+func (m *Model) move(tx *fs.Tx) {
+	moved, left := map[fs.ID]fs.Attr{}, map[fs.ID]bool{}
 	for _, c := range tx.Inodes {
 		if c.Was != (fs.ID{}) {
 			was := m.Inodes[c.Was]
-			delete(m.Inodes, c.Was)
 			was.ID = c.ID
-			m.Inodes[c.ID] = was
+			moved[c.ID], left[c.Was] = was, true
 		}
-		if c.Old.Live && c.New.Live && c.Old.Generation != c.New.Generation {
-			c.Old.Generation = m.Inodes[c.ID].Generation // the number was used again
+	}
+	for _, c := range tx.Inodes {
+		if have := m.Inodes[c.ID]; c.Was != (fs.ID{}) && !left[c.ID] && have != c.Displaced {
+			m.fault("tx %d: number %v was of %+v, delta says %+v", tx.Number, c.ID, have, c.Displaced)
+		}
+	}
+	for id := range left {
+		delete(m.Inodes, id)
+	}
+	maps.Copy(m.Inodes, moved)
+}
+
+// Commit implements fs.Sink.
+func (m *Model) Commit(tx *fs.Tx) {
+	m.Txs = append(m.Txs, tx)
+	m.move(tx)
+	for _, c := range tx.Inodes {
+		if have := m.Inodes[c.ID]; c.Old.Live && c.New.Live && (c.Old.Generation != c.New.Generation || have.Generation == uint64(have.BTime)) {
+			c.Old.Generation = have.Generation // the number was used again, or, on FAT, was not though the time is another
 		}
 		if have := m.Inodes[c.ID]; have != c.Old && !c.OldUnknown {
 			m.fault("tx %d: inode %v was %+v, delta says %+v", tx.Number, c.ID, have, c.Old)

@@ -1,0 +1,168 @@
+package fat
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
+	"github.com/xentape/xentape/analyze/internal/fs/delta"
+)
+
+// A file has no number but the place of its entry, which a rename changes and which the
+// next file may take at once. What stays with it is its time of creation, to 10 ms
+// (vfat_rename, fs/fat/namei_vfat.c: fat_attach and __fat_write_inode put the inode's own
+// into the new entry; __exfat_rename, fs/exfat/namei.c, copies the entry), and its first
+// cluster once it has one.
+
+// file is one side of a change: what was, or is, at the place of an entry.
+type file struct {
+	at    int // index of the change
+	state delta.State
+}
+
+func (x *file) first() (uint64, bool) {
+	if len(x.state.Extents) == 0 {
+		return 0, false
+	}
+	return x.state.Extents[0].Physical, true
+}
+
+// pair recognises files that moved, and tells files apart that had the same place one
+// after the other.
+func (f *fat) pair(tx *fs.Tx) {
+	var olds, news []file
+	for k := range tx.Inodes {
+		c := &tx.Inodes[k]
+		was, is := file{k, f.batch.Was(c.ID)}, file{k, f.State(c.ID)}
+		both := c.Old.Live && c.New.Live && c.Old.Type == fs.TypeFile && c.New.Type == fs.TypeFile
+		if both && same(&was, &is) {
+			continue
+		}
+		if c.Old.Live && c.Old.Type == fs.TypeFile {
+			olds = append(olds, was)
+		}
+		if c.New.Live && c.New.Type == fs.TypeFile {
+			news = append(news, is)
+		}
+	}
+	from := sources(olds, news)
+	f.stay(tx, olds, news, from)
+	f.move(tx, olds, news, from)
+	slices.SortFunc(tx.Inodes, func(a, b fs.InodeChange) int { return a.ID.Compare(b.ID) })
+}
+
+// same reports whether an entry is of the file that it was of before.
+func same(was, is *file) bool {
+	a, some := was.first()
+	b, both := is.first()
+	if was.state.Attr.Generation != is.state.Attr.Generation {
+		return false
+	}
+	return !some || !both || a == b || slices.Equal(was.state.Names, is.state.Names)
+}
+
+// stay looks at the places that had one file and have another with the same name. Where
+// that is none that moved, and the first was empty, it may be the same: rename(2) makes
+// the new entry with the time of the call, and the inode is written to it later
+// (vfat_add_entry, fs/fat/namei_vfat.c).
+func (f *fat) stay(tx *fs.Tx, olds, news []file, from []int) {
+	was, taken := map[int]*file{}, map[int]bool{}
+	for i := range olds {
+		was[olds[i].at] = &olds[i]
+	}
+	for _, o := range from {
+		if o >= 0 {
+			taken[olds[o].at] = true
+		}
+	}
+	for i := range news {
+		old, c := was[news[i].at], &tx.Inodes[news[i].at]
+		if old == nil {
+			continue
+		}
+		if _, some := old.first(); !some && from[i] < 0 && !taken[old.at] && slices.Equal(old.state.Names, news[i].state.Names) {
+			c.Old.Generation = c.New.Generation
+			continue
+		}
+		renamed(tx, old, &news[i])
+	}
+}
+
+// renamed has a name go and come that two files had one after the other.
+func renamed(tx *fs.Tx, was, is *file) {
+	if !slices.Equal(was.state.Names, is.state.Names) {
+		return // they went and came anyway
+	}
+	by := func(a, b fs.Dirent) int {
+		return cmp.Or(a.Parent.Compare(b.Parent), cmp.Compare(a.Name, b.Name), a.Child.Compare(b.Child))
+	}
+	tx.Removed, tx.Added = append(tx.Removed, was.state.Names...), append(tx.Added, is.state.Names...)
+	slices.SortFunc(tx.Removed, by)
+	slices.SortFunc(tx.Added, by)
+}
+
+// sources gives each new file the old one that it is, -1 for none. Two with first clusters
+// must have the same; a file that was empty in one of the places has only the time,
+// which tells when it is the only one of its before and after.
+func sources(olds, news []file) []int {
+	type key struct {
+		born, first uint64
+		empty       bool
+	}
+	of := func(x *file) key {
+		p, ok := x.first()
+		return key{x.state.Attr.Generation, p, !ok}
+	}
+	exact, before, after := map[key][]int{}, map[uint64][]int{}, map[uint64]int{}
+	for i := range olds {
+		k := of(&olds[i])
+		exact[k] = append(exact[k], i)
+		before[k.born] = append(before[k.born], i)
+	}
+	for i := range news {
+		after[news[i].state.Attr.Generation]++
+	}
+	out := make([]int, len(news))
+	for i := range news {
+		k := of(&news[i])
+		out[i] = -1
+		switch list := exact[k]; {
+		case k.born == 0:
+		case !k.empty && len(list) == 1:
+			out[i] = list[0]
+		case len(before[k.born]) == 1 && after[k.born] == 1:
+			if o := before[k.born][0]; k.empty || of(&olds[o]).empty {
+				out[i] = o
+			}
+		}
+	}
+	return out
+}
+
+// move rewrites the changes of files that have another place now.
+func (f *fat) move(tx *fs.Tx, olds, news []file, from []int) {
+	old := make([]fs.InodeChange, len(tx.Inodes))
+	copy(old, tx.Inodes)
+	left := map[int]bool{} // changes whose old file is told of elsewhere
+	for i, o := range from {
+		if o >= 0 && olds[o].at != news[i].at {
+			left[olds[o].at] = true
+		}
+	}
+	for at := range left {
+		tx.Inodes[at].Old = fs.Attr{}
+	}
+	for i, o := range from {
+		if o < 0 || olds[o].at == news[i].at {
+			continue
+		}
+		c, was := &tx.Inodes[news[i].at], &old[olds[o].at]
+		if c.Displaced = c.Old; left[news[i].at] {
+			c.Displaced = fs.Attr{}
+		}
+		c.Was, c.Old = was.ID, was.Old
+		c.Old.ID = c.ID
+		c.Content = !slices.Equal(olds[o].state.Extents, news[i].state.Extents)
+	}
+	tx.Inodes = slices.DeleteFunc(tx.Inodes, func(c fs.InodeChange) bool { return !c.Old.Live && !c.New.Live })
+}
