@@ -67,6 +67,7 @@ func (c *classifier) size(change *fs.InodeChange) {
 	e := c.delta(OpTruncate, change)
 	size := o.Size
 	e.SizeOld = &size
+	c.earned(&e, change.ID)
 	c.hashes(&e, change.ID)
 	c.add(e)
 }

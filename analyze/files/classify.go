@@ -124,19 +124,23 @@ func (c *classifier) entries() {
 // replacements ties a new inode at a path to the one it displaced: the way most
 // programs change a file is to write another and rename it into place.
 func (c *classifier) replacements(removed []gone) {
-	old := map[string]fs.ID{}
+	old := map[string]*gone{}
 	for i := range removed {
 		if r := &removed[i]; !r.paired {
-			old[r.path] = r.Child
+			old[r.path] = r
 		}
 	}
 	for i := range c.out {
 		e := &c.out[i]
-		id, ok := old[e.Path]
-		if !ok || e.Op != OpCreate && e.Op != OpRename && e.Op != OpLink {
+		r := old[e.Path]
+		if r == nil || e.Op != OpCreate && e.Op != OpRename && e.Op != OpLink {
 			continue
 		}
+		id := r.Child
 		e.ReplacedInode = id.Num
+		if r.attr.Live && r.attr.MTime != fs.NoTime {
+			e.MTimeOld = new(Time(r.attr.MTime))
+		}
 		if b := c.v.before[id]; b != nil && c.v.a.o.Hash && e.Type == "file" {
 			c.against(e, b)
 		}

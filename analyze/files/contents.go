@@ -55,6 +55,7 @@ func (c *classifier) contents() {
 			size := change.Old.Size
 			e.SizeOld = &size
 		}
+		c.earned(&e, d.ID)
 		c.hashes(&e, d.ID)
 		c.add(e)
 	}
@@ -93,6 +94,19 @@ func (v *volumeState) path(id fs.ID) string {
 		return gs[len(gs)-1].path
 	}
 	return v.names.path(id)
+}
+
+// earned gives a change of content the modification time from before, and says whether
+// the one of now is not of that change: content reaches the disk at most WritebackLag
+// after the write moved the time, and this came after a transaction later than that.
+func (c *classifier) earned(e *Event, id fs.ID) {
+	change := c.inodes[id]
+	if change == nil || !change.Old.Live || fresh(change) || change.Old.MTime == fs.NoTime {
+		return
+	}
+	e.MTimeOld = new(Time(change.Old.MTime))
+	_, announced := c.v.awaited[id]
+	e.unearned = change.New.CTime != change.Old.CTime && !announced && c.v.lastOK && c.v.last-change.New.MTime > 2*fs.WritebackLag
 }
 
 // hold keeps content of a file that has no name yet. One that never had any

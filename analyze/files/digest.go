@@ -169,13 +169,9 @@ func (v *volumeState) writtenContent(id fs.ID, ranges []fs.Range) *digest {
 // count reads ranges of a content and has them counted. It reports whether all could
 // be read.
 func (a *Analyzer) count(content fs.Content, ranges []fs.Range, c *counter) bool {
-	var total uint64
-	for _, r := range ranges {
-		total += r.Len
-	}
 	c.digest.counted = make(chan struct{})
 	full := make(chan []byte, maxParts)
-	if total > smallContent {
+	if length(ranges) > smallContent {
 		go c.count(full, a.parts)
 	} else { // one part
 		defer c.count(full, a.parts)

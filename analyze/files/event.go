@@ -110,6 +110,7 @@ type Event struct {
 	CTime Time `json:"ctime"`
 	BTime Time `json:"crtime"`
 
+	// MTimeOld, as SHA256Old, is of what the path held before.
 	MTimeOld *Time `json:"mtime_old,omitempty"`
 
 	SHA256Old string     `json:"sha256_old,omitempty"`
@@ -147,6 +148,8 @@ type Event struct {
 
 	was, is *digest // content before and now; of what was written alone: part
 	part    *digest
+
+	unearned bool // written, and its modification time is long before that
 
 	id    fs.ID
 	vol   *volumeState

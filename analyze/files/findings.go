@@ -12,7 +12,7 @@ import (
 // seen and why that matters, never who did it.
 type Finding struct {
 	Kind     string   `json:"kind"`
-	Severity string   `json:"severity"` // "high", "medium", "low"
+	Severity string   `json:"severity"` // "high", "medium", "low", "info"
 	Disk     string   `json:"disk"`
 	Volume   string   `json:"volume,omitempty"`
 	Path     string   `json:"path,omitempty"`
@@ -28,8 +28,10 @@ type Finding struct {
 // The kinds of finding.
 const (
 	FindSetuid      = "setuid"                  // a set-user-id or set-group-id program appeared
-	FindStomp       = "time-stomp"              // timestamps set to before the file existed
+	FindStomp       = "time-stomp"              // timestamps set to hide when a file was made or changed
+	FindKept        = "times-kept"              // new files with earlier times, as archivers and copying tools leave them
 	FindLog         = "log-tampering"           // a log shortened, rewritten or removed
+	FindRotation    = "log-rotation"            // a log cut or removed as log rotation does
 	FindRansom      = "mass-encryption"         // many files turned into noise
 	FindShred       = "overwrite-before-delete" // content destroyed, then the file
 	FindPersistence = "persistence"             // a place that makes code run again was changed
@@ -57,7 +59,11 @@ type finder struct {
 	list   []*Finding
 	recent map[fileKey]*life
 	order  []fileKey
-	waves  map[string]*wave // by volume
+	waves  map[string]*wave     // by volume
+	logs   map[string]*rotation // by the path of the log
+	kept   map[string]*keptTimes
+	// compared counts the files whose neighbours were looked at for their times.
+	compared int
 }
 
 type fileKey struct {
@@ -70,13 +76,16 @@ type fileKey struct {
 type life struct {
 	born       Time
 	executable bool
-	overwrites int  // in place, of most of it
-	drowned    bool // by noise, where something readable was
+	fills      bool       // what was written last was not written before
+	covered    []fs.Range // of a file whose creation was seen: what was written since
+	overwrites int        // in place, of most of it
+	drowned    bool       // by noise, where something readable was
+	dated      dated
 	records    []uint64
 }
 
 func newFinder(a *Analyzer) *finder {
-	return &finder{a: a, recent: map[fileKey]*life{}, waves: map[string]*wave{}}
+	return &finder{a: a, recent: map[fileKey]*life{}, waves: map[string]*wave{}, kept: map[string]*keptTimes{}, logs: map[string]*rotation{}}
 }
 
 // Findings lists what has been found so far, by time.
@@ -109,11 +118,11 @@ func (f *finder) about(e *Event, kind, severity string, reasons ...string) {
 func (f *finder) see(e *Event) {
 	l := f.life(e)
 	f.permissions(e)
-	f.times(e)
-	f.logs(e)
+	f.times(e, l)
+	f.logged(e)
 	f.places(e)
 	f.lives(e, l)
-	f.encryption(e)
+	f.encryption(e, l)
 }
 
 func (f *finder) life(e *Event) *life {
@@ -124,7 +133,7 @@ func (f *finder) life(e *Event) *life {
 			delete(f.recent, f.order[0])
 			f.order = f.order[1:]
 		}
-		l = &life{born: Unknown}
+		l = &life{born: Unknown, dated: dated{prior: Unknown, earned: Unknown}}
 		f.recent[k] = l
 		f.order = append(f.order, k)
 	}
@@ -148,6 +157,6 @@ func (f *finder) transient(v *volumeState, change *fs.InodeChange, tx *fs.Tx) {
 	if n.MTime == n.CTime && n.ATime == n.CTime && n.ATime != change.Old.ATime {
 		reason += "; or its times were set to now, its access time is the same"
 	}
-	f.add(&Finding{Kind: FindTransient, Severity: "low", Disk: f.a.o.Disk, Volume: v.def.Name, Path: path, Inode: change.ID.Num,
+	f.add(&Finding{Kind: FindTransient, Severity: "info", Disk: f.a.o.Disk, Volume: v.def.Name, Path: path, Inode: change.ID.Num,
 		Time: Time(n.MTime), Until: Time(n.MTime + tick), Records: []uint64{tx.First.Seq, tx.Last.Seq}, Reasons: []string{reason}})
 }

@@ -5,6 +5,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/xentape/xentape/analyze/internal/fs"
 )
 
 // noisy is the entropy above which bytes look compressed or encrypted, for a
@@ -21,9 +23,11 @@ func noisy(entropy float64, n uint64) bool {
 	return entropy > 7.8
 }
 
-func written(e *Event) uint64 {
-	var n uint64
-	for _, r := range e.Ranges {
+// written is how many bytes the event wrote.
+func written(e *Event) uint64 { return length(e.Ranges) }
+
+func length(rs []fs.Range) (n uint64) {
+	for _, r := range rs {
 		n += r.Len
 	}
 	return n
@@ -40,6 +44,9 @@ func (f *finder) lives(e *Event, l *life) {
 	case OpCreate:
 		l.born = e.TimeLower
 	case OpWrite:
+		if l.fill(e); l.fills {
+			break
+		}
 		if e.SHA256Old != "" && e.Size != nil && written(e)*2 >= *e.Size && e.EntropyNew != nil && overwritten(e) {
 			l.overwrites++
 			l.drowned = l.drowned || *e.EntropyNew != 0 && e.EntropyOld != nil && *e.EntropyOld < 7
@@ -56,6 +63,22 @@ func (f *finder) lives(e *Event, l *life) {
 	}
 }
 
+// maxCovered bounds the ranges remembered of a file that is being filled.
+const maxCovered = 256
+
+// fill takes in what was written to a file whose creation was seen, and sets fills where
+// most of that had not been written before: without a journal the blocks of a new file
+// may be known before their content comes, and what they held until then was no file's;
+// what is shown late took the place of nothing but zeros.
+func (l *life) fill(e *Event) {
+	if l.fills = e.Shown; l.fills || !l.born.Known() || len(l.covered) >= maxCovered {
+		return
+	}
+	before := length(l.covered)
+	l.covered = fs.JoinRanges(append(l.covered, e.Ranges...))
+	l.fills = (length(l.covered)-before)*2 >= written(e)
+}
+
 // overwritten: what was written hides what was there, noise or one value.
 func overwritten(e *Event) bool {
 	return noisy(*e.EntropyNew, written(e)) || *e.EntropyNew == 0
@@ -63,9 +86,14 @@ func overwritten(e *Event) bool {
 
 func (f *finder) died(e *Event, l *life) {
 	if l.executable && l.born.Known() && e.TimeUpper.Known() && int64(e.TimeUpper-l.born) <= shortLife {
-		g := &Finding{Kind: FindDropper, Severity: "high", Disk: e.Disk, Volume: e.Volume, Path: e.Path, Inode: e.Inode,
+		g := &Finding{Kind: FindDropper, Severity: "info", Disk: e.Disk, Volume: e.Volume, Path: e.Path, Inode: e.Inode,
 			Time: l.born, Until: e.TimeUpper, Records: append([]uint64{e.FirstRecord, e.LastRecord}, l.records...)}
 		g.Reasons = []string{fmt.Sprintf("executable existed for %s", lasted(l.born, e))}
+		if oddPlace(e.Path) != "" || strings.HasPrefix(path.Base(e.Path), ".") {
+			g.Severity = "high"
+		} else {
+			g.Reasons = append(g.Reasons, "where programs belong: as an installation or a build replaces them")
+		}
 		if e.SHA256Old != "" {
 			g.Reasons = append(g.Reasons, "sha256 "+e.SHA256Old)
 		}

@@ -42,7 +42,7 @@ func (f *finder) wave(e *Event) *wave {
 // overwriting followed by a new extension. Entropy is that of the ranges
 // written, so that encrypting only parts does not hide it; what was noise before
 // does not count.
-func (f *finder) encryption(e *Event) {
+func (f *finder) encryption(e *Event, l *life) {
 	if e.Type != "file" {
 		return
 	}
@@ -53,7 +53,7 @@ func (f *finder) encryption(e *Event) {
 			return
 		}
 		switch {
-		case e.SHA256Old == "" && e.SizeOld == nil:
+		case e.SHA256Old == "" && e.SizeOld == nil || l.fills:
 			f.copied(e, w)
 		case e.EntropyOld != nil && *e.EntropyOld < 7 && e.SHA256Old != e.SHA256New:
 			how := "overwritten in place"
@@ -86,7 +86,7 @@ func (f *finder) encryption(e *Event) {
 // copied notes noise in a new file, named as the original and an extension more. What
 // begins as a compressed format does is no noise.
 func (f *finder) copied(e *Event, w *wave) {
-	if compressed(e.MagicNew) {
+	if compressed(e.MagicNew) || path.Ext(e.Path) == "" {
 		return
 	}
 	original, c := strings.TrimSuffix(e.Path, path.Ext(e.Path)), copyOf{e.LastRecord, path.Ext(e.Path)}

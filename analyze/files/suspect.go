@@ -3,7 +3,6 @@ package files
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"strings"
 )
 
@@ -35,95 +34,8 @@ func (f *finder) permissions(e *Event) {
 	f.about(e, FindSetuid, severity, reasons...)
 }
 
-// times: a modification time before the birth of the file was set by hand or
-// kept by a copying tool; whole seconds where the birth has nanoseconds point to
-// a tool that takes dates.
-func (f *finder) times(e *Event) {
-	if e.Op != OpUtime || e.Type != "file" {
-		return
-	}
-	var why []string
-	if e.BTime.Known() && e.MTime < e.BTime {
-		why = append(why, fmt.Sprintf("mtime %s lies before the inode's creation %s", e.MTime.Go().Format("2006-01-02T15:04:05.999999999Z"), e.BTime.Go().Format("2006-01-02T15:04:05.999999999Z")))
-	}
-	if e.MTimeOld != nil && e.MTime < *e.MTimeOld {
-		why = append(why, "mtime was moved back")
-	}
-	if len(why) == 0 {
-		return
-	}
-	if e.MTime%1e9 == 0 && e.CTime%1e9 != 0 {
-		why = append(why, "whole seconds: set by a tool, not by a write")
-	}
-	severity := "medium"
-	if e.MTime%1e9 != 0 && e.Mode.Bits&0o111 == 0 {
-		severity = "low"
-		why = append(why, "not whole seconds: taken from another file, as gzip and copying tools do")
-	}
-	f.about(e, FindStomp, severity, why...)
-}
-
-// isLog recognises where logs and login records are kept.
-func isLog(p string) bool {
-	base := path.Base(p)
-	switch base {
-	case "wtmp", "btmp", "utmp", "lastlog", "auth.log", "secure", "syslog", "messages", "kern.log", "audit.log", ".bash_history", ".zsh_history", ".ash_history":
-		return true
-	}
-	return (strings.Contains(p, "/var/log/") || strings.HasPrefix(p, "/log/")) && !strings.HasSuffix(base, ".gz") && !strings.Contains(base, "sed")
-}
-
-// rotated are the names that logrotate gives: the oldest of these goes in time.
-var rotated = regexp.MustCompile(`\.(\d+|old)$|-\d{8}$`)
-
-// logs only grow, and go by being renamed. Anything else is said.
-func (f *finder) logs(e *Event) {
-	if e.Type != "file" || !isLog(e.Path) {
-		return
-	}
-	switch e.Op {
-	case OpTruncate:
-		if e.SizeOld != nil && e.Size != nil && *e.Size < *e.SizeOld {
-			f.about(e, FindLog, "high", fmt.Sprintf("log cut from %d to %d bytes in place", *e.SizeOld, *e.Size))
-		}
-	case OpDelete:
-		if e.Size != nil && *e.Size > 0 {
-			severity, what := "medium", "log"
-			if rotated.MatchString(e.Path) {
-				severity, what = "low", "rotated log"
-			}
-			f.about(e, FindLog, severity, fmt.Sprintf("%s of %d bytes removed", what, *e.Size))
-		}
-	case OpWrite, OpRename, OpCreate:
-		if e.Op == OpRename && isLog(e.OldPath) && rotated.MatchString(e.Path) {
-			return
-		}
-		removed, added := changedLines(e.Diff)
-		if removed > 0 && e.replaced() {
-			f.about(e, FindLog, "high", fmt.Sprintf("log replaced by a version without %d of its lines (%d new)", removed, added))
-		} else if removed > 1 {
-			f.about(e, FindLog, "high", fmt.Sprintf("%d lines of the log rewritten or removed (%d new)", removed, added))
-		} else if e.Op == OpWrite && e.Size != nil && e.SizeOld != nil && *e.Size < *e.SizeOld {
-			f.about(e, FindLog, "high", fmt.Sprintf("log shortened from %d to %d bytes", *e.SizeOld, *e.Size))
-		}
-	}
-}
-
 // replaced reports whether the event put another inode in a path's place.
 func (e *Event) replaced() bool { return e.ReplacedInode != 0 }
-
-func changedLines(diff string) (removed, added int) {
-	for line := range strings.Lines(diff) {
-		switch {
-		case strings.HasPrefix(line, "---") || strings.HasPrefix(line, "+++"):
-		case line[0] == '-':
-			removed++
-		case line[0] == '+':
-			added++
-		}
-	}
-	return removed, added
-}
 
 // places that make code run again, or that say who may log in.
 var persistent = []struct{ part, why string }{

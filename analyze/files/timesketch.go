@@ -72,11 +72,7 @@ func (e *Event) Message() string {
 			s += fmt.Sprintf(" %d -> %d bytes", *e.SizeOld, *e.Size)
 		}
 	case OpWrite:
-		var n uint64
-		for _, r := range e.Ranges {
-			n += r.Len
-		}
-		s += fmt.Sprintf(" %d bytes in %d ranges", n, len(e.Ranges))
+		s += fmt.Sprintf(" %d bytes in %d ranges", written(e), len(e.Ranges))
 	case OpSymlink:
 		s += " to " + e.Target
 	case OpUtime:

@@ -273,7 +273,7 @@ func (s *fileSink) finish(f *followed) bool {
 	s.t.sayOnce(said)
 	if !s.o.json && !s.o.list && !s.o.versions && !s.o.residue {
 		for _, x := range f.a.Findings() {
-			s.t.printf("%s %s %s: %s\n", s.t.style(styleAlert, "!"), x.Kind, printable(x.Path), printable(strings.Join(x.Reasons, "; ")))
+			s.t.printf("%s %s %s %s: %s\n", s.t.style(severityStyle[x.Severity], "!"), x.Severity, x.Kind, printable(x.Path), printable(strings.Join(x.Reasons, "; ")))
 		}
 	}
 	return f.complete && f.a.Complete()
