@@ -28,7 +28,7 @@ type Finding struct {
 // The kinds of finding.
 const (
 	FindSetuid      = "setuid"                  // a set-user-id or set-group-id program appeared
-	FindStomp       = "time-stomp"              // timestamps set to hide when a file was made or changed
+	FindStomp       = "time-stomp"              // timestamps that do not tell when a file was made or changed
 	FindKept        = "times-kept"              // new files with earlier times, as archivers and copying tools leave them
 	FindLog         = "log-tampering"           // a log shortened, rewritten or removed
 	FindRotation    = "log-rotation"            // a log cut or removed as log rotation does
@@ -84,6 +84,8 @@ type life struct {
 	records    []uint64
 }
 
+func newLife() *life { return &life{born: Unknown, dated: dated{prior: Unknown, earned: Unknown}} }
+
 func newFinder(a *Analyzer) *finder {
 	return &finder{a: a, recent: map[fileKey]*life{}, waves: map[string]*wave{}, kept: map[string]*keptTimes{}, logs: map[string]*rotation{}}
 }
@@ -133,7 +135,7 @@ func (f *finder) life(e *Event) *life {
 			delete(f.recent, f.order[0])
 			f.order = f.order[1:]
 		}
-		l = &life{born: Unknown, dated: dated{prior: Unknown, earned: Unknown}}
+		l = newLife()
 		f.recent[k] = l
 		f.order = append(f.order, k)
 	}

@@ -91,8 +91,6 @@ func (f *finder) died(e *Event, l *life) {
 		g.Reasons = []string{fmt.Sprintf("executable existed for %s", lasted(l.born, e))}
 		if oddPlace(e.Path) != "" || strings.HasPrefix(path.Base(e.Path), ".") {
 			g.Severity = "high"
-		} else {
-			g.Reasons = append(g.Reasons, "where programs belong: as an installation or a build replaces them")
 		}
 		if e.SHA256Old != "" {
 			g.Reasons = append(g.Reasons, "sha256 "+e.SHA256Old)

@@ -26,7 +26,7 @@ func TestContentDestroyedBeforeTheFile(t *testing.T) {
 		"old is not readable": {[]float64{7.5}, []float64{noise}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f, l, size := newFinder(&Analyzer{}), &life{}, uint64(16384)
+			f, l, size := newFinder(&Analyzer{}), newLife(), uint64(16384)
 			for i := range c.written {
 				f.lives(&Event{Op: OpWrite, Type: "file", Path: "/var/log/x", Size: &size, SHA256Old: "aa", EntropyOld: &c.old[i], EntropyNew: &c.written[i],
 					Ranges: []Range{{Len: size}}}, l)

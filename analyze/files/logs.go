@@ -17,7 +17,7 @@ func isLog(p string) bool {
 	return (strings.Contains(p, "/var/log/") || strings.HasPrefix(p, "/log/")) && !strings.HasSuffix(base, ".gz") && !strings.Contains(base, "sed")
 }
 
-// rotated are the names that logrotate gives: the oldest of these goes in time.
+// rotated are the names that logrotate and others give: the oldest of these goes in time.
 var rotated = regexp.MustCompile(`\.(\d+|old)$|-\d{8,}$`)
 
 // logs only grow, and go by being renamed. Anything else is said.
@@ -37,9 +37,12 @@ func (f *finder) logged(e *Event) {
 		}
 	case OpDelete:
 		if e.Size != nil && *e.Size > 0 {
-			if rotated.MatchString(e.Path) {
+			switch {
+			case strings.HasSuffix(e.Path, ".old"): // whoever wants a log gone renames it so, too
+				f.about(e, FindLog, "low", fmt.Sprintf("old log of %d bytes removed", *e.Size))
+			case rotated.MatchString(e.Path):
 				f.about(e, FindRotation, "info", fmt.Sprintf("rotated log of %d bytes removed", *e.Size))
-			} else {
+			default:
 				f.about(e, FindLog, "medium", fmt.Sprintf("log of %d bytes removed", *e.Size))
 			}
 		}

@@ -154,10 +154,24 @@ func (e *Event) wholeSeconds() bool { return e.MTime%1e9 == 0 && e.CTime%1e9 != 
 
 func instant(t Time) string { return t.Go().Format("2006-01-02T15:04:05.999999999Z") }
 
+// datedByHand says what speaks for touch -d in the times of a new file, "" if nothing does.
+func (e *Event) datedByHand() string {
+	switch {
+	case e.MTime%1e9 != 0 || !e.dressed():
+	case e.ATime == e.MTime:
+		return "the access time was set to the same"
+	case e.ATime > e.CTime:
+		return "what the access time was set to is not known, it was read since"
+	case runsAgain(e.Path) != "":
+		return "it is where code is run from again: " + runsAgain(e.Path)
+	}
+	return ""
+}
+
 // dressed reports whether an old date is of use to a new file: a program, one among those
-// of the system, or one with a hidden name.
+// of the system or where code is run from again, or one with a hidden name.
 func (e *Event) dressed() bool {
-	return !packaged(e.Path) && (e.Mode.Bits&0o111 != 0 || systemPlace(e.Path) || strings.HasPrefix(path.Base(e.Path), "."))
+	return !packaged(e.Path) && (e.Mode.Bits&0o111 != 0 || systemPlace(e.Path) || runsAgain(e.Path) != "" || strings.HasPrefix(path.Base(e.Path), "."))
 }
 
 // packaged are the files of package managers, which keep the times of where they were
@@ -174,8 +188,9 @@ func packaged(p string) bool {
 // keptTimes is a run of new files with earlier times, each soon after the one before.
 type keptTimes struct {
 	finding *Finding
-	last    Time // when the times of the last one were set
-	alike   string
+	last    Time   // when the times of the last one were set
+	alike   string // a file that looks as if it was dated by hand
+	why     string
 	set     Time
 }
 
@@ -197,8 +212,8 @@ func (f *finder) keeps(e *Event) {
 	if len(g.Records) < maxEvidence {
 		g.Records = append(g.Records, e.FirstRecord, e.LastRecord)
 	}
-	if e.ATime == e.MTime && e.wholeSeconds() && e.dressed() && k.alike == "" {
-		k.alike, k.set = e.Path, e.MTime
+	if why := e.datedByHand(); why != "" && k.alike == "" {
+		k.alike, k.why, k.set = e.Path, why, e.MTime
 	}
 	g.Kind, g.Severity = FindKept, "info"
 	switch {
@@ -208,7 +223,7 @@ func (f *finder) keeps(e *Event) {
 	case k.alike != "":
 		g.Kind, g.Severity, g.Path = FindStomp, "medium", k.alike
 		g.Reasons = []string{
-			fmt.Sprintf("mtime %s lies before the file was made, and the access time was set to the same", instant(k.set)),
+			fmt.Sprintf("mtime %s lies before the file was made; %s", instant(k.set), k.why),
 			"whole seconds: set by a tool, not by a write; as touch -d does, and a program that unpacks a single file",
 		}
 	default:

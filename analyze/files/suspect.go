@@ -65,11 +65,8 @@ func (f *finder) places(e *Event) {
 		return
 	}
 	if e.Op != OpWrite || e.SizeOld != nil || e.SHA256Old != "" { // the write that fills a new file adds nothing
-		for _, p := range persistent {
-			if strings.Contains(e.Path, p.part) {
-				f.about(e, FindPersistence, "medium", fmt.Sprintf("%s: %s", p.why, e.Op))
-				break
-			}
+		if why := runsAgain(e.Path); why != "" {
+			f.about(e, FindPersistence, "medium", fmt.Sprintf("%s: %s", why, e.Op))
 		}
 	}
 	for _, a := range accounts {
@@ -81,6 +78,16 @@ func (f *finder) places(e *Event) {
 	if systemPlace(e.Path) && (e.MagicNew == "elf" && e.MagicOld != "" || e.MagicOld == "elf") && e.SHA256Old != "" && e.SHA256Old != e.SHA256New {
 		f.about(e, FindBinary, "medium", fmt.Sprintf("program changed: %s", e.Op))
 	}
+}
+
+// runsAgain says what makes code in a file run again, "" if nothing is known to.
+func runsAgain(path string) string {
+	for _, p := range persistent {
+		if strings.Contains(path, p.part) {
+			return p.why
+		}
+	}
+	return ""
 }
 
 func systemPlace(p string) bool {
