@@ -66,7 +66,10 @@ func (p *Prospect) measure(ctx context.Context, x *hypercall.Xen, domain uint16,
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errStop) {
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	if err = errors.Join(err, r.done()); err != nil {
 		return err
 	}
 	if p.Tried > 0 {

@@ -14,6 +14,9 @@ import (
 // a mapping keeps a dying domain from going away.
 const batchFrames = 1024
 
+// lingering bounds what stays mapped after it was looked at, in frames: 256 MiB.
+const lingering = 1 << 16
+
 // reader reads pages of one guest in batches: while one is looked at, the next is
 // mapped.
 type reader struct {
@@ -26,8 +29,23 @@ type reader struct {
 	// over, if there is one, is called when the pages of a batch were visited.
 	over func() error
 
-	room []byte // a batch of pages
-	got  []page // of each
+	keep   int                  // frames that may stay mapped after they were looked at
+	linger []*hypercall.Mapping // those, oldest first
+	frames int                  // of these
+	room   []byte               // a batch of pages
+	got    []page               // of each
+}
+
+// mayLinger says how much a reader may leave mapped until there is time. Unmapping costs
+// a PV dom0, whose page tables Xen guards, twice what mapping does, and the guest may be
+// waiting. Any other dom0 gives memory of its own to what it maps
+// (xen_alloc_unpopulated_pages in drivers/xen/unpopulated-alloc.c), and is asked for
+// little.
+func mayLinger(x *hypercall.Xen) int {
+	if dom0, err := x.DomainInfo(0); err != nil || dom0.HVM() {
+		return 0
+	}
+	return lingering
 }
 
 // page is what looking at one gave. Its data is valid until its batch is over, and is
@@ -60,8 +78,7 @@ func (r *reader) read(ctx context.Context, l *layout, set bitset, between func()
 	var spare [2]batch
 	turn := 0
 	var failed error
-	var mapping chan *batch     // nil: none is being mapped
-	var done *hypercall.Mapping // was looked at and is to be unmapped
+	var mapping chan *batch // nil: none is being mapped
 	mapped := func() *batch {
 		if mapping == nil {
 			return nil
@@ -81,7 +98,8 @@ func (r *reader) read(ctx context.Context, l *layout, set bitset, between func()
 			failed = r.visit(b, visit)
 		}
 		if b.err == nil {
-			done = b.m
+			r.frames += b.m.Len()
+			r.linger = append(r.linger, b.m)
 		}
 	}
 	flush := func(b *batch) bool {
@@ -91,7 +109,7 @@ func (r *reader) read(ctx context.Context, l *layout, set bitset, between func()
 		if failed != nil {
 			return false
 		}
-		before, over := mapped(), done
+		before, over := mapped(), r.tooMany()
 		next := make(chan *batch, 1)
 		go func() {
 			if b.err = unmap(over); b.err == nil {
@@ -99,7 +117,7 @@ func (r *reader) read(ctx context.Context, l *layout, set bitset, between func()
 			}
 			next <- b
 		}()
-		mapping, done = next, nil
+		mapping = next
 		use(before)
 		turn = 1 - turn
 		spare[turn].pages, spare[turn].frames = spare[turn].pages[:0], spare[turn].frames[:0]
@@ -116,18 +134,32 @@ func (r *reader) read(ctx context.Context, l *layout, set bitset, between func()
 	if failed == nil && len(spare[turn].pages) > 0 {
 		flush(&spare[turn])
 	}
-	last := mapped()
-	failed = errors.Join(failed, unmap(done))
-	done = nil
-	use(last)
-	return errors.Join(failed, unmap(done))
+	use(mapped())
+	return failed
 }
 
-func unmap(m *hypercall.Mapping) error {
-	if m == nil {
-		return nil
+// tooMany takes out what lingers beyond the bound.
+func (r *reader) tooMany() (over []*hypercall.Mapping) {
+	for r.frames > r.keep {
+		r.frames -= r.linger[0].Len()
+		over, r.linger = append(over, r.linger[0]), r.linger[1:]
 	}
-	return m.Unmap()
+	return over
+}
+
+// done unmaps what lingers.
+func (r *reader) done() error {
+	all := r.linger
+	r.linger, r.frames = nil, 0
+	return unmap(all)
+}
+
+func unmap(all []*hypercall.Mapping) error {
+	var errs []error
+	for _, m := range all {
+		errs = append(errs, m.Unmap())
+	}
+	return errors.Join(errs...)
 }
 
 // visit looks at the pages of a batch and visits those that are not as known.

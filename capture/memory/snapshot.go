@@ -498,7 +498,7 @@ func (sh *shot) end(failed error) error {
 		err = sh.to.whole(e)
 	}
 	sh.captured = s.cfg.Clock.Now()
-	err = errors.Join(err, sh.to.settle())
+	err = errors.Join(err, s.reader.done(), sh.to.settle())
 	sh.cond.Complete = err == nil
 	e := format.SnapshotEnd{Conditions: sh.cond}
 	e.Time = s.cfg.Clock.Now()

@@ -93,6 +93,7 @@ func (s *Source) Attach(_ context.Context, sink capture.Sink) error {
 	}
 	d.Time = s.cfg.Clock.Now()
 	s.sink = sink
+	s.reader.keep = mayLinger(s.cfg.Xen)
 	s.stream, err = sink.DefineStream(d)
 	return err
 }

@@ -1,0 +1,34 @@
+package memory_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/xentape/xentape/capture/fakexen"
+)
+
+// What was read stays mapped for a while where that costs nothing, and not after the
+// snapshot.
+func TestUnmappingWaitsInAPVDom0(t *testing.T) {
+	const pages = 70_000 // more than may stay mapped
+	for name, c := range map[string]struct {
+		dom0        *fakexen.Domain
+		least, most int
+	}{
+		"PV":  {fakexen.NewPV(0, 4), 60_000, 1<<16 + 2*1024},
+		"PVH": {fakexen.NewHVM(0, sequence(0, 4)...), 1, 3 * 1024},
+	} {
+		t.Run(name, func(t *testing.T) {
+			host := fakexen.NewHost(c.dom0, fakexen.NewPV(guestID, pages))
+			mapped := 0
+			host.OnMap = func(uint16) { mapped = max(mapped, host.State(guestID).Mapped) }
+			r := record(t, host, nil)
+			require.True(t, r.snapshot().Complete)
+			require.GreaterOrEqual(t, mapped, c.least)
+			require.LessOrEqual(t, mapped, c.most)
+			require.Zero(t, host.State(guestID).Mapped)
+			r.reader()
+		})
+	}
+}
