@@ -105,8 +105,8 @@ func (n *namespace) explain(e *Event) bool {
 	return false
 }
 
-// objects are what the path named until then, and what had its last part in its
-// directory under another path: the disk may hear of what was synced in a directory
+// objects are what the path named until then, and what had its last parts in a
+// directory above under another path: the disk may hear of what was synced in a directory
 // before it hears that the directory was renamed.
 func (n *namespace) objects(p string, until int64) []*thing {
 	var out []*thing
@@ -118,10 +118,12 @@ func (n *namespace) objects(p string, until int64) []*thing {
 		}
 	}
 	add(p)
-	for _, d := range n.at[path.Dir(p)] {
-		for _, s := range d.object.spells {
-			if s.path != path.Dir(p) {
-				add(s.path + "/" + path.Base(p))
+	for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+		for _, d := range n.at[dir] {
+			for _, s := range d.object.spells {
+				if s.path != dir {
+					add(s.path + p[len(dir):])
+				}
 			}
 		}
 	}

@@ -16,7 +16,6 @@ func (c *classifier) interval(e *Event) {
 	if e.until != 0 && e.until.Known() {
 		hi = int64(e.until) + clockSlack
 	}
-	tick := max(tick, c.v.info.Grain)
 	change := c.inodes[e.id]
 	if e.until != 0 {
 		change = nil // of the inode nothing is known
@@ -38,7 +37,7 @@ func (c *classifier) interval(e *Event) {
 		if w, ok := c.v.awaited[e.id]; ok {
 			t = Time(w.attr.MTime)
 		} else if s, ok := c.v.stamped[e.id]; ok && s.mtime == int64(e.MTime) {
-			e.TimeLower, e.TimeUpper, e.TimeBasis = s.after, s.until+Time(tick), BasisChange
+			e.TimeLower, e.TimeUpper, e.TimeBasis = s.after, s.until+Time(max(tick, c.v.info.Grain)), BasisChange
 			return
 		}
 		if e.MTime != e.CTime && c.forged(e, Time(lo)) {
@@ -53,8 +52,8 @@ func (c *classifier) interval(e *Event) {
 			// The inode's times are another file's, which began after this one ended.
 			if born := change.New.BTime; born != fs.NoTime && born >= lo && (hi == 0 || born <= hi) {
 				e.by = Time(born)
-				if hi == 0 || born+tick < hi {
-					hi = born + tick
+				if hi == 0 || born+c.v.grain(Time(born)) < hi {
+					hi = born + c.v.grain(Time(born))
 				}
 			}
 		} else if change != nil && change.New.CTime != 0 && change.New.CTime != fs.NoTime && !c.counted(e, change) {
@@ -76,8 +75,9 @@ func (c *classifier) interval(e *Event) {
 			lo, t = max(lo, change.New.CTime), Unknown
 		}
 	}
+	tick := c.v.grain(t)
 	if t.Known() && basis != "" && int64(t) >= lo-tick && (hi == 0 || int64(t) <= hi+tick) {
-		e.TimeLower, e.TimeUpper, e.TimeBasis = t, t+Time(tick), basis
+		e.TimeLower, e.TimeUpper, e.TimeBasis = t, t+Time(c.v.grain(t)), basis
 		return
 	}
 	e.TimeBasis = string(fs.BasisWrite)
@@ -91,6 +91,15 @@ func (c *classifier) interval(e *Event) {
 	if hi != 0 {
 		e.TimeUpper = Time(hi)
 	}
+}
+
+// grain is to what a timestamp may have been cut. exFAT keeps 10 ms apart from the two
+// seconds of before, and not every driver fills those in.
+func (v *volumeState) grain(t Time) int64 {
+	if v.info.Type == "exfat" && t.Known() && int64(t)%1e9 == 0 {
+		return max(v.info.Grain, 2e9)
+	}
+	return max(tick, v.info.Grain)
 }
 
 // counted: the inode still counts the name that went. Its change time is of something else.

@@ -108,10 +108,16 @@ func sources(olds, news []file) []int {
 	type key struct {
 		born, first uint64
 		empty       bool
+		size        uint64 // of one whose time of creation may be coarse
+		changed     int64
 	}
 	of := func(x *file) key {
 		p, ok := x.first()
-		return key{x.state.Attr.Generation, p, !ok}
+		k := key{born: x.state.Attr.Generation, first: p, empty: !ok}
+		if coarse(k.born) {
+			k.size, k.changed = x.state.Attr.Size, x.state.Attr.MTime
+		}
+		return k
 	}
 	exact, before, after := map[key][]int{}, map[uint64][]int{}, map[uint64]int{}
 	for i := range olds {
@@ -130,6 +136,7 @@ func sources(olds, news []file) []int {
 		case k.born == 0:
 		case !k.empty && len(list) == 1:
 			out[i] = list[0]
+		case coarse(k.born):
 		case len(before[k.born]) == 1 && after[k.born] == 1:
 			if o := before[k.born][0]; k.empty || of(&olds[o]).empty {
 				out[i] = o
@@ -138,6 +145,11 @@ func sources(olds, news []file) []int {
 	}
 	return out
 }
+
+// coarse reports whether a time of creation may be cut to seconds: not every driver fills
+// in what is finer. A first cluster is soon another file's, and within the same second;
+// then size and time of change must be the same, too.
+func coarse(born uint64) bool { return born%1e9 == 0 }
 
 // move rewrites the changes of files that have another place now.
 func (f *fat) move(tx *fs.Tx, olds, news []file, from []int) {
