@@ -62,10 +62,19 @@ func (n *ntfs) remember(num uint64) []fs.ID {
 			}
 		}
 	}
+	n.vol.past = n.held
 	for _, d := range ids {
 		n.batch.Before(d)
 	}
+	n.vol.past = nil
 	return ids
+}
+
+// held reports whether a reference was good before the batch under way: a directory's
+// record may be written as free before those of the files that were in it.
+func (n *ntfs) held(r reference) bool {
+	was, ok := n.batch.Old(id(r.record(), ""))
+	return ok && was.Attr.Live && was.Attr.Type == fs.TypeDir && was.Attr.Generation == uint64(r.seq())
 }
 
 // Apply implements fs.Filesystem.

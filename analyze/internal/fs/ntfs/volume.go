@@ -13,8 +13,9 @@ import (
 type Volume struct {
 	r    io.ReaderAt
 	boot *Boot
-	mft  []run  // of the MFT's data
-	size uint64 // bytes of the MFT
+	mft  []run                // of the MFT's data
+	size uint64               // bytes of the MFT
+	past func(reference) bool // while states from before a batch are read: which references were good then
 }
 
 // OpenVolume reads the boot sector and finds the MFT.
