@@ -47,6 +47,9 @@ func (c *classifier) contents() {
 		}
 		e := c.event(OpWrite, path, attr)
 		e.Ranges = d.Ranges
+		if d.Same {
+			e.Notes = append(e.Notes, "the bytes are those that were there: written again, or moved by the filesystem when a write was due")
+		}
 		if d.First.Seq != 0 {
 			e.FirstRecord = min(e.FirstRecord, d.First.Seq)
 			e.LastRecord = max(e.LastRecord, d.Last.Seq)

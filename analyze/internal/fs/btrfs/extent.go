@@ -30,6 +30,7 @@ const (
 
 // extent is a decoded struct btrfs_file_extent_item. Lengths are bytes.
 type extent struct {
+	born     uint64 // generation of the transaction that wrote it
 	logical  uint64 // offset in the file
 	length   uint64 // bytes of the file it stands for
 	kind     uint8
@@ -48,7 +49,7 @@ func parseExtent(id fs.ID, at uint64, b []byte) (extent, error) {
 	if len(b) < extentHead {
 		return bad("item of length", len(b))
 	}
-	e := extent{logical: at, ram: le.Uint64(b[8:]), compress: compression(b[16]), kind: b[20]}
+	e := extent{born: le.Uint64(b), logical: at, ram: le.Uint64(b[8:]), compress: compression(b[16]), kind: b[20]}
 	if b[17] != 0 || le.Uint16(b[18:]) != 0 {
 		return bad("encryption or encoding", b[17:20])
 	}

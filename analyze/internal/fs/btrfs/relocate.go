@@ -31,8 +31,14 @@ func (b *btrfs) note(c delta.Change) {
 }
 
 // relocated marks the content that only lies elsewhere than in the old volume, whose
-// blocks stay until the next superblock.
+// blocks stay until the next superblock. What a balance put there is left out: it keeps
+// the generation that wrote it (replace_file_extents, fs/btrfs/relocation.c), and may be
+// of a file whose next write is announced and yet to come.
 func (b *btrfs) relocated(old *Volume, tx *fs.Tx) {
+	tx.Data = slices.DeleteFunc(tx.Data, func(d fs.DataChange) bool {
+		es := b.elsewhere[d.ID]
+		return es != nil && within(es, d.Ranges) && b.balanced(old, &d)
+	})
 	for i := range tx.Data {
 		d := &tx.Data[i]
 		if es := b.elsewhere[d.ID]; es != nil {
@@ -40,6 +46,22 @@ func (b *btrfs) relocated(old *Volume, tx *fs.Tx) {
 		}
 	}
 	clear(b.elsewhere)
+}
+
+// balanced reports whether all that the ranges show was written before.
+func (b *btrfs) balanced(old *Volume, d *fs.DataChange) bool {
+	i, err := b.vol.stat(d.ID)
+	if err != nil {
+		return false
+	}
+	for _, r := range d.Ranges {
+		for _, e := range i.extents {
+			if e.logical < r.Off+r.Len && r.Off < e.logical+e.length && e.disk != 0 && e.born > old.sb.Generation {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // within reports whether the extents hold all of the ranges.
