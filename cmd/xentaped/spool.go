@@ -33,10 +33,11 @@ func createSpool(tape string, reserve int64) (*spool, error) {
 	return &spool{f, reserve}, nil
 }
 
-// WriteAt fails rather than take the reserve of the file system.
+// WriteAt fails rather than take the reserve of the file system, or the room that what
+// waits here may need on the tape, before it is given up here.
 func (s *spool) WriteAt(b []byte, off int64) (int, error) {
 	left, err := roomOn(s.File)
-	if err == nil && left < s.reserve+int64(len(b)) {
+	if err == nil && left < s.reserve+off+2*int64(len(b)) {
 		return 0, fmt.Errorf("%s: %w: %d bytes are left beside the reserve of %d", s.Name(), unix.ENOSPC, left, s.reserve)
 	}
 	return s.File.WriteAt(b, off)

@@ -47,6 +47,20 @@ func TestSpoolLeavesTheReserve(t *testing.T) {
 	require.NoError(t, s.close())
 }
 
+// TestSpoolLeavesTheTapeItsRoom: what waits in it goes to the tape before it is given up.
+func TestSpoolLeavesTheTapeItsRoom(t *testing.T) {
+	s, err := createSpool(filepath.Join(t.TempDir(), "web.xtape"), 0)
+	require.NoError(t, err)
+	left, err := roomOn(s.File)
+	require.NoError(t, err)
+	s.reserve = left / 2
+	_, err = s.WriteAt([]byte("x"), 0)
+	require.NoError(t, err)
+	_, err = s.WriteAt([]byte("x"), left/2)
+	require.ErrorIs(t, err, unix.ENOSPC)
+	require.NoError(t, s.close())
+}
+
 // TestSealedTapeHasNoSpool: it would have the guest's memory in clear.
 func TestSealedTapeHasNoSpool(t *testing.T) {
 	clock, err := capture.NewClock()
