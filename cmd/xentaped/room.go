@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -84,16 +83,16 @@ func (s *session) resume(ctx context.Context) {
 	s.start(ctx, g, epoch)
 }
 
-// roomWaiter writes to a file system that may be full, because something else fills it
-// faster than its room is looked at: it waits until there is room.
-type roomWaiter struct {
-	to    io.Writer
-	hurry chan struct{} // closed: writes fail again
-}
-
-func patiently(to io.Writer) (w io.Writer, hurry func()) {
-	p := &roomWaiter{to, make(chan struct{})}
-	return p, sync.OnceFunc(func() { close(p.hurry) })
+// tapeWriter writes the chunks of a tape. One that does not fit leaves nothing of itself
+// behind, which a reader would take for damage.
+type tapeWriter struct {
+	to interface {
+		io.Writer
+		Truncate(size int64) error
+	}
+	whole   int64         // bytes of chunks that are there
+	patient bool          // wait for room: something else may fill it faster than it is looked at
+	hurry   chan struct{} // closed: wait no longer
 }
 
 // roomAgain is how long after a file system was full it is tried again.
@@ -101,18 +100,30 @@ const roomAgain = 250 * time.Millisecond
 
 // Write waits for room with whoever writes. Sources that wait lose what does not fit
 // into their rings, which they tell; the guest waits for nobody.
-func (p *roomWaiter) Write(b []byte) (done int, err error) {
-	for {
-		n, err := p.to.Write(b[done:])
+func (w *tapeWriter) Write(b []byte) (int, error) {
+	for done := 0; ; {
+		n, err := w.to.Write(b[done:])
 		done += n
-		if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
-			return done, err
+		if err == nil {
+			w.whole += int64(done)
+			return done, nil
 		}
-		select {
-		case <-p.hurry:
-			return done, err
-		case <-time.After(roomAgain):
+		if !w.waits(err) {
+			return 0, errors.Join(err, w.to.Truncate(w.whole))
 		}
+	}
+}
+
+// waits waits a little after an error that may pass, and says whether it does.
+func (w *tapeWriter) waits(err error) bool {
+	if !w.patient || !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+		return false
+	}
+	select {
+	case <-w.hurry:
+		return false
+	case <-time.After(roomAgain):
+		return true
 	}
 }
 

@@ -5,9 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"filippo.io/age"
 
@@ -50,7 +50,7 @@ func createTape(name string, o tapeOptions, clock *capture.Clock) (*tapeFile, er
 		}
 		w.Recipients = append(w.Recipients, recipient)
 	}
-	t := &tapeFile{hurry: func() {}}
+	t := &tapeFile{}
 	if o.signKey != "" {
 		var err error
 		if t.key, err = openKey(o.signKey); err != nil {
@@ -69,10 +69,8 @@ func createTape(name string, o tapeOptions, clock *capture.Clock) (*tapeFile, er
 		}
 		w.Spool, w.SpoolBytes = t.spool, o.spool
 	}
-	to := io.Writer(f)
-	if o.patient {
-		to, t.hurry = patiently(f)
-	}
+	to := &tapeWriter{to: f, patient: o.patient, hurry: make(chan struct{})}
+	t.hurry = sync.OnceFunc(func() { close(to.hurry) })
 	if t.Writer, err = format.NewWriter(to, w); err != nil {
 		return nil, errors.Join(err, t.spool.close(), f.Close(), os.Remove(name))
 	}
