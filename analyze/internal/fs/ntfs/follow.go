@@ -47,18 +47,21 @@ func (n *ntfs) unchanged(num uint64, old []byte, w *fs.Write) bool {
 }
 
 // remember records the present state of the file that record num is part of, and
-// of its streams.
+// of its streams. One that was part of another may become a file of its own.
 func (n *ntfs) remember(num uint64) []fs.ID {
-	r, err := n.vol.record(num)
-	if err == nil && r.base.record() != 0 {
-		num = r.base.record()
+	nums := []uint64{num}
+	if r, err := n.vol.record(num); err == nil && r.base.record() != 0 {
+		nums = append(nums, r.base.record())
 	}
-	n.files[num] = true
-	ids := []fs.ID{id(num, "")}
-	if f, _ := n.vol.file(num); f != nil {
-		for _, s := range f.streams {
-			if s.name != "" {
-				ids = append(ids, id(num, s.name))
+	var ids []fs.ID
+	for _, num := range nums {
+		n.files[num] = true
+		ids = append(ids, id(num, ""))
+		if f, _ := n.vol.file(num); f != nil {
+			for _, s := range f.streams {
+				if s.name != "" {
+					ids = append(ids, id(num, s.name))
+				}
 			}
 		}
 	}
