@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 
 	"github.com/xentape/xentape/analyze/files"
 	"github.com/xentape/xentape/format"
@@ -109,12 +110,34 @@ func (s *diskSource) drain(f *followed) error {
 	return nil
 }
 
-// disksOf returns every disk of a tape, or the one named.
-func disksOf(tape *replay.Tape, name string, until replay.Moment) ([]*replay.Disk, error) {
-	if name == "" {
-		return tape.Disks()
+// disksOf returns every disk of a tape, or the one named: as often as it was recorded
+// until a moment, or, where how it stood is asked, as it was recorded then.
+func disksOf(tape *replay.Tape, name string, until replay.Moment, stood bool) ([]*replay.Disk, error) {
+	if name != "" && !stood {
+		return tape.DisksNamed(name, until)
 	}
-	return tape.DisksNamed(name, until)
+	all, err := tape.Disks()
+	if err != nil || !stood {
+		return all, err
+	}
+	var names []string
+	for _, d := range all {
+		if name == "" && !slices.Contains(names, d.Def.Name) {
+			names = append(names, d.Def.Name)
+		}
+	}
+	if name != "" {
+		names = []string{name}
+	}
+	var out []*replay.Disk
+	for _, n := range names {
+		d, err := tape.DiskAt(n, until)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, d)
+	}
+	return out, nil
 }
 
 // follow feeds disks of a tape up to a moment, and hands each to done.

@@ -178,6 +178,15 @@ func TestDiskRecordedAnew(t *testing.T) {
 		require.Equal(t, id, d.Def.ID)
 		require.Equal(t, id, d.Info.Begin.Stream)
 	}
+	for _, disk := range []string{"", "xvda"} {
+		disks, err := disksOf(tape, disk, replay.Moment{Time: 15e9}, true)
+		require.NoError(t, err)
+		require.Len(t, disks, 1)
+		require.Equal(t, second, disks[0].Def.ID)
+		disks, err = disksOf(tape, disk, replay.End, false)
+		require.NoError(t, err)
+		require.Len(t, disks, 3)
+	}
 	_, err = tape.DiskOf(second + 100)
 	require.ErrorContains(t, err, "is no disk")
 	_, err = tape.DiskAt("xvdz", replay.End)

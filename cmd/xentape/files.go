@@ -118,7 +118,7 @@ func runFiles(ctx context.Context, t *terminal, o *filesOptions, tapePath string
 		if err != nil {
 			return err
 		}
-		disks, err := disksOf(tape, o.disk, until)
+		disks, err := disksOf(tape, o.disk, until, o.list || o.residue)
 		if err != nil {
 			return err
 		}
