@@ -389,22 +389,3 @@ func (c *classifier) add(e Event) {
 	e.class = uint8(slices.Index(opOrder, e.Op))
 	c.out = append(c.out, e)
 }
-
-// opOrder breaks ties in time: things come before they change, and change before
-// they go.
-var opOrder = []Op{OpMkdir, OpCreate, OpSymlink, OpLink, OpRename, OpTruncate, OpWrite, OpChmod, OpChown, OpSetxattr, OpUtime, OpUnlink, OpDelete, OpRmdir}
-
-// flush times and orders the events and lets them go.
-func (c *classifier) flush() {
-	for i := range c.out {
-		if c.out[i].told == 0 {
-			c.interval(&c.out[i])
-		}
-	}
-	slices.SortStableFunc(c.out, func(a, b Event) int {
-		return cmp.Or(cmp.Compare(max(a.TimeLower, a.by), max(b.TimeLower, b.by)), cmp.Compare(a.told, b.told), cmp.Compare(a.class, b.class), cmp.Compare(a.Path, b.Path))
-	})
-	for _, e := range slices.Concat(c.passed, c.out) {
-		c.v.a.emit(e)
-	}
-}

@@ -26,13 +26,14 @@ func (v *volumeState) Touch(id fs.ID) {
 }
 
 // now is the content of a file as it stands. It is read again only where it may have
-// changed since it last was.
+// changed since it last was: without a journal that is everywhere, for a block may be a
+// file's before the file that had it has let it go.
 func (v *volumeState) now(id fs.ID, a fs.Attr) *digest {
 	d := v.known[id]
 	if d != nil && d.size == a.Size && d.generation == a.Generation {
 		return d.retold(func() []byte { return v.text(id, a) })
 	}
-	if d = v.content(id, a); d.read {
+	if d = v.content(id, a); d.read && !v.info.Apart {
 		v.known[id] = d
 		v.fresh = append(v.fresh, id)
 	}
