@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
@@ -73,9 +74,16 @@ func bodyLine(w io.Writer, o BodyfileOptions, sum, name string, a fs.Attr) error
 	return err
 }
 
-// bodyName keeps the separator and line ends out of a name.
+// mactime(1) takes %XX in a field for a byte, and drops a line whose name then has a
+// line end: a name's line ends are written as what it reads as %0A and %0D, a name's own
+// %0A as what it reads as %250A, so that two names that differ stay so.
+var (
+	lineEnds = strings.NewReplacer("\n", "%0A", "\r", "%0D", "%0A", "%250A", "%0D", "%250D", "%25", "%2525")
+	escape   = regexp.MustCompile(`%([0-9A-Fa-f]{2})`)
+)
+
 func bodyName(s string) string {
-	return strings.NewReplacer("|", "%7C", "\n", "%0A", "\r", "%0D").Replace(s)
+	return strings.ReplaceAll(escape.ReplaceAllString(lineEnds.Replace(s), "%25$1"), "|", "%7C")
 }
 
 func bodyTime(t int64, o BodyfileOptions) string {

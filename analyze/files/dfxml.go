@@ -1,10 +1,13 @@
 package files
 
 import (
+	"encoding/hex"
 	"encoding/xml"
 	"fmt"
 	"io"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // WriteDFXML writes the events as Digital Forensics XML with the delta vocabulary
@@ -20,6 +23,7 @@ func WriteDFXML(w io.Writer, disk string, events []Event) error {
 		{Name: xml.Name{Local: "version"}, Value: "1.1.1"},
 		{Name: xml.Name{Local: "xmlns"}, Value: "http://www.forensicswiki.org/wiki/Category:Digital_Forensics_XML"},
 		{Name: xml.Name{Local: "xmlns:delta"}, Value: "http://www.forensicswiki.org/wiki/Forensic_Disk_Differencing"},
+		{Name: xml.Name{Local: "xmlns:xentape"}, Value: "https://github.com/xentape/xentape"},
 	}}
 	if err := enc.EncodeToken(root); err != nil {
 		return err
@@ -58,6 +62,7 @@ type dfxmlHash struct {
 
 type dfxmlOriginal struct {
 	Filename string     `xml:"filename,omitempty"`
+	Hex      string     `xml:"xentape:filename_hex,omitempty"`
 	Filesize *uint64    `xml:"filesize,omitempty"`
 	Mode     string     `xml:"mode,omitempty"`
 	UID      *uint32    `xml:"uid,omitempty"`
@@ -75,6 +80,7 @@ type dfxmlObject struct {
 	Changed  string         `xml:"delta:changed_properties,attr,omitempty"`
 	Original *dfxmlOriginal `xml:"delta:original_fileobject,omitempty"`
 	Filename string         `xml:"filename"`
+	Hex      string         `xml:"xentape:filename_hex,omitempty"`
 	NameType string         `xml:"name_type,omitempty"`
 	Filesize *uint64        `xml:"filesize,omitempty"`
 	Inode    uint64         `xml:"inode"`
@@ -97,12 +103,12 @@ type dfxmlRuns struct {
 
 func fileObject(e *Event) *dfxmlObject {
 	const yes = "1"
-	o := &dfxmlObject{Filename: e.Path, NameType: nameType(e.Type), Filesize: e.Size, Inode: e.Inode, UID: e.UID, GID: e.GID,
+	o := &dfxmlObject{Filename: e.Path, Hex: xmlHex(e.Path), NameType: nameType(e.Type), Filesize: e.Size, Inode: e.Inode, UID: e.UID, GID: e.GID,
 		MTime: dfxmlTime(e.MTime), CTime: dfxmlTime(e.CTime), ATime: dfxmlTime(e.ATime), CRTime: dfxmlTime(e.BTime), Target: e.Target}
 	if e.Mode.Set {
 		o.Mode = fmt.Sprintf("%o", e.Mode.Bits)
 	}
-	original := dfxmlOriginal{Filesize: e.SizeOld, UID: e.UIDOld, GID: e.GIDOld, Filename: e.OldPath}
+	original := dfxmlOriginal{Filesize: e.SizeOld, UID: e.UIDOld, GID: e.GIDOld, Filename: e.OldPath, Hex: xmlHex(e.OldPath)}
 	if e.ModeOld.Set {
 		original.Mode = fmt.Sprintf("%o", e.ModeOld.Bits)
 	}
@@ -137,6 +143,16 @@ func fileObject(e *Event) *dfxmlObject {
 		o.Changed = yes
 	}
 	return o
+}
+
+// xmlHex gives the bytes of a name that XML cannot hold (XML 1.0, section 2.2), and
+// nothing for others: two that differ must not read the same.
+func xmlHex(name string) string {
+	var b strings.Builder
+	if err := xml.EscapeText(&b, []byte(name)); err == nil && utf8.ValidString(name) && strings.Count(b.String(), "\uFFFD") == strings.Count(name, "\uFFFD") {
+		return ""
+	}
+	return hex.EncodeToString([]byte(name))
 }
 
 func nameType(t string) string {

@@ -41,7 +41,7 @@ func TestBodyTimesBefore1970(t *testing.T) {
 	require.Equal(t, "-1.500000000", bodyTime(-1500e6, BodyfileOptions{}))
 	require.Equal(t, "-2", bodyTime(-1500e6, BodyfileOptions{Integers: true}))
 	require.Equal(t, "0", bodyTime(fs.NoTime, BodyfileOptions{}))
-	require.Equal(t, "a%7Cb%0A", bodyName("a|b\n"))
+	require.Equal(t, "a%7Cb%250A", bodyName("a|b\n"))
 	require.Equal(t, "r/rrwSr-Sr-T", modeString(fs.TypeFile, 0o7644))
 }
 
