@@ -178,7 +178,8 @@ func (f *flight) segment(ctx context.Context, begun chan<- struct{}, end func())
 		gone: end, lineage: lineage{tape: filepath.Base(path), before: before},
 	}
 	startEvent(recorder, f.guest, format.Attr{Name: "mode", Value: "flight"}, set.privs.attr())
-	if gap := f.takeFailure(); gap.Reason != 0 {
+	gap := f.takeFailure()
+	if gap.Reason != 0 {
 		gap.To = set.clock.Now()
 		gap.Time = gap.To
 		if err := tape.Write(&gap); err != nil {
@@ -187,7 +188,7 @@ func (f *flight) segment(ctx context.Context, begun chan<- struct{}, end func())
 	}
 	s.add(ctx, lifecycle.New(lifecycle.Config{Directory: set.host.Directory, Clock: set.clock, UUID: f.guest.UUID, OnChange: s.changed}))
 	s.start(ctx, f.guest, 0)
-	if ctx.Err() != nil && before != nil {
+	if ctx.Err() != nil && before != nil && gap.Reason == 0 {
 		// Ended before it was begun: the segment before has all that there is, and what
 		// this one goes on from is not known.
 		return errors.Join(recorder.Run(ctx), os.Remove(path))
