@@ -3,6 +3,7 @@ package files
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 	"github.com/xentape/xentape/format"
@@ -131,7 +132,17 @@ func (t *Tree) volume(name string) (*treeVolume, error) {
 			return &t.volumes[i], nil
 		}
 	}
-	return nil, fmt.Errorf("volume %q: %w", name, ErrNoFile)
+	var known []string
+	for i := range t.volumes {
+		known = append(known, t.volumes[i].name)
+	}
+	switch {
+	case len(known) == 0:
+		return nil, fmt.Errorf("no file system of the disk could be read: %w", ErrNoFile)
+	case name == "":
+		return nil, fmt.Errorf("the disk has more than one volume, name one of %s: %w", strings.Join(known, ", "), ErrNoFile)
+	}
+	return nil, fmt.Errorf("volume %q, where there are %s: %w", name, strings.Join(known, ", "), ErrNoFile)
 }
 
 // Walk visits every path of a volume in order; "" is the only one.

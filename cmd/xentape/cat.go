@@ -45,7 +45,7 @@ of a disk, or of a volume on it (xvda1, vg0/root).` + "\n" + exitStatusHelp,
 				return err
 			}
 			defer tape.Close()
-			moment, err := tape.Moment(at)
+			moment, err := momentAt(t, tape, at)
 			if err != nil {
 				return err
 			}

@@ -66,7 +66,7 @@ func exportTape(t *terminal, keys *keyFlags, path, at, out string, write func(*o
 		return err
 	}
 	defer tape.Close()
-	until, err := tape.Moment(at)
+	until, err := momentAt(t, tape, at)
 	if err != nil {
 		return err
 	}

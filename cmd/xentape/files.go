@@ -114,7 +114,7 @@ func runFiles(ctx context.Context, t *terminal, o *filesOptions, tapePath string
 		if err := s.bounds(tape); err != nil {
 			return err
 		}
-		until, err := tape.Moment(o.at)
+		until, err := momentAt(t, tape, o.at)
 		if err != nil {
 			return err
 		}

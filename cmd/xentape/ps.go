@@ -125,7 +125,7 @@ func feedProcesses(ctx context.Context, t *terminal, o *psOptions, path string, 
 	}
 	last := len(infos)
 	if o.at != "" {
-		moment, err := tape.Moment(o.at)
+		moment, err := momentAt(t, tape, o.at)
 		if err != nil {
 			return 0, false, err
 		}
