@@ -8,9 +8,14 @@ import "hash/maphash"
 type hashes struct {
 	seed maphash.Seed
 	sums []uint64 // by page; 0: not known
+	zero uint64   // of a page of zeros
 }
 
-func newHashes() *hashes { return &hashes{seed: maphash.MakeSeed()} }
+func newHashes() *hashes {
+	h := &hashes{seed: maphash.MakeSeed()}
+	h.zero = h.sum(zeros[:])
+	return h
+}
 
 // grow makes room for pages below n.
 func (h *hashes) grow(n uint64) {
@@ -29,7 +34,12 @@ func (h *hashes) sum(data []byte) uint64 {
 // same says whether a page holds what it held. It may be called from several
 // goroutines while nothing is set.
 func (h *hashes) same(page uint64, data []byte) bool {
-	return page < uint64(len(h.sums)) && h.sums[page] != 0 && h.sums[page] == h.sum(data)
+	return page < uint64(len(h.sums)) && h.sums[page] != 0 && h.is(page, h.sum(data))
+}
+
+// is says whether a page held what has that sum.
+func (h *hashes) is(page, sum uint64) bool {
+	return page < uint64(len(h.sums)) && h.sums[page] == sum
 }
 
 // set notes a page's content, by its sum, and says whether it differs from what it was.

@@ -202,22 +202,34 @@ func (r *reader) look(b *batch) {
 	wg.Wait()
 }
 
+// zeros is the content of the pages that are all zeros.
+var zeros [format.PageSize]byte
+
 // lookAt looks at page i of a batch. What the guest writes meanwhile may be in the
-// copy or not: the hash is of the copy.
+// copy or not: the hash is of the copy. A page of zeros, of which a guest has many, is
+// not copied.
 func (r *reader) lookAt(b *batch, i int) {
 	p := &r.got[i]
 	*p = page{}
 	data := r.room[i*format.PageSize : (i+1)*format.PageSize]
 	p.err = b.m.Look(i, func(frame []byte) {
-		if p.known = r.known != nil && r.known.same(b.pages[i], frame); !p.known {
+		if p.zero = format.IsZero(frame); p.zero {
+			data = zeros[:]
+		} else if p.known = r.known != nil && r.known.same(b.pages[i], frame); !p.known {
 			copy(data, frame)
 		}
 	})
 	if p.known || p.err != nil {
 		return
 	}
-	p.data, p.zero = data, format.IsZero(data)
-	if r.known != nil {
+	if p.data = data; r.known == nil {
+		return
+	}
+	if !p.zero {
 		p.sum = r.known.sum(data)
+		return
+	}
+	if p.sum = r.known.zero; r.known.is(b.pages[i], p.sum) {
+		p.known, p.data = true, nil
 	}
 }
