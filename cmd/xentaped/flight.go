@@ -59,7 +59,7 @@ type flight struct {
 	current *session // nil between segments
 	tape    *tapeFile
 	path    string
-	failed  format.Gap // what the next segment has to tell; Reason 0: nothing
+	failed  *format.Gap // what the next segment has to tell; nil: nothing
 }
 
 // fly records until ctx ends or the guest is gone.
@@ -136,8 +136,8 @@ func (f *flight) failure(err error) {
 	f.set.console.notef("%s: %v", f.guest.Name, err)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.failed.Reason == 0 {
-		f.failed.From = f.set.clock.Now()
+	if f.failed == nil {
+		f.failed = &format.Gap{From: f.set.clock.Now()}
 	}
 	f.failed.Reason, f.failed.Count, f.failed.Detail = format.GapUnknown, format.Unknown, err.Error()
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, errNoRoom) {
@@ -179,16 +179,17 @@ func (f *flight) segment(ctx context.Context, begun chan<- struct{}, end func())
 	}
 	startEvent(recorder, f.guest, format.Attr{Name: "mode", Value: "flight"}, set.privs.attr())
 	gap := f.takeFailure()
-	if gap.Reason != 0 {
+	if gap != nil {
 		gap.To = set.clock.Now()
 		gap.Time = gap.To
-		if err := tape.Write(&gap); err != nil {
+		if err := tape.Write(gap); err != nil {
+			f.owe(gap)
 			return errors.Join(err, tape.Close())
 		}
 	}
 	s.add(ctx, lifecycle.New(lifecycle.Config{Directory: set.host.Directory, Clock: set.clock, UUID: f.guest.UUID, OnChange: s.changed}))
 	s.start(ctx, f.guest, 0)
-	if ctx.Err() != nil && before != nil && gap.Reason == 0 {
+	if ctx.Err() != nil && before != nil && gap == nil {
 		// Ended before it was begun: the segment before has all that there is, and what
 		// this one goes on from is not known.
 		return errors.Join(recorder.Run(ctx), os.Remove(path))
@@ -217,11 +218,18 @@ func (f *flight) predecessor() *session {
 	return f.current
 }
 
-func (f *flight) takeFailure() format.Gap {
+// owe has the next segment tell a gap that this one could not.
+func (f *flight) owe(gap *format.Gap) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.failed = gap
+}
+
+func (f *flight) takeFailure() *format.Gap {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	gap := f.failed
-	f.failed = format.Gap{}
+	f.failed = nil
 	return gap
 }
 

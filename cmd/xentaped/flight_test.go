@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -230,7 +231,18 @@ func TestFullFileSystemIsAGapNotACrash(t *testing.T) {
 	gap := f.takeFailure()
 	require.Equal(t, format.GapDiskFull, gap.Reason)
 	require.Equal(t, uint64(format.Unknown), gap.Count)
-	require.Zero(t, f.takeFailure().Reason)
+	require.Nil(t, f.takeFailure())
+
+	// Whatever it failed of is told, from when on, also when the next one fails to.
+	f.failure(errors.New("the device went away"))
+	gap = f.takeFailure()
+	require.Equal(t, format.GapUnknown, gap.Reason)
+	from := gap.From
+	f.owe(gap)
+	f.failure(errNoRoom)
+	gap = f.takeFailure()
+	require.Equal(t, from, gap.From)
+	require.Equal(t, format.GapDiskFull, gap.Reason)
 }
 
 func TestGuestThatIsGoneEndsItsFlight(t *testing.T) {
