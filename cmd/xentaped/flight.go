@@ -178,18 +178,17 @@ func (f *flight) segment(ctx context.Context, begun chan<- struct{}, end func())
 		gone: end, lineage: lineage{tape: filepath.Base(path), before: before},
 	}
 	startEvent(recorder, f.guest, format.Attr{Name: "mode", Value: "flight"}, set.privs.attr())
-	gap := f.takeFailure()
-	if gap != nil {
-		gap.To = set.clock.Now()
-		gap.Time = gap.To
-		if err := tape.Write(gap); err != nil {
-			f.owe(gap)
-			return errors.Join(err, tape.Close())
-		}
+	told, err := f.tell(tape.Write)
+	if err != nil {
+		return errors.Join(err, tape.Close())
 	}
 	s.add(ctx, lifecycle.New(lifecycle.Config{Directory: set.host.Directory, Clock: set.clock, UUID: f.guest.UUID, OnChange: s.changed}))
 	s.start(ctx, f.guest, 0)
-	if ctx.Err() != nil && before != nil && gap == nil {
+	late, err := f.tell(tape.Write) // the segment before may have failed meanwhile
+	if err != nil {
+		return errors.Join(err, recorder.Run(ctx))
+	}
+	if ctx.Err() != nil && before != nil && !told && !late {
 		// Ended before it was begun: the segment before has all that there is, and what
 		// this one goes on from is not known.
 		return errors.Join(recorder.Run(ctx), os.Remove(path))
@@ -218,11 +217,22 @@ func (f *flight) predecessor() *session {
 	return f.current
 }
 
-// owe has the next segment tell a gap that this one could not.
-func (f *flight) owe(gap *format.Gap) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.failed = gap
+// tell puts on a tape that a segment before it failed, if one did. What cannot be told is
+// left to the next.
+func (f *flight) tell(write func(format.Record) error) (told bool, err error) {
+	gap := f.takeFailure()
+	if gap == nil {
+		return false, nil
+	}
+	gap.To = f.set.clock.Now()
+	gap.Time = gap.To
+	if err := write(gap); err != nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.failed = gap
+		return false, err
+	}
+	return true, nil
 }
 
 func (f *flight) takeFailure() *format.Gap {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/xentape/xentape/capture"
 	"github.com/xentape/xentape/capture/fakexen"
@@ -238,11 +239,17 @@ func TestFullFileSystemIsAGapNotACrash(t *testing.T) {
 	gap = f.takeFailure()
 	require.Equal(t, format.GapUnknown, gap.Reason)
 	from := gap.From
-	f.owe(gap)
+	f.failed = gap
+	told, err := f.tell(func(format.Record) error { return unix.ENOSPC })
+	require.False(t, told)
+	require.ErrorIs(t, err, unix.ENOSPC)
 	f.failure(errNoRoom)
 	gap = f.takeFailure()
 	require.Equal(t, from, gap.From)
 	require.Equal(t, format.GapDiskFull, gap.Reason)
+	told, err = f.tell(func(format.Record) error { t.Error("there is nothing to tell"); return nil })
+	require.False(t, told)
+	require.NoError(t, err)
 }
 
 func TestGuestThatIsGoneEndsItsFlight(t *testing.T) {
