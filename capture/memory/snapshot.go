@@ -130,20 +130,19 @@ func (sh *shot) begin(ctx context.Context) error {
 func (sh *shot) live(ctx context.Context) error {
 	s := sh.src
 	incremental := sh.cond.Method == "log-dirty+grants"
-	var changed bitset
+	var dirty bitset
 	if sh.tracked {
 		sh.again = newBitset(sh.layout.pages)
 		// Everything up to here is read below; what comes later is in the next reading.
-		dirty := newBitset(sh.layout.pages)
+		dirty = newBitset(sh.layout.pages)
 		if err := s.log.read(sh.layout.pages, true, dirty); err != nil {
 			return err
 		}
-		changed = dirty
 	}
 	sh.hot = newBitset(sh.layout.pages)
 	var err error
 	if incremental {
-		err = sh.copyChanged(ctx, changed)
+		err = sh.copyChanged(ctx, dirty)
 	} else {
 		err = sh.copyAll(ctx)
 	}
@@ -152,7 +151,7 @@ func (sh *shot) live(ctx context.Context) error {
 	}
 	s.logged = sh.tracked
 	if incremental && s.cfg.AuditEvery > 0 && s.sinceAudit+1 >= s.cfg.AuditEvery {
-		return sh.audit(ctx, changed)
+		return sh.audit(ctx, dirty)
 	}
 	return nil
 }
