@@ -21,18 +21,10 @@ func momentAt(t *terminal, tape *replay.Tape, at string) (replay.Moment, error) 
 	clock := tape.Clock()
 	if m.Time < clock.Start()-int64(about) {
 		return m, fmt.Errorf("--at %s: nothing is known of that time, %s begins at %s: +0s is its beginning, and an earlier tape may have it",
-			at, tape.Name, instant(clock, clock.Start()))
+			at, tape.Name, clock.Format(clock.Start()))
 	}
 	if end := tape.End(); m.Time > end {
-		t.warnf("--at %s: %s ends before that, at %s: this is how it stood then", at, tape.Name, instant(clock, end))
+		t.warnf("--at %s: %s ends before that, at %s: this is how it stood then", at, tape.Name, clock.Format(end))
 	}
 	return m, nil
-}
-
-// instant writes a time of a tape as users may write it.
-func instant(clock *replay.Clock, at int64) string {
-	if ns, ok := clock.Realtime(at); ok {
-		return time.Unix(0, ns).UTC().Format(time.RFC3339Nano)
-	}
-	return fmt.Sprintf("+%s", time.Duration(at-clock.Start()))
 }
