@@ -110,28 +110,34 @@ func (s *diskSource) drain(f *followed) error {
 	return nil
 }
 
-// disksOf returns every disk of a tape, or the one named: as often as it was recorded
-// until a moment, or, where how it stood is asked, as it was recorded then.
-func disksOf(tape *replay.Tape, name string, until replay.Moment, stood bool) ([]*replay.Disk, error) {
-	if name != "" && !stood {
-		return tape.DisksNamed(name, until)
+// disksOf returns every disk of a tape, or the one named, as often as each was recorded
+// until a moment.
+func disksOf(tape *replay.Tape, name string, until replay.Moment) ([]*replay.Disk, error) {
+	if name == "" {
+		return tape.Disks()
 	}
-	all, err := tape.Disks()
-	if err != nil || !stood {
-		return all, err
-	}
-	var names []string
-	for _, d := range all {
-		if name == "" && !slices.Contains(names, d.Def.Name) {
-			names = append(names, d.Def.Name)
+	return tape.DisksNamed(name, until)
+}
+
+// disksAt returns every disk of a tape, or the one named, each as it was recorded at a
+// moment.
+func disksAt(tape *replay.Tape, name string, m replay.Moment) ([]*replay.Disk, error) {
+	names := []string{name}
+	if name == "" {
+		all, err := tape.Disks()
+		if err != nil {
+			return nil, err
 		}
-	}
-	if name != "" {
-		names = []string{name}
+		names = nil
+		for _, d := range all {
+			if !slices.Contains(names, d.Def.Name) {
+				names = append(names, d.Def.Name)
+			}
+		}
 	}
 	var out []*replay.Disk
 	for _, n := range names {
-		d, err := tape.DiskAt(n, until)
+		d, err := tape.DiskAt(n, m)
 		if err != nil {
 			return nil, err
 		}

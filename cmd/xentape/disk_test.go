@@ -179,11 +179,11 @@ func TestDiskRecordedAnew(t *testing.T) {
 		require.Equal(t, id, d.Info.Begin.Stream)
 	}
 	for _, disk := range []string{"", "xvda"} {
-		disks, err := disksOf(tape, disk, replay.Moment{Time: 15e9}, true)
+		disks, err := disksAt(tape, disk, replay.Moment{Time: 15e9})
 		require.NoError(t, err)
 		require.Len(t, disks, 1)
 		require.Equal(t, second, disks[0].Def.ID)
-		disks, err = disksOf(tape, disk, replay.End, false)
+		disks, err = disksOf(tape, disk, replay.End)
 		require.NoError(t, err)
 		require.Len(t, disks, 3)
 	}

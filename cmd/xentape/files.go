@@ -118,7 +118,11 @@ func runFiles(ctx context.Context, t *terminal, o *filesOptions, tapePath string
 		if err != nil {
 			return err
 		}
-		disks, err := disksOf(tape, o.disk, until, o.list || o.residue)
+		find := disksOf
+		if o.list || o.residue {
+			find = disksAt
+		}
+		disks, err := find(tape, o.disk, until)
 		if err != nil {
 			return err
 		}
