@@ -69,12 +69,11 @@ func (h *Host) Depopulate(domain uint16, frame uint64) {
 	delete(h.domains[domain].frames, frame)
 }
 
-// Balloon is the guest giving up what it was promised and there is no page for.
-func (h *Host) Balloon(domain uint16) {
+// Balloon is the guest giving up what it was promised, but for as many frames.
+func (h *Host) Balloon(domain uint16, frames uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	d := h.domains[domain]
-	d.PoDEntries = d.PoDCache
+	h.domains[domain].PoDEntries = frames
 }
 
 // Break makes a frame unreadable, as failed memory is.

@@ -132,29 +132,32 @@ func (l *layout) addShared(x *hypercall.Xen, info xenabi.DomainInfo) {
 	}
 }
 
-// PoDError says that a guest is not read because it has more populate-on-demand
-// entries outstanding than pages to back them.
+// PoDError says that a guest is not read because it has populate-on-demand entries
+// outstanding. Entries and Cache, the pages to back them, are in pages.
 type PoDError struct {
 	Domain         uint16
 	Entries, Cache uint64
 }
 
 func (e *PoDError) Error() string {
-	return fmt.Sprintf("domain %d has %d populate-on-demand entries and %d pages to back them: reading its memory populates pages, "+
-		"and Xen crashes the guest when they run out; wait until its balloon driver has made do with the memory it has, start it with memory = maxmem, or allow it explicitly",
-		e.Domain, e.Entries, e.Cache)
+	then := "Xen crashes the guest when they run out; start it with memory = maxmem, wait until its balloon driver has made do with the memory it has and allow it explicitly, or allow it at the guest's risk"
+	if e.Entries <= e.Cache {
+		then = "of which there is one for each as long as nobody changes the guest's memory, and Xen crashes the guest when they run out; start it with memory = maxmem, or allow it explicitly"
+	}
+	return fmt.Sprintf("domain %d has %d populate-on-demand entries and %d pages to back them: reading its memory populates pages, %s",
+		e.Domain, e.Entries, e.Cache, then)
 }
 
-// checkPoD refuses guests that looking at can crash. Entries that each have a page
-// behind them are populated by a look, and that is all. A guest whose balloon driver is
-// done is left with as many of both: Xen takes pages beyond the entries back
-// (p2m_pod_decrease_reservation in xen/arch/x86/mm/p2m-pod.c).
+// checkPoD refuses guests that looking at can crash. A guest whose balloon driver is
+// done is left with as many entries as pages for ever: Xen takes only pages beyond the
+// entries back (p2m_pod_decrease_reservation in xen/arch/x86/mm/p2m-pod.c). A look
+// populates these and that is all, but the toolstack may take pages away at any time.
 func checkPoD(x *hypercall.Xen, domain uint16) error {
 	t, known, err := x.PoDTarget(domain)
 	if err != nil {
 		return err
 	}
-	if known && t.Entries > t.Cache {
+	if known && t.Entries > 0 {
 		return &PoDError{Domain: domain, Entries: t.Entries, Cache: t.Cache}
 	}
 	return nil

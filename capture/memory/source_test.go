@@ -410,10 +410,15 @@ func TestLogDirtyFallsBackWhereXenHasNone(t *testing.T) {
 	require.Contains(t, eventKinds(t, rd), "tracking-unavailable")
 }
 
-func TestPopulateOnDemandIsRefusedBeforeATouch(t *testing.T) {
+// promised is a host whose guest was promised 500 frames, with pages for 50.
+func promised() *fakexen.Host {
 	d := fakexen.NewHVM(guestID, sequence(0, 100)...)
 	d.PoDFirst, d.PoDEntries, d.PoDCache = 100, 500, 50
-	host := fakexen.NewHost(d)
+	return fakexen.NewHost(d)
+}
+
+func TestPopulateOnDemandIsRefusedBeforeATouch(t *testing.T) {
+	host := promised()
 	failed := make(chan error, 1)
 	r := record(t, host, func(c *memory.Config) {
 		c.Automatic, c.Retry = 1, 10*time.Millisecond
@@ -427,10 +432,24 @@ func TestPopulateOnDemandIsRefusedBeforeATouch(t *testing.T) {
 	var refused *memory.PoDError
 	require.ErrorAs(t, <-failed, &refused)
 	require.Equal(t, uint64(500), refused.Entries)
-	require.ErrorAs(t, r.src.Snapshot(t.Context()), &refused)
+	require.ErrorContains(t, refused, "wait until its balloon driver")
+
+	host.Balloon(guestID, 50)
+	require.ErrorAs(t, r.src.Snapshot(t.Context()), &refused, "a page behind each, which the toolstack may take away")
+	require.Equal(t, uint64(50), refused.Entries)
+	require.NotContains(t, refused.Error(), "wait until")
 	require.Zero(t, host.State(guestID).Scanned)
-	host.Balloon(guestID)
+
+	host.Balloon(guestID, 0)
 	require.Eventually(t, func() bool { return r.src.Stats().Snapshots == 1 }, 30*time.Second, 10*time.Millisecond)
+	requireImage(t, r.reader(), r.src.Stats().LastID, contents(host, sequence(0, 100)))
+}
+
+func TestPopulateOnDemandIsReadWhenAllowed(t *testing.T) {
+	host := promised()
+	host.Balloon(guestID, 50)
+	r := record(t, host, func(c *memory.Config) { c.AllowPoD = true })
+	require.True(t, r.snapshot().Complete)
 	require.False(t, host.State(guestID).Crashed)
 	requireImage(t, r.reader(), r.src.Stats().LastID, contents(host, sequence(0, 150)))
 }

@@ -34,6 +34,7 @@ type config struct {
 	Every      time.Duration `yaml:"snapshot-every"`
 	Pause      time.Duration `yaml:"pause-budget"`
 	Track      string        `yaml:"track"`
+	AllowPoD   bool          `yaml:"allow-populate-on-demand"`
 	DiskRing   size          `yaml:"disk-ring"`
 	Spool      size          `yaml:"spool"` // bytes of a snapshot that may wait beside its tape
 	Recipients []string      `yaml:"recipients"`
@@ -160,7 +161,7 @@ func (c *config) sources(share int64) sources {
 	return sources{
 		memory: c.Memory, disk: c.Disk, network: c.Network, base: c.Base != baseNone, rolling: c.Base == baseRolling, reads: true, ring: int(c.DiskRing),
 		memConfig: memory.Config{
-			Automatic: -1, Every: c.Every, PauseBudget: c.Pause, Tracking: memory.Tracking(c.Track),
+			Automatic: -1, Every: c.Every, PauseBudget: c.Pause, Tracking: memory.Tracking(c.Track), AllowPoD: c.AllowPoD,
 			TrackWait: handover, StashBytes: int(min(share/4, memory.DefaultStash)),
 		},
 	}

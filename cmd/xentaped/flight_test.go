@@ -343,3 +343,33 @@ func TestMemoryOfAGuestThatIsBeingBuiltWaits(t *testing.T) {
 	s.xen.Built(5)
 	require.Eventually(t, func() bool { return s.xen.State(5).TimesPaused > 0 }, 20*time.Second, time.Millisecond)
 }
+
+// That no memory was recorded is still so when the guest has gone since.
+func TestRecordingWithoutASnapshotIsNotWhole(t *testing.T) {
+	guest := fakexen.NewHVM(5, 0, 1, 2)
+	guest.PoDFirst, guest.PoDEntries = 3, 4
+	s := startServiceFor(t, guest, nil, func(c *config) { c.Segment = time.Hour })
+	defer s.stop()
+	var of *session
+	require.Eventually(t, func() bool {
+		for _, f := range s.set.flying() {
+			f.mu.Lock()
+			if f.current != nil {
+				of = f.current
+			}
+			f.mu.Unlock()
+		}
+		return of != nil && !of.whole()
+	}, 20*time.Second, time.Millisecond)
+	of.stop()
+	require.False(t, of.whole())
+}
+
+func TestMemoryOnDemandIsReadWithLeave(t *testing.T) {
+	guest := fakexen.NewHVM(5, 0, 1, 2)
+	guest.PoDFirst, guest.PoDEntries, guest.PoDCache = 3, 4, 4
+	s := startServiceFor(t, guest, nil, func(c *config) { c.Segment, c.AllowPoD = time.Hour, true })
+	defer s.stop()
+	require.Eventually(t, func() bool { return s.xen.State(5).TimesPaused > 0 }, 20*time.Second, time.Millisecond)
+	require.False(t, s.xen.State(5).Crashed)
+}

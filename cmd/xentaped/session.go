@@ -270,6 +270,9 @@ func (s *session) stop() {
 	s.mu.Unlock()
 	if m != nil {
 		s.recorder.Remove(m)
+		s.mu.Lock()
+		s.incomplete = s.incomplete || blind(m)
+		s.mu.Unlock()
 	}
 	for _, name := range slices.Sorted(maps.Keys(devices)) {
 		s.recorder.Remove(devices[name])
@@ -314,12 +317,13 @@ func (s *session) changed(ctx context.Context, c lifecycle.Change) {
 func (s *session) whole() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mem != nil {
-		if st := s.mem.Stats(); st.Failed > 0 && st.Snapshots == 0 {
-			return false
-		}
-	}
-	return !s.incomplete
+	return !s.incomplete && (s.mem == nil || !blind(s.mem))
+}
+
+// blind says that snapshots were tried and none came about.
+func blind(m *memory.Source) bool {
+	st := m.Stats()
+	return st.Failed > 0 && st.Snapshots == 0
 }
 
 // absence is how long the guest has been gone.
