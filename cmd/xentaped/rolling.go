@@ -117,7 +117,8 @@ func (r *recorderSet) foldOne(s ring.Segment) error {
 	return err
 }
 
-// disksOf opens a segment, which is closed by done, for its disks.
+// disksOf opens a segment, which is closed by done, for its disks, each as it ended: one
+// that came back meanwhile is as it was recorded last.
 func disksOf(path string) (disks []*rebuild.Disk, done func(), err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -132,7 +133,12 @@ func disksOf(path string) (disks []*rebuild.Disk, done func(), err error) {
 	if err != nil {
 		return nil, done, fmt.Errorf("%s: %w", path, err)
 	}
-	disks, err = rebuild.Disks(r, filepath.Base(path))
+	all, err := rebuild.Disks(r, filepath.Base(path))
+	for i, d := range all {
+		if !slices.ContainsFunc(all[i+1:], func(later *rebuild.Disk) bool { return later.Def.Name == d.Def.Name }) {
+			disks = append(disks, d)
+		}
+	}
 	return disks, done, err
 }
 
