@@ -64,6 +64,8 @@ type finder struct {
 	kept   map[string]*keptTimes
 	// compared counts the files whose neighbours were looked at for their times.
 	compared int
+	// read counts the copies of logs that were read or unpacked.
+	read int
 }
 
 type fileKey struct {
@@ -92,6 +94,9 @@ func newFinder(a *Analyzer) *finder {
 
 // Findings lists what has been found so far, by time.
 func (a *Analyzer) Findings() []Finding {
+	for _, log := range keys(a.findings.logs) {
+		a.findings.judge(a.findings.logs[log])
+	}
 	out := make([]Finding, 0, len(a.findings.list))
 	for _, f := range a.findings.list {
 		g := *f

@@ -167,4 +167,4 @@ func (w *wave) update() {
 	}
 }
 
-func keys(m map[string]int) []string { return slices.Sorted(maps.Keys(m)) }
+func keys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

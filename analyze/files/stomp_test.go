@@ -121,34 +121,3 @@ func TestNewContentOfANewFile(t *testing.T) {
 	require.Empty(t, suspects(late...))
 	require.Equal(t, []string{"mass-encryption high"}, suspects(again...))
 }
-
-// TestLogsCopiedAndCut: logrotate's copytruncate, whichever of the two is told first.
-func TestLogsCopiedAndCut(t *testing.T) {
-	none, size := uint64(0), uint64(5000)
-	log := func(at Time) Event {
-		return of(OpTruncate, at, func(e *Event) { e.Path, e.Size, e.SizeOld, e.SHA256Old = "/var/log/app.log", &none, &size, "a" })
-	}
-	copy := func(at Time, name, sum string) Event {
-		return of(OpWrite, at, func(e *Event) { e.Path, e.Inode, e.SHA256New = "/var/log/"+name, 8, sum })
-	}
-	for what, c := range map[string]struct {
-		events []Event
-		want   string
-	}{
-		"copied, cut":        {[]Event{copy(0, "app.log.1", "a"), log(second)}, "log-rotation info"},
-		"cut, copied":        {[]Event{log(0), copy(second, "app.log-20261123", "a")}, "log-rotation info"},
-		"compressed":         {[]Event{log(0), copy(second, "app.log.1.gz", "z")}, "log-rotation info"},
-		"cut":                {[]Event{log(0)}, "log-tampering high"},
-		"copied long before": {[]Event{copy(0, "app.log.1", "a"), log(60 * second)}, "log-tampering high"},
-		"another's copy":     {[]Event{copy(0, "other.log.1", "a"), log(second)}, "log-tampering high"},
-		"copied elsewhere":   {[]Event{copy(0, "x", "a"), log(second)}, "log-tampering high"},
-	} {
-		require.Equal(t, []string{c.want}, suspects(c.events...), what)
-	}
-	f := newFinder(&Analyzer{})
-	for _, e := range []Event{copy(0, "app.log.1", "a"), log(second), copy(4*second, "app.log.1", "b")} {
-		e.Type = "file"
-		f.see(&e)
-	}
-	require.Contains(t, f.list[0].Reasons[1], "/var/log/app.log.1 holds what was cut")
-}
