@@ -86,6 +86,8 @@ func bodyName(s string) string {
 	return strings.ReplaceAll(escape.ReplaceAllString(lineEnds.Replace(s), "%25$1"), "|", "%7C")
 }
 
+// bodyTime is seconds since 1970, as the format has it, 0 when unknown; The Sleuth Kit
+// itself leaves fractions out.
 func bodyTime(t int64, o BodyfileOptions) string {
 	if t == fs.NoTime {
 		return "0"

@@ -262,14 +262,7 @@ func (c *classifier) born(id fs.ID, birth *fs.InodeChange) {
 }
 
 func (c *classifier) created(path string, attr fs.Attr, change *fs.InodeChange) {
-	op := OpCreate
-	switch attr.Type {
-	case fs.TypeDir:
-		op = OpMkdir
-	case fs.TypeSymlink:
-		op = OpSymlink
-	}
-	e := c.event(op, path, attr)
+	e := c.event(makes(attr.Type), path, attr)
 	if change.Old.Live {
 		e.Notes = append(e.Notes, fmt.Sprintf("inode number reused: generation was %d", change.Old.Generation))
 	}

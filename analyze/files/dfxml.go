@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
@@ -104,7 +103,7 @@ type dfxmlRuns struct {
 func fileObject(e *Event) *dfxmlObject {
 	const yes = "1"
 	o := &dfxmlObject{Filename: e.Path, Hex: xmlHex(e.Path), NameType: nameType(e.Type), Filesize: e.Size, Inode: e.Inode, UID: e.UID, GID: e.GID,
-		MTime: dfxmlTime(e.MTime), CTime: dfxmlTime(e.CTime), ATime: dfxmlTime(e.ATime), CRTime: dfxmlTime(e.BTime), Target: e.Target}
+		MTime: e.MTime.String(), CTime: e.CTime.String(), ATime: e.ATime.String(), CRTime: e.BTime.String(), Target: e.Target}
 	if e.Mode.Set {
 		o.Mode = fmt.Sprintf("%o", e.Mode.Bits)
 	}
@@ -113,7 +112,7 @@ func fileObject(e *Event) *dfxmlObject {
 		original.Mode = fmt.Sprintf("%o", e.ModeOld.Bits)
 	}
 	if e.MTimeOld != nil {
-		original.MTime = dfxmlTime(*e.MTimeOld)
+		original.MTime = e.MTimeOld.String()
 	}
 	if e.SHA256Old != "" {
 		original.Hash = &dfxmlHash{"sha256", e.SHA256Old}
@@ -134,7 +133,7 @@ func fileObject(e *Event) *dfxmlObject {
 	case OpCreate, OpMkdir, OpSymlink, OpLink:
 		o.New = yes
 	case OpDelete, OpRmdir, OpUnlink:
-		o.Deleted, o.DTime = yes, dfxmlTime(e.TimeUpper)
+		o.Deleted, o.DTime = yes, e.TimeUpper.String()
 	case OpRename:
 		o.Renamed = yes
 	case OpWrite, OpTruncate:
@@ -173,11 +172,4 @@ func nameType(t string) string {
 		return "s"
 	}
 	return "-"
-}
-
-func dfxmlTime(t Time) string {
-	if !t.Known() {
-		return ""
-	}
-	return t.Go().Format(time.RFC3339Nano)
 }

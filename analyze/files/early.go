@@ -145,13 +145,6 @@ func (c *classifier) wasEarly(d fs.Dirent) bool {
 // glimpsed tells of a name that came and went while its inode stayed as it was before: of
 // a file that the disk knows by this name alone.
 func (c *classifier) glimpsed(g *gone) {
-	op := OpCreate
-	switch g.Type {
-	case fs.TypeDir:
-		op = OpMkdir
-	case fs.TypeSymlink:
-		op = OpSymlink
-	}
 	came, unknown := g.seen, fs.Attr{ID: g.Child, ATime: fs.NoTime, MTime: fs.NoTime, CTime: fs.NoTime, BTime: fs.NoTime}
 	tell := func(op Op, first, last fs.Stamp, since int64) {
 		e := c.event(op, g.path, unknown)
@@ -161,7 +154,7 @@ func (c *classifier) glimpsed(g *gone) {
 		c.interval(&e)
 		c.passed = append(c.passed, e)
 	}
-	tell(op, came.first, came.last, came.since)
+	tell(makes(g.Type), came.first, came.last, came.since)
 	tell(OpUnlink, g.at, g.at, g.since)
 }
 

@@ -31,6 +31,17 @@ const (
 	OpSetxattr Op = "setxattr"
 )
 
+// makes is the operation that makes a file of a type.
+func makes(t fs.Type) Op {
+	switch t {
+	case fs.TypeDir:
+		return OpMkdir
+	case fs.TypeSymlink:
+		return OpSymlink
+	}
+	return OpCreate
+}
+
 // Time is nanoseconds since 1970 UTC; it is written as RFC 3339 with all its
 // digits, and as null when unknown.
 type Time int64
@@ -44,12 +55,20 @@ func (t Time) Known() bool { return t != Unknown }
 // Go gives the time.Time in UTC.
 func (t Time) Go() time.Time { return time.Unix(0, int64(t)).UTC() }
 
+// String is RFC 3339 with all the digits there are, "" when unknown.
+func (t Time) String() string {
+	if !t.Known() {
+		return ""
+	}
+	return t.Go().Format(time.RFC3339Nano)
+}
+
 // MarshalJSON implements json.Marshaler.
 func (t Time) MarshalJSON() ([]byte, error) {
 	if !t.Known() {
 		return []byte("null"), nil
 	}
-	return json.Marshal(t.Go().Format(time.RFC3339Nano))
+	return json.Marshal(t.String())
 }
 
 // UnmarshalJSON implements json.Unmarshaler.

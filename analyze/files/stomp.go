@@ -61,7 +61,7 @@ func (f *finder) times(e *Event, l *life) {
 		f.unearned(e, &l.dated)
 	case OpCreate, OpRename:
 		if e.ReplacedInode != 0 && e.MTimeOld != nil && *e.MTimeOld == e.MTime && e.SHA256Old != "" && e.SHA256Old != e.SHA256New {
-			f.about(e, FindStomp, "high", "another file of other content took its place, with the very modification time of the one before: "+instant(e.MTime))
+			f.about(e, FindStomp, "high", "another file of other content took its place, with the very modification time of the one before: "+e.MTime.String())
 			l.dated.told = e.Transaction
 		}
 	case OpUtime:
@@ -81,11 +81,11 @@ func (f *finder) unearned(e *Event, d *dated) {
 	}
 	d.told = e.Transaction
 	if e.MTime == *e.MTimeOld {
-		f.about(e, FindStomp, "high", "its content was changed, and its modification time is the one from before the change: "+instant(e.MTime))
+		f.about(e, FindStomp, "high", "its content was changed, and its modification time is the one from before the change: "+e.MTime.String())
 	} else if twin := f.twin(e); twin != "" {
 		f.stomped(e, d, false, twin)
 	} else {
-		f.about(e, FindKept, "info", "its content was changed and given an earlier time, "+instant(e.MTime)+", later than the one it had: "+newerKept)
+		f.about(e, FindKept, "info", "its content was changed and given an earlier time, "+e.MTime.String()+", later than the one it had: "+newerKept)
 	}
 }
 
@@ -98,10 +98,10 @@ func (f *finder) setBack(e *Event, l *life, back bool) {
 		f.keeps(e)
 		return
 	case packaged(e.Path):
-		f.about(e, FindKept, "info", "given an earlier time, "+instant(e.MTime)+": package managers keep the times of what they unpack and fetch")
+		f.about(e, FindKept, "info", "given an earlier time, "+e.MTime.String()+": package managers keep the times of what they unpack and fetch")
 		return
 	case d.justBefore(e) && d.prior.Known() && e.MTime > d.prior:
-		f.about(e, FindKept, "info", "written and given an earlier time, "+instant(e.MTime)+", later than the one it had: "+newerKept)
+		f.about(e, FindKept, "info", "written and given an earlier time, "+e.MTime.String()+", later than the one it had: "+newerKept)
 		return
 	}
 	f.stomped(e, d, back, twin)
@@ -126,10 +126,10 @@ func (f *finder) stomped(e *Event, d *dated, back bool, twin string) {
 	severity := "medium"
 	var why []string
 	if back {
-		why = append(why, fmt.Sprintf("mtime was moved back from %s to %s", instant(*e.MTimeOld), instant(e.MTime)))
+		why = append(why, fmt.Sprintf("mtime was moved back from %s to %s", *e.MTimeOld, e.MTime))
 	}
 	if e.BTime.Known() && e.MTime < e.BTime {
-		why = append(why, fmt.Sprintf("mtime %s lies before the inode's creation %s", instant(e.MTime), instant(e.BTime)))
+		why = append(why, fmt.Sprintf("mtime %s lies before the inode's creation %s", e.MTime, e.BTime))
 	}
 	changed := e.MTimeOld != nil && d.justBefore(e)
 	switch {
@@ -151,8 +151,6 @@ func (f *finder) stomped(e *Event, d *dated, back bool, twin string) {
 
 // wholeSeconds reports whether the time is of a coarser kind than the file system keeps.
 func (e *Event) wholeSeconds() bool { return e.MTime%1e9 == 0 && e.CTime%1e9 != 0 }
-
-func instant(t Time) string { return t.Go().Format("2006-01-02T15:04:05.999999999Z") }
 
 // datedByHand says what speaks for touch -d in the times of a new file, "" if nothing does.
 func (e *Event) datedByHand() string {
@@ -223,11 +221,11 @@ func (f *finder) keeps(e *Event) {
 	case k.alike != "":
 		g.Kind, g.Severity, g.Path = FindStomp, "medium", k.alike
 		g.Reasons = []string{
-			fmt.Sprintf("mtime %s lies before the file was made; %s", instant(k.set), k.why),
+			fmt.Sprintf("mtime %s lies before the file was made; %s", k.set, k.why),
 			"whole seconds: set by a tool, not by a write; as touch -d does, and a program that unpacks a single file",
 		}
 	default:
-		g.Reasons = []string{fmt.Sprintf("mtime %s lies before the file was made, and was set as it was: copied, unpacked, compressed or fetched with its time, as cp -p, tar, gzip, rsync and wget do; touch -r and touch -d leave the same on the disk", instant(e.MTime))}
+		g.Reasons = []string{fmt.Sprintf("mtime %s lies before the file was made, and was set as it was: copied, unpacked, compressed or fetched with its time, as cp -p, tar, gzip, rsync and wget do; touch -r and touch -d leave the same on the disk", e.MTime)}
 	}
 }
 

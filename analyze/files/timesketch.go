@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"time"
 )
 
 // sketchLine is an event as Timesketch imports it: one object a line with
@@ -33,7 +32,7 @@ func WriteTimesketch(w io.Writer, events []Event) (skipped int, err error) {
 			skipped++
 			continue
 		}
-		l := sketchLine{Message: e.Message(), Datetime: at.Go().Format(time.RFC3339Nano), Timestamp: int64(at) / 1000,
+		l := sketchLine{Message: e.Message(), Datetime: at.String(), Timestamp: int64(at) / 1000,
 			TimestampDesc: desc, DataType: "fs:block_trace:event", Event: *e}
 		if err := enc.Encode(l); err != nil {
 			return skipped, fmt.Errorf("event %d: %w", i, err)
@@ -77,7 +76,7 @@ func (e *Event) Message() string {
 		s += " to " + e.Target
 	case OpUtime:
 		if e.MTime.Known() {
-			s += " mtime " + e.MTime.Go().Format(time.RFC3339Nano)
+			s += " mtime " + e.MTime.String()
 		}
 	}
 	return s
