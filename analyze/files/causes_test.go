@@ -2,6 +2,7 @@ package files
 
 import (
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -96,6 +97,9 @@ func (n *namespace) explain(e *Event) bool {
 	}
 	seen := max(until, int64(e.Observed)+slack)
 	for _, p := range []string{e.Path, e.OldPath} {
+		if file, ok := streamOf(e, p); ok { // which setxattr(2) makes, writes and removes, through ntfs-3g
+			p, kinds = file, append(kinds, "setxattr")
+		}
 		if slices.ContainsFunc(n.objects(strings.TrimPrefix(logged(p), "/"), seen), func(x *thing) bool {
 			return slices.ContainsFunc(x.calls, func(d did) bool { return d.at <= until && slices.Contains(kinds, d.kind) })
 		}) {
@@ -103,6 +107,29 @@ func (n *namespace) explain(e *Event) bool {
 		}
 	}
 	return false
+}
+
+// streamOf is the file whose named stream a path of NTFS is.
+func streamOf(e *Event, p string) (file string, ok bool) {
+	k := strings.LastIndexByte(p, ':')
+	if e.Filesystem != "ntfs" || k <= strings.LastIndexByte(p, '/') {
+		return p, false
+	}
+	return p[:k], true
+}
+
+// hidden is what libfuse calls a file that is removed while it is open (hidden_name,
+// lib/fuse.c of libfuse 2.9): the disk has that name until the file is closed.
+var hidden = regexp.MustCompile(`/\.fuse_hidden[0-9a-f]{16}(:|$)`)
+
+// unhide has the renaming of an open file, which is libfuse's, be the removal that the
+// caller asked for.
+func unhide(events []Event) {
+	for i := range events {
+		if e := &events[i]; e.Op == OpRename && path.Dir(e.Path) == path.Dir(e.OldPath) && hidden.MatchString(e.Path) {
+			e.Op, e.Path, e.OldPath = OpUnlink, e.OldPath, ""
+		}
+	}
 }
 
 // objects are what the path named until then, and what had its last parts in a

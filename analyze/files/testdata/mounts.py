@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""mounts.py TRACE marks | mounts.py TRACE prefixes COUNT SEED [MOUNTOPTS]: what this machine's kernel shows
+"""mounts.py TRACE marks [TYPE] | mounts.py TRACE prefixes COUNT SEED [MOUNTOPTS]: what this machine's kernel shows
 of a trace's blocks, for the tests that compare with that. It needs root and a loop device.
-marks: at each mark, kernel/MARK.jsonl with the journal replayed and kernel/MARK.inplace.jsonl without.
+marks: at each mark, kernel/MARK.jsonl with the journal replayed and kernel/MARK.inplace.jsonl without. With a
+TYPE for mount -t (ntfs-3g, exfat-fuse) only the second, read-only: there is no journal that mounting replays.
 prefixes: after COUNT random numbers N of entries, prefix/N.jsonl; where the kernel refuses to mount, what it
 and e2fsck -n say, in prefix/N.refused. A path that it refuses to read has "err"."""
 import sys,os,json,hashlib,stat,errno,struct,random,subprocess,tempfile
-trace,what=sys.argv[1:3]
+trace,what=sys.argv[1:3];fstype=['-t',sys.argv[3]] if what=='marks' and len(sys.argv)>3 else []
 
 def entries():
     """each entry's mark, offset and bytes (None: discarded) of a dm-log-writes log"""
@@ -36,7 +37,11 @@ def entry(root,p):
                 while b:=f.read(1<<20):h.update(b)
             r['sha']=h.hexdigest()
         if r['t']=='l':r['lh']=os.readlink(p).hex()
-        x={k:hashlib.sha256(os.getxattr(p,k,follow_symlinks=False)).hexdigest()[:16] for k in os.listxattr(p,follow_symlinks=False) if not k.startswith('system.ntfs')}
+        try:names=os.listxattr(p,follow_symlinks=False)
+        except OSError as e:
+            if e.errno!=errno.ENOTSUP:raise
+            names=[] # exFAT has none
+        x={k:hashlib.sha256(os.getxattr(p,k,follow_symlinks=False)).hexdigest()[:16] for k in names if not k.startswith('system.ntfs')}
         if x:r['x']=x
         if r['t']=='d':r['names']=sorted(os.listdir(p)) # bytes, as p is
     except OSError as e:r['err']=errno.errorcode.get(e.errno,str(e.errno))
@@ -53,7 +58,7 @@ def mounted(image,opts,to):
     """mounts a copy of the image and writes what it shows"""
     with tempfile.TemporaryDirectory() as d:
         subprocess.check_call(['cp','--sparse=always',image,d+'/img']);os.mkdir(d+'/m')
-        m=subprocess.run(['mount','-o',','.join(['loop']+opts),d+'/img',d+'/m'],capture_output=True,text=True)
+        m=subprocess.run(['mount',*fstype,'-o',','.join(['loop']+opts),d+'/img',d+'/m'],capture_output=True,text=True)
         if m.returncode:
             fsck=subprocess.run(['e2fsck','-fn',d+'/img'],capture_output=True,text=True).stdout
             open(to[:-6]+'.refused','w').write(m.stderr+fsck[:2000]);print(to,'refused:',m.stderr.strip())
@@ -72,7 +77,7 @@ def main():
         for n,(mark,off,data) in enumerate(entries()):
             if n in at:mounted(d+'/img',opts,f'{trace}/prefix/{n}.jsonl')
             if mark.startswith('cp') and what=='marks':
-                mounted(d+'/img',opts,f'{trace}/kernel/{mark}.jsonl')
-                mounted(d+'/img',opts+['ro','noload'],f'{trace}/kernel/{mark}.inplace.jsonl')
+                if not fstype:mounted(d+'/img',opts,f'{trace}/kernel/{mark}.jsonl')
+                mounted(d+'/img',opts+['ro']+['noload']*(not fstype),f'{trace}/kernel/{mark}.inplace.jsonl')
             apply(img,off,data)
 main()

@@ -62,6 +62,23 @@ func (v *Volume) content(dev fs.Device, s *stream) fs.Content {
 	return fs.NewMapped(dev, s.size, v.extents(s))
 }
 
+// readStream fills p from the start of a stream.
+func (v *Volume) readStream(s *stream, p []byte) error {
+	clear(p)
+	switch {
+	case s.resident:
+		copy(p, s.value)
+		return nil
+	case s.unit > 0:
+		_, err := (&compressed{v: v, s: s, last: ^uint64(0)}).ReadAt(p, 0)
+		if err == io.EOF {
+			err = nil
+		}
+		return err
+	}
+	return v.readRuns(s.runs, p[:min(s.valid, uint64(len(p)))], 0)
+}
+
 // compressed reads a stream kept in compression units. It remembers the last.
 type compressed struct {
 	v    *Volume

@@ -32,6 +32,9 @@ type file struct {
 	streams  []*stream
 	indexLen uint64 // bytes of the directory index: a directory's size
 	reparse  []byte
+	ea       []byte
+	intx     []byte // content that makes it a Unix node of Interix
+	apart    []run  // where what describes it is kept outside of file records
 }
 
 func (f *file) stream(name string) *stream {
@@ -50,10 +53,15 @@ func (v *Volume) file(num uint64) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !r.inUse() || r.base.record() != 0 {
+	if !r.inUse() || r.base != 0 {
 		return nil, fmt.Errorf("file record %d: %w", num, fs.ErrNotFound)
 	}
 	f := &file{record: r}
+	for _, a := range r.attrs {
+		if a.typ == attrList {
+			f.outside(v, a)
+		}
+	}
 	attrs, err := v.extended(r)
 	return f, errors.Join(err, f.assemble(v, attrs))
 }
@@ -111,7 +119,14 @@ func (v *Volume) value(a attribute, limit uint64) ([]byte, error) {
 		return nil, err
 	}
 	b := make([]byte, a.dataSize)
-	return b, v.readRuns(runs, b, 0)
+	return b, v.readRuns(runs, b[:min(a.initializedSz, a.dataSize)], 0) // the rest reads as zeros
+}
+
+// outside notes where the value of an attribute that describes f is kept.
+func (f *file) outside(v *Volume, a attribute) {
+	if !a.resident {
+		f.apart, _ = decodeRuns(f.apart, a.runs, a.lowVCN, v.clusters())
+	}
 }
 
 func byVCN(a, b attribute) int { return cmp.Compare(a.lowVCN, b.lowVCN) }
@@ -144,10 +159,20 @@ func (f *file) assemble(v *Volume, attrs []attribute) error {
 			if a.lowVCN == 0 {
 				f.indexLen = a.dataSize
 			}
-		case a.typ == attrReparse && a.resident:
-			f.reparse = a.value
+		case a.typ == attrReparse, a.typ == attrEA:
+			f.outside(v, a)
+			b, err := v.value(a, maxEA)
+			note(err)
+			if a.typ == attrReparse {
+				f.reparse = b
+				continue
+			}
+			f.ea = b
+			_, err = parseEA(b)
+			note(err)
 		}
 	}
+	note(f.node(v))
 	return first
 }
 

@@ -17,7 +17,11 @@ type ntfs struct {
 	units  map[fs.ID]uint64 // bytes of a compression unit, for compressed files
 	batch  *delta.Batch
 	files  map[uint64]bool // records in batch
-	now    fs.Stamp
+
+	described blockmap.Map     // by clusters: files of which they tell more than content,
+	apart     map[uint64][]run // and of these, the clusters
+
+	now fs.Stamp
 
 	journal journal
 }
@@ -31,7 +35,7 @@ func Open(dev fs.Device, _ fs.Options) (fs.Filesystem, error) {
 	if err != nil && v == nil {
 		return nil, err
 	}
-	n := &ntfs{dev: dev, vol: v, units: map[fs.ID]uint64{}, batch: delta.New(v), files: map[uint64]bool{}}
+	n := &ntfs{dev: dev, vol: v, units: map[fs.ID]uint64{}, batch: delta.New(v), files: map[uint64]bool{}, apart: map[uint64][]run{}}
 	return n, err
 }
 
@@ -76,12 +80,14 @@ func (n *ntfs) Info() fs.Info {
 // Crawl implements fs.Filesystem.
 func (n *ntfs) Crawl(v fs.Visitor) error {
 	n.ledger, n.units, n.journal = blockmap.Ledger{}, map[fs.ID]uint64{}, journal{}
+	n.described, n.apart = blockmap.Map{}, map[uint64][]run{}
 	vol := n.vol
 	for num := uint64(0); num < vol.records(); num++ {
 		f, err := vol.file(num)
 		if err != nil && !(f == nil && errors.Is(err, fs.ErrNotFound)) {
 			v.Problem(fs.Problem{Kind: problemKind(err), ID: id(num, ""), Text: err.Error()})
 		}
+		n.describe(num, f)
 		if f != nil && f.isJournal() {
 			if err := n.journal.attach(vol, f, true); err != nil {
 				v.Problem(fs.Problem{Kind: problemKind(err), ID: id(num, ""), Text: "change journal: " + err.Error()})
@@ -96,7 +102,7 @@ func (n *ntfs) Crawl(v fs.Visitor) error {
 				n.visit(v, f, s)
 			}
 		}
-		if len(f.reparse) >= 4 && le.Uint32(f.reparse) == reparseWOF {
+		if f.reparseTag() == reparseWOF {
 			v.Problem(fs.Problem{Kind: fs.ProblemUnsupported, ID: id(num, ""), Text: "content compressed by the overlay filter is not read"})
 		}
 	}
@@ -136,8 +142,11 @@ func (n *ntfs) Stat(d fs.ID) (fs.Attr, error) {
 
 // Xattrs implements fs.Filesystem. Streams are files of their own here.
 func (n *ntfs) Xattrs(d fs.ID) ([]fs.Xattr, error) {
-	_, _, err := n.vol.find(d)
-	return nil, err
+	f, _, err := n.vol.find(d)
+	if f == nil || d.Space != 0 {
+		return nil, err
+	}
+	return f.xattrs(), err
 }
 
 // Content implements fs.Filesystem.
@@ -149,7 +158,7 @@ func (n *ntfs) Content(d fs.ID) (fs.Content, error) {
 	if f.attr(s).Type != fs.TypeFile {
 		return nil, fmt.Errorf("file record %d is not a regular file", d.Num)
 	}
-	if len(f.reparse) >= 4 && le.Uint32(f.reparse) == reparseWOF && d.Space == 0 {
+	if f.reparseTag() == reparseWOF && d.Space == 0 {
 		return nil, fmt.Errorf("file record %d: compressed by the overlay filter: %w", d.Num, fs.ErrUnsupported)
 	}
 	if s == nil {

@@ -13,48 +13,69 @@ import (
 // Prepare implements fs.Filesystem.
 func (n *ntfs) Prepare(w *fs.Write, s fs.Sink) {
 	n.ledger.Owners(w.Off, w.Len, func(o blockmap.Owner) { s.Touch(o.ID) })
-	n.vol.overlapping(w.Off, w.Len, func(num uint64) {
-		old, err := n.vol.raw(num)
-		if err == nil && w.Op == fs.OpWrite && n.unchanged(num, old, w) {
-			return
-		}
+	change := func(num uint64) {
 		for _, d := range n.remember(num) {
 			if st, ok := n.batch.Old(d); ok && st.Attr.Type == fs.TypeFile {
 				s.Touch(d)
 			}
 		}
+	}
+	n.vol.overlapping(w.Off, w.Len, func(num uint64) {
+		old, err := n.vol.raw(num)
+		now := n.patched(num, old, w)
+		if err == nil && bytes.Equal(old, now) && w.Op != fs.OpUnknown {
+			return
+		}
+		change(num)
+		if base := baseOf(now); base != 0 && num != base.record() {
+			change(base.record()) // it may list the record already
+		}
 	})
+	n.described.Find(w.Off, w.Len, func(o blockmap.Owner) { change(o.ID.Num) })
 }
 
-// unchanged reports whether w repeats what record num already is.
-func (n *ntfs) unchanged(num uint64, old []byte, w *fs.Write) bool {
-	at := uint64(0)
-	same := true
+// patched is record num, of which b are the bytes, as w leaves it.
+func (n *ntfs) patched(num uint64, b []byte, w *fs.Write) []byte {
+	b = bytes.Clone(b)
 	c, rs := n.vol.boot.Cluster, uint64(n.vol.boot.RecordSize)
 	for _, r := range n.vol.mft {
 		lo, hi := max(num*rs, r.vcn*c), min((num+1)*rs, (r.vcn+r.count)*c)
 		if lo >= hi || r.sparse {
 			continue
 		}
-		at = r.lcn*c + lo - r.vcn*c
-		a, b := max(at, w.Off), min(at+hi-lo, w.Off+w.Len)
-		if a < b {
-			o := lo - num*rs + a - at
-			same = same && bytes.Equal(old[o:o+b-a], w.Data[a-w.Off:b-w.Off])
+		at := r.lcn*c + lo - r.vcn*c
+		from, to := max(at, w.Off), min(at+hi-lo, w.Off+w.Len)
+		if from >= to {
+			continue
+		}
+		into := b[lo-num*rs+from-at:][:to-from]
+		if clear(into); w.Op == fs.OpWrite {
+			copy(into, w.Data[from-w.Off:])
 		}
 	}
-	return same
+	return b
+}
+
+// baseOf is the record that a file record extends, 0 for none.
+func baseOf(b []byte) reference {
+	if len(b) < 40 || string(b[:4]) != "FILE" {
+		return 0
+	}
+	return reference(le.Uint64(b[32:]))
 }
 
 // remember records the present state of the file that record num is part of, and
 // of its streams. One that was part of another may become a file of its own.
 func (n *ntfs) remember(num uint64) []fs.ID {
 	nums := []uint64{num}
-	if r, err := n.vol.record(num); err == nil && r.base.record() != 0 {
-		nums = append(nums, r.base.record())
+	if b, _ := n.vol.raw(num); baseOf(b) != 0 {
+		nums = append(nums, baseOf(b).record())
 	}
 	var ids []fs.ID
 	for _, num := range nums {
+		if n.files[num] {
+			continue // what it has more by now, it did not have
+		}
 		n.files[num] = true
 		ids = append(ids, id(num, ""))
 		if f, _ := n.vol.file(num); f != nil {
@@ -82,26 +103,36 @@ func (n *ntfs) held(r reference) bool {
 
 // Apply implements fs.Filesystem.
 func (n *ntfs) Apply(w *fs.Write, s fs.Sink) {
-	meta, mft := false, false
+	mft := false
 	n.vol.overlapping(w.Off, w.Len, func(num uint64) {
-		meta = true
-		mft = mft || num == 0
 		n.batch.At(w.Stamp)
-		if r, err := n.vol.record(num); err == nil && r.base.record() != 0 && !n.files[r.base.record()] {
-			// An extension is of no effect before its base record lists it, so that
-			// the file is still as it was.
-			n.remember(num)
-		}
+		b, _ := n.vol.raw(num)
+		mft = mft || num == 0 || baseOf(b) != 0 && baseOf(b).record() == 0
+	})
+	n.described.Find(w.Off, w.Len, func(o blockmap.Owner) {
+		n.batch.At(w.Stamp)
+		mft = mft || o.ID.Num == 0
 	})
 	n.now = w.Stamp
 	n.journal.wrote(n.vol, w)
 	if mft {
-		if err := n.vol.locate(); err != nil {
-			s.Problem(fs.Problem{Kind: problemKind(err), At: w.Stamp, Text: err.Error()})
-		}
+		n.relocate(s)
 	}
-	if !meta {
-		n.ledger.Write(w.Off, w.Len, w, func(d fs.ID, r fs.Range) { n.wrote(d, r, w.Stamp, w.Stamp) })
+	n.vol.outside(w.Off, w.Len, func(off, length uint64) {
+		n.ledger.Write(off, length, w, func(d fs.ID, r fs.Range) { n.wrote(d, r, w.Stamp, w.Stamp) })
+	})
+}
+
+// relocate reads where the MFT is now. Records that it has more of may have been written
+// before.
+func (n *ntfs) relocate(s fs.Sink) {
+	had := n.vol.records()
+	if err := n.vol.locate(); err != nil {
+		s.Problem(fs.Problem{Kind: problemKind(err), At: n.now, Text: err.Error()})
+	}
+	for num := had; num < n.vol.records(); num++ {
+		n.files[num] = true
+		n.batch.Absent(id(num, ""))
 	}
 }
 
@@ -122,6 +153,7 @@ func (n *ntfs) Settle(at fs.Stamp, s fs.Sink) {
 	}
 	for _, num := range slices.Sorted(maps.Keys(n.files)) {
 		f, _ := n.vol.file(num)
+		n.describe(num, f)
 		if f == nil {
 			continue
 		}
@@ -141,6 +173,27 @@ func (n *ntfs) Settle(at fs.Stamp, s fs.Sink) {
 	n.tell(tx, s)
 	if any || len(tx.Told) > 0 {
 		s.Commit(tx)
+	}
+}
+
+// describe notes where what describes a file is kept outside of file records.
+func (n *ntfs) describe(num uint64, f *file) {
+	owner := func(r run) blockmap.Owner {
+		return blockmap.Owner{ID: id(num, ""), Physical: r.lcn * n.vol.boot.Cluster, Length: r.count * n.vol.boot.Cluster}
+	}
+	for _, r := range n.apart[num] {
+		n.described.Remove(owner(r))
+	}
+	delete(n.apart, num)
+	if f == nil {
+		return
+	}
+	for _, r := range f.apart {
+		if r.sparse {
+			continue
+		}
+		n.described.Add(owner(r))
+		n.apart[num] = append(n.apart[num], r)
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 	attrIndexAlloc = 0xa0
 	attrBitmap     = 0xb0
 	attrReparse    = 0xc0
+	attrEA         = 0xe0
 	attrEnd        = 0xffffffff
 )
 

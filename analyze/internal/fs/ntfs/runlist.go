@@ -47,6 +47,18 @@ func decodeRuns(out []run, b []byte, vcn, clusters uint64) ([]run, error) {
 	return out, nil
 }
 
+// mapped is how many clusters the runs map one after the other from the first.
+func mapped(runs []run) uint64 {
+	n := uint64(0)
+	for _, r := range runs {
+		if r.sparse || r.vcn != n {
+			break
+		}
+		n += r.count
+	}
+	return n
+}
+
 func signed(b []byte) int64 {
 	v := int64(0)
 	for k := len(b) - 1; k >= 0; k-- {

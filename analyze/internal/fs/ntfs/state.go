@@ -1,7 +1,6 @@
 package ntfs
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -15,13 +14,9 @@ const (
 	extendRecord = 11 // $Extend: journal, quotas, object ids
 	firstUser    = 24 // records below are the volume's own
 
-	fileSystem    = 0x0004 // file attributes: FILE_ATTRIBUTE_SYSTEM, …_DIRECTORY
+	fileHidden    = 0x0002 // file attributes: FILE_ATTRIBUTE_HIDDEN, …_SYSTEM, …_DIRECTORY
+	fileSystem    = 0x0004
 	fileDirectory = 0x0010
-
-	reparseSymlink = 0xa000000c
-	reparseMount   = 0xa0000003
-	reparseLX      = 0xa000001d // symbolic link of the Windows Subsystem for Linux
-	reparseWOF     = 0x80000017 // compressed by the overlay filter
 )
 
 // id numbers the streams of a file: space 0 is the file itself.
@@ -77,67 +72,8 @@ func (f *file) attr(s *stream) fs.Attr {
 	if f.flags&recordDir != 0 {
 		a.Type, a.Links, a.Size = fs.TypeDir, 1, f.indexLen
 	}
-	f.special(&a, s)
+	f.special(&a)
 	return a
-}
-
-// special recognises links and device nodes, which are files or directories with
-// a mark.
-func (f *file) special(a *fs.Attr, s *stream) {
-	if t, ok := reparseTarget(f.reparse); ok {
-		a.Type, a.Target, a.Size = fs.TypeSymlink, t, uint64(len(t))
-		return
-	}
-	// ntfs-3g keeps Unix nodes as system files with a mark of Interix.
-	if s == nil || !s.resident || a.Flags&fileSystem == 0 || len(s.value) < 8 {
-		return
-	}
-	switch v := s.value; {
-	case bytes.HasPrefix(v, []byte("IntxLNK\x01")):
-		a.Type, a.Target = fs.TypeSymlink, utf16le(v[8:])
-		a.Size = uint64(len(a.Target))
-	case len(v) >= 24 && bytes.HasPrefix(v, []byte("IntxCHR\x00")):
-		a.Type, a.Rdev, a.Size = fs.TypeCharDevice, device(v), 0
-	case len(v) >= 24 && bytes.HasPrefix(v, []byte("IntxBLK\x00")):
-		a.Type, a.Rdev, a.Size = fs.TypeBlockDevice, device(v), 0
-	}
-}
-
-func device(v []byte) uint32 {
-	major, minor := uint32(le.Uint64(v[8:])), uint32(le.Uint64(v[16:]))
-	return minor&0xff | major&0xfff<<8 | minor&0xfff00<<12
-}
-
-// reparseTarget returns the target of a symbolic link or junction.
-func reparseTarget(b []byte) (string, bool) {
-	if len(b) < 8 {
-		return "", false
-	}
-	tag, d := le.Uint32(b), b[8:]
-	switch tag {
-	case reparseLX:
-		if len(d) < 4 {
-			return "", false
-		}
-		return string(d[4:]), true
-	case reparseSymlink, reparseMount:
-		head := 8
-		if tag == reparseSymlink {
-			head = 12
-		}
-		if len(d) < head {
-			return "", false
-		}
-		at, n := head+int(le.Uint16(d[4:])), int(le.Uint16(d[6:])) // the print name
-		if n == 0 {
-			at, n = head+int(le.Uint16(d)), int(le.Uint16(d[2:]))
-		}
-		if at+n > len(d) {
-			return "", false
-		}
-		return utf16le(d[at : at+n]), true
-	}
-	return "", false
 }
 
 // entries lists the names of stream s; a stream of its own shows as "file:stream".
@@ -197,6 +133,9 @@ func (v *Volume) State(d fs.ID) delta.State {
 		return delta.State{Unknown: err != nil && !errors.Is(err, fs.ErrNotFound)}
 	}
 	st := delta.State{Attr: f.attr(s), Unknown: err != nil}
+	if d.Space == 0 {
+		st.Xattrs = f.xattrs()
+	}
 	st.Names = v.entries(f, st.Attr, s)
 	if s != nil && st.Attr.Type == fs.TypeFile {
 		st.Extents = v.extents(s)

@@ -36,6 +36,9 @@ func OpenVolume(r io.ReaderAt) (*Volume, error) {
 	return v, v.locate()
 }
 
+// maxMFTParts bounds how often the MFT makes more of itself readable.
+const maxMFTParts = 64
+
 // bootstrap assumes that the MFT begins with one cluster run of its own, enough
 // to read the record that says where the rest is.
 func (v *Volume) bootstrap() {
@@ -44,10 +47,10 @@ func (v *Volume) bootstrap() {
 	v.size = n * v.boot.Cluster
 }
 
-// locate reads where the MFT is from its own first record. A fragmented MFT may
-// list its runs in records that only its first runs make readable.
+// locate reads where the MFT is from its own first record. A fragmented MFT may list
+// its runs in records that only runs listed before make readable.
 func (v *Volume) locate() error {
-	for k := 0; k < 2; k++ {
+	for k := 0; k < maxMFTParts; k++ {
 		f, err := v.file(0)
 		if err != nil && (f == nil || f.stream("") == nil) {
 			return fmt.Errorf("mft: %w", err)
@@ -57,9 +60,10 @@ func (v *Volume) locate() error {
 			return fmt.Errorf("mft: its record has no data: %w", fs.ErrCorrupt)
 		}
 		same := slices.Equal(v.mft, s.runs)
-		v.mft, v.size = s.runs, s.size
+		// It is nowhere sparse, and what was never written is no record.
+		v.mft, v.size = s.runs, min(s.size, s.valid, mapped(s.runs)*v.boot.Cluster, v.boot.Size)
 		if same {
-			break
+			return err
 		}
 	}
 	return nil
@@ -85,6 +89,27 @@ func (v *Volume) readRuns(runs []run, p []byte, off uint64) error {
 		}
 	}
 	return nil
+}
+
+// outside hands over the parts of [off, off+n) of the volume that are not the MFT's.
+func (v *Volume) outside(off, n uint64, yield func(off, n uint64)) {
+	var in []fs.Range
+	for _, r := range v.mft {
+		a, b := max(off, r.lcn*v.boot.Cluster), min(off+n, (r.lcn+r.count)*v.boot.Cluster)
+		if a < b && !r.sparse {
+			in = append(in, fs.Range{Off: a, Len: b - a})
+		}
+	}
+	end := off + n
+	for _, r := range fs.JoinRanges(in) {
+		if off < r.Off {
+			yield(off, r.Off-off)
+		}
+		off = r.Off + r.Len
+	}
+	if off < end {
+		yield(off, end-off)
+	}
 }
 
 // records is how many file records the MFT has.
