@@ -96,7 +96,7 @@ func (n *namespace) explain(e *Event) bool {
 		return true
 	}
 	seen := max(until, int64(e.Observed)+slack)
-	for _, p := range []string{e.Path, e.OldPath} {
+	for _, p := range []string{e.Path, e.OldPath, n.hidden[e.Path]} {
 		if file, ok := streamOf(e, p); ok { // which setxattr(2) makes, writes and removes, through ntfs-3g
 			p, kinds = file, append(kinds, "setxattr")
 		}
@@ -123,10 +123,12 @@ func streamOf(e *Event, p string) (file string, ok bool) {
 var hidden = regexp.MustCompile(`/\.fuse_hidden[0-9a-f]{16}(:|$)`)
 
 // unhide has the renaming of an open file, which is libfuse's, be the removal that the
-// caller asked for.
-func unhide(events []Event) {
+// caller asked for, and notes what the file was called.
+func (n *namespace) unhide(events []Event) {
+	n.hidden = map[string]string{}
 	for i := range events {
 		if e := &events[i]; e.Op == OpRename && path.Dir(e.Path) == path.Dir(e.OldPath) && hidden.MatchString(e.Path) {
+			n.hidden[e.Path] = e.OldPath
 			e.Op, e.Path, e.OldPath = OpUnlink, e.OldPath, ""
 		}
 	}

@@ -34,6 +34,7 @@ type namespace struct {
 	at       map[string][]*spell // that the path ever had
 	calls    map[int][]*spell    // by index of the call: from, to of a rename; what was made or ended
 	logs     map[string]bool     // the last parts of all paths
+	hidden   map[string]string   // what libfuse renamed: the path before, by the one after
 	pathless []int64             // calls that set an attribute of a directory the log does not name
 }
 

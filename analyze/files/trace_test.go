@@ -297,7 +297,7 @@ func prefixes(t *testing.T, dir string) {
 func measure(t *testing.T, dir string, events []Event, commits []commitTime, journaled bool) {
 	ops := allOps(t, dir)
 	calls := follow(ops)
-	unhide(events)
+	calls.unhide(events)
 	ofNames, unexplained, others, unlogged := 0, 0, 0, 0
 	for _, e := range events {
 		name := slices.Contains([]Op{OpCreate, OpMkdir, OpSymlink, OpLink, OpRename, OpUnlink, OpDelete, OpRmdir}, e.Op)

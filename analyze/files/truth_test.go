@@ -2,6 +2,7 @@ package files
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -200,7 +201,7 @@ func truth(t testing.TB, dir, mark string, tree *Tree) (want map[string]manifest
 func driven(tree *Tree, want map[string]manifestEntry) map[string]manifestEntry {
 	switch tree.volumes[0].fs.Info().Type {
 	case "ntfs":
-		return streams(want)
+		return streams(lxModes(tree, want))
 	case "exfat", "vfat":
 		// Neither inode numbers nor owners, modes and times of change are on the disk, nor
 		// a time of the root directory: they are the driver's.
@@ -212,6 +213,24 @@ func driven(tree *Tree, want map[string]manifestEntry) map[string]manifestEntry 
 			if m.Ino, m.Mode, m.UID, m.GID, m.CT = f.ID.Num, f.Mode, f.UID, f.GID, f.CTime; p == "/" {
 				m.MT = f.MTime
 			}
+			want[p] = m
+		}
+	}
+	return want
+}
+
+// lxModes gives nodes of the Windows Subsystem for Linux the mode that is kept with them;
+// ntfs-3g shows them without permissions (wsl_getattr, src/ntfs-3g.c).
+func lxModes(tree *Tree, want map[string]manifestEntry) map[string]manifestEntry {
+	for p, m := range want {
+		f, err := tree.Lookup("", p)
+		format := map[string]uint32{"p": 0x1000, "c": 0x2000, "b": 0x6000, "s": 0xc000}[m.T]
+		if err != nil || format == 0 {
+			continue
+		}
+		sum := sha256.Sum256(binary.LittleEndian.AppendUint32(nil, format|uint32(f.Mode)))
+		if m.X["$LXMOD"] == hex.EncodeToString(sum[:])[:16] {
+			m.Mode = f.Mode
 			want[p] = m
 		}
 	}

@@ -23,6 +23,16 @@ def apply(img,off,data):
         for at in range(off,off+data[1],1<<20):os.pwrite(img,bytes(min(1<<20,off+data[1]-at)),at)
     elif data:os.pwrite(img,data,off)
 
+def eas(p):
+    """what ntfs-3g gives as one attribute that it does not list: FILE_FULL_EA_INFORMATION, MS-FSCC 2.4.16"""
+    try:b=os.getxattr(p,'system.ntfs_ea',follow_symlinks=False)
+    except OSError:return {}
+    at,out=0,{}
+    while True:
+        step,_,n,v=struct.unpack_from('<IBBH',b,at);name=b[at+8:at+8+n].decode();value=b[at+9+n:at+9+n+v]
+        out[name]=hashlib.sha256(value).hexdigest()[:16];at+=step
+        if not step or at>=len(b):return out
+
 def entry(root,p):
     q=p[len(root):] or b'/';r={}
     try:r['path']=q.decode()
@@ -42,6 +52,7 @@ def entry(root,p):
             if e.errno!=errno.ENOTSUP:raise
             names=[] # exFAT has none
         x={k:hashlib.sha256(os.getxattr(p,k,follow_symlinks=False)).hexdigest()[:16] for k in names if not k.startswith('system.ntfs')}
+        if '-t' in fstype:x.update(eas(p))
         if x:r['x']=x
         if r['t']=='d':r['names']=sorted(os.listdir(p)) # bytes, as p is
     except OSError as e:r['err']=errno.errorcode.get(e.errno,str(e.errno))

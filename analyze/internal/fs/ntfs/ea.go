@@ -45,12 +45,19 @@ func (f *file) xattrs() []fs.Xattr {
 	return out
 }
 
-// lxDevice is the device number that the Windows Subsystem for Linux keeps.
-func (f *file) lxDevice() uint32 {
+// unix takes owner, mode and device number from where the Windows Subsystem for Linux
+// keeps them; Linux's ntfs3 shows them, too (ntfs_get_wsl_perm, fs/ntfs3/xattr.c).
+func (f *file) unix(a *fs.Attr) {
 	for _, x := range f.xattrs() {
-		if x.Name == "$LXDEV" && len(x.Value) == 8 {
-			return device(le.Uint32(x.Value), le.Uint32(x.Value[4:]))
+		switch {
+		case x.Name == "$LXUID" && len(x.Value) == 4:
+			a.UID = le.Uint32(x.Value)
+		case x.Name == "$LXGID" && len(x.Value) == 4:
+			a.GID = le.Uint32(x.Value)
+		case x.Name == "$LXMOD" && len(x.Value) == 4:
+			a.Mode = uint16(le.Uint32(x.Value)) & 0o7777
+		case x.Name == "$LXDEV" && len(x.Value) == 8 && (a.Type == fs.TypeCharDevice || a.Type == fs.TypeBlockDevice):
+			a.Rdev = device(le.Uint32(x.Value), le.Uint32(x.Value[4:]))
 		}
 	}
-	return 0
 }

@@ -32,7 +32,9 @@ func TestEA(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want, got)
 	f := &file{ea: b}
-	require.Equal(t, device(257, 123456), f.lxDevice())
+	a := fs.Attr{Type: fs.TypeCharDevice}
+	f.unix(&a)
+	require.Equal(t, device(257, 123456), a.Rdev)
 
 	for cut := 1; cut < len(b); cut++ {
 		got, err := parseEA(b[:cut])

@@ -67,9 +67,6 @@ func (f *file) special(a *fs.Attr) {
 	}
 	if t, ok := map[uint32]fs.Type{reparseUnix: fs.TypeSocket, reparseFIFO: fs.TypeFIFO, reparseChar: fs.TypeCharDevice, reparseBlock: fs.TypeBlockDevice}[tag]; ok {
 		a.Type, a.Size = t, 0
-		if t == fs.TypeCharDevice || t == fs.TypeBlockDevice {
-			a.Rdev = f.lxDevice()
-		}
 		return
 	}
 	if a.Type != fs.TypeFile || f.attributes()&fileSystem == 0 || f.stream("") == nil {

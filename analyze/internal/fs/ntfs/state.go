@@ -67,12 +67,14 @@ func (f *file) attr(s *stream) fs.Attr {
 		a.Encrypted = s.flags&flagEncrypted != 0
 	}
 	if s != nil && s.name != "" {
+		f.unix(&a)
 		return a
 	}
 	if f.flags&recordDir != 0 {
 		a.Type, a.Links, a.Size = fs.TypeDir, 1, f.indexLen
 	}
 	f.special(&a)
+	f.unix(&a)
 	return a
 }
 
