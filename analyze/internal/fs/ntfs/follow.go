@@ -34,10 +34,11 @@ func (n *ntfs) Prepare(w *fs.Write, s fs.Sink) {
 	n.described.Find(w.Off, w.Len, func(o blockmap.Owner) { change(o.ID.Num) })
 }
 
-// patched is record num, of which b are the bytes, as w leaves it.
-func (n *ntfs) patched(num uint64, b []byte, w *fs.Write) []byte {
-	b = bytes.Clone(b)
+// patched is record num as w leaves it; old are its bytes, none where it cannot be read.
+func (n *ntfs) patched(num uint64, old []byte, w *fs.Write) []byte {
 	c, rs := n.vol.boot.Cluster, uint64(n.vol.boot.RecordSize)
+	b := make([]byte, rs)
+	copy(b, old)
 	for _, r := range n.vol.mft {
 		lo, hi := max(num*rs, r.vcn*c), min((num+1)*rs, (r.vcn+r.count)*c)
 		if lo >= hi || r.sparse {
