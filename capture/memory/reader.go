@@ -26,14 +26,16 @@ type reader struct {
 	// counted and not visited. nil: all are visited.
 	known     *hashes
 	unchanged uint64 // pages that were as known
-	// over, if there is one, is called when the pages of a batch were visited.
-	over func() error
+	// over, if there is one, is called when the pages of a batch were visited, and may
+	// take as long as the next ones are looked at.
+	over    func() error
+	working chan error // what over will say; nil: it is not at work
 
 	keep   int                  // frames that may stay mapped after they were looked at
 	linger []*hypercall.Mapping // those, oldest first
 	frames int                  // of these
-	room   []byte               // a batch of pages
-	got    []page               // of each
+	room   [2][]byte            // batches of pages: over may be at work on the one before
+	got    []page               // of each page of a batch
 }
 
 // mayLinger says how much a reader may leave mapped until there is time. Unmapping costs
@@ -48,8 +50,7 @@ func mayLinger(x *hypercall.Xen) int {
 	return lingering
 }
 
-// page is what looking at one gave. Its data is valid until its batch is over, and is
-// the visitor's.
+// page is what looking at one gave. Its data is the visitor's, until over has ended.
 type page struct {
 	data  []byte // nil when it could not be read
 	sum   uint64 // of data, as hashes have it; with reader.known only
@@ -135,7 +136,20 @@ func (r *reader) read(ctx context.Context, l *layout, set bitset, between func()
 		flush(&spare[turn])
 	}
 	use(mapped())
+	if err := r.settled(); failed == nil {
+		failed = err
+	}
 	return failed
+}
+
+// settled waits for over.
+func (r *reader) settled() error {
+	if r.working == nil {
+		return nil
+	}
+	err := <-r.working
+	r.working = nil
+	return err
 }
 
 // tooMany takes out what lingers beyond the bound.
@@ -165,6 +179,9 @@ func unmap(all []*hypercall.Mapping) error {
 // visit looks at the pages of a batch and visits those that are not as known.
 func (r *reader) visit(b *batch, visit visitor) error {
 	r.look(b)
+	if err := r.settled(); err != nil {
+		return err
+	}
 	for i, n := range b.pages {
 		if r.got[i].known {
 			r.unchanged++
@@ -172,10 +189,12 @@ func (r *reader) visit(b *batch, visit visitor) error {
 			return err
 		}
 	}
-	if r.over == nil {
-		return nil
+	if r.over != nil {
+		said := make(chan error, 1)
+		go func(over func() error) { said <- over() }(r.over)
+		r.working = said
 	}
-	return r.over()
+	return nil
 }
 
 // lookers bounds how many CPUs look at pages at once.
@@ -185,8 +204,12 @@ const lookers = 4
 // those that differ, on as many CPUs as there are: most pages do not change, and the
 // guest may be waiting.
 func (r *reader) look(b *batch) {
-	if r.room == nil {
-		r.room, r.got = make([]byte, batchFrames*format.PageSize), make([]page, batchFrames)
+	r.room[0], r.room[1] = r.room[1], r.room[0]
+	if r.room[0] == nil {
+		r.room[0] = make([]byte, batchFrames*format.PageSize)
+	}
+	if r.got == nil {
+		r.got = make([]page, batchFrames)
 	}
 	parts := min(lookers, runtime.GOMAXPROCS(0))
 	size := (len(b.pages) + parts - 1) / parts
@@ -211,7 +234,7 @@ var zeros [format.PageSize]byte
 func (r *reader) lookAt(b *batch, i int) {
 	p := &r.got[i]
 	*p = page{}
-	data := r.room[i*format.PageSize : (i+1)*format.PageSize]
+	data := r.room[0][i*format.PageSize : (i+1)*format.PageSize]
 	p.err = b.m.Look(i, func(frame []byte) {
 		if p.zero = format.IsZero(frame); p.zero {
 			data = zeros[:]
