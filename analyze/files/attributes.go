@@ -91,6 +91,9 @@ func (c *classifier) xattrs(change *fs.InodeChange) {
 	if change.OldXattrs == nil && change.NewXattrs == nil {
 		return
 	}
+	if c.v.info.Apart && change.Old == change.New && change.New.Links > 0 && c.v.unheard(&change.New) >= int(change.New.Links) {
+		return // all its names are gone: the block that it still names is another file's by now
+	}
 	e := c.delta(OpSetxattr, change)
 	old, now := map[string][]byte{}, map[string][]byte{}
 	for _, x := range change.OldXattrs {

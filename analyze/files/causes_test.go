@@ -1,6 +1,7 @@
 package files
 
 import (
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -147,6 +148,13 @@ func (n *namespace) objects(p string, until int64) []*thing {
 		}
 	}
 	add(p)
+	if hidden.MatchString("/" + p) { // as it may have been from the start, to the disk
+		for _, other := range slices.Sorted(maps.Keys(n.at)) {
+			if k := slices.IndexFunc(n.at[other], func(s *spell) bool { return s.to.T1 != 0 && s.to.T0 <= until }); k >= 0 && path.Dir(other) == path.Dir(p) {
+				out = append(out, n.at[other][k].object)
+			}
+		}
+	}
 	for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
 		for _, d := range n.at[dir] {
 			for _, s := range d.object.spells {

@@ -13,16 +13,18 @@ import (
 
 // fat follows one volume. It holds the tree as of the last settling.
 type fat struct {
-	dev    fs.Device
-	vol    *Volume
-	tree   tree
-	label  string
-	ledger blockmap.Ledger
-	places blockmap.Map // of directories
-	batch  *delta.Batch
-	dirty  map[fs.ID]bool
-	broken map[fs.ID]fs.Stamp // since when something of an object could not be read
-	stale  bool               // something in dirty, or a table entry without owner, was written
+	dev     fs.Device
+	vol     *Volume
+	tree    tree
+	label   string
+	ledger  blockmap.Ledger
+	places  blockmap.Map // of directories
+	batch   *delta.Batch
+	dirty   map[fs.ID]bool
+	broken  map[fs.ID]fs.Stamp // since when something of an object could not be read
+	past    int64              // the last time of creation that the tree had, ns
+	emptied map[fs.ID]bool     // directories written to in which nothing is left that was there
+	stale   bool               // something in dirty, or a table entry without owner, was written
 }
 
 // Open looks for a FAT or exFAT boot sector at the start of dev.
@@ -250,7 +252,12 @@ func (f *fat) Settle(at fs.Stamp, s fs.Sink) {
 func (f *fat) rebuild(at fs.Stamp) {
 	w := walker{v: f.vol, old: f.tree, dirty: f.dirty, out: tree{}}
 	w.walk()
+	f.emptied = map[fs.ID]bool{}
 	for d, o := range f.tree {
+		f.past = max(f.past, o.born)
+		if now := w.out[d]; o.dir() && f.dirty[d] && now != nil && !keeps(o, now) {
+			f.emptied[d] = true
+		}
 		if now := w.out[d]; now != o {
 			f.batch.Before(d)
 			f.displace(o)
@@ -273,6 +280,19 @@ func (f *fat) rebuild(at fs.Stamp) {
 		f.label = w.label
 	}
 	clear(f.dirty)
+}
+
+// keeps reports whether anything that was in a directory still is.
+func keeps(was, now *object) bool {
+	type name struct {
+		id   fs.ID
+		name string
+	}
+	had := make(map[name]bool, len(was.children))
+	for _, c := range was.children {
+		had[name{c.id, c.name}] = true
+	}
+	return slices.ContainsFunc(now.children, func(c *object) bool { return had[name{c.id, c.name}] })
 }
 
 // complain reports what cannot be read and has stayed so: an entry reaches the disk

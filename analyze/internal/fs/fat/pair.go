@@ -18,6 +18,9 @@ import (
 type file struct {
 	at    int // index of the change
 	state delta.State
+	// fresh: by its time of creation and because content was written there, it may have been
+	// made since the last change, or its place on the volume taken by one that was.
+	fresh bool
 }
 
 func (x *file) first() (uint64, bool) {
@@ -31,11 +34,20 @@ func (x *file) first() (uint64, bool) {
 // after the other.
 func (f *fat) pair(tx *fs.Tx) {
 	var olds, news []file
+	written := map[fs.ID]bool{}
+	for _, d := range tx.Data {
+		written[d.ID] = true
+	}
 	for k := range tx.Inodes {
 		c := &tx.Inodes[k]
-		was, is := file{k, f.batch.Was(c.ID)}, file{k, f.State(c.ID)}
-		both := c.Old.Live && c.New.Live && c.Old.Type == fs.TypeFile && c.New.Type == fs.TypeFile
-		if both && same(&was, &is) {
+		was, is := file{at: k, state: f.batch.Was(c.ID)}, file{at: k, state: f.State(c.ID)}
+		was.fresh = written[c.ID] && int64(was.state.Attr.Generation) >= f.past
+		is.fresh = written[c.ID] && int64(is.state.Attr.Generation) >= f.past
+		both := c.Old.Live && c.New.Live && c.Old.Type == c.New.Type
+		switch {
+		case both && c.Old.Type == fs.TypeDir && f.madeAnew(&was, &is):
+			c.Old.Generation = another(c.New.Generation)
+		case both && (c.Old.Type == fs.TypeDir || same(&was, &is)):
 			continue
 		}
 		if c.Old.Live && c.Old.Type == fs.TypeFile {
@@ -45,7 +57,7 @@ func (f *fat) pair(tx *fs.Tx) {
 			news = append(news, is)
 		}
 	}
-	from := sources(olds, news)
+	from := f.sources(olds, news)
 	f.stay(tx, olds, news, from)
 	f.move(tx, olds, news, from)
 	slices.SortFunc(tx.Inodes, func(a, b fs.InodeChange) int { return a.ID.Compare(b.ID) })
@@ -55,11 +67,26 @@ func (f *fat) pair(tx *fs.Tx) {
 func same(was, is *file) bool {
 	a, some := was.first()
 	b, both := is.first()
-	if was.state.Attr.Generation != is.state.Attr.Generation {
+	switch {
+	case was.state.Attr.Generation != is.state.Attr.Generation:
 		return false
+	case slices.Equal(was.state.Names, is.state.Names):
+		return true
+	case coarse(is.state.Attr.Generation):
+		return some && both && a == b && !was.fresh && !is.fresh && was.state.Attr.Size == is.state.Attr.Size && was.state.Attr.MTime == is.state.Attr.MTime
 	}
-	return !some || !both || a == b || slices.Equal(was.state.Names, is.state.Names)
+	return !some || !both || a == b
 }
+
+// madeAnew reports whether a directory whose name is another may be another: one made
+// within the same second, in the cluster of one removed. Nothing that was in it is left.
+func (f *fat) madeAnew(was, is *file) bool {
+	d := is.state.Attr.ID
+	return coarse(is.state.Attr.Generation) && int64(is.state.Attr.Generation) >= f.past && f.emptied[d] && !slices.Equal(was.state.Names, is.state.Names)
+}
+
+// another is the time of creation of one of two files of a second, told apart.
+func another(born uint64) uint64 { return born + 1 }
 
 // stay looks at the places that had one file and have another with the same name. Where
 // that is none that moved, and the first was empty, it may be the same: rename(2) makes
@@ -84,6 +111,9 @@ func (f *fat) stay(tx *fs.Tx, olds, news []file, from []int) {
 			c.Old.Generation = c.New.Generation
 			continue
 		}
+		if c.Old.Generation == c.New.Generation {
+			c.Old.Generation = another(c.New.Generation)
+		}
 		renamed(tx, old, &news[i])
 	}
 }
@@ -104,7 +134,7 @@ func renamed(tx *fs.Tx, was, is *file) {
 // sources gives each new file the old one that it is, -1 for none. Two with first clusters
 // must have the same; a file that was empty in one of the places has only the time,
 // which tells when it is the only one of its before and after.
-func sources(olds, news []file) []int {
+func (f *fat) sources(olds, news []file) []int {
 	type key struct {
 		born, first uint64
 		empty       bool
@@ -119,7 +149,7 @@ func sources(olds, news []file) []int {
 		}
 		return k
 	}
-	exact, before, after := map[key][]int{}, map[uint64][]int{}, map[uint64]int{}
+	exact, before, after, alike := map[key][]int{}, map[uint64][]int{}, map[uint64]int{}, map[key]int{}
 	for i := range olds {
 		k := of(&olds[i])
 		exact[k] = append(exact[k], i)
@@ -127,16 +157,21 @@ func sources(olds, news []file) []int {
 	}
 	for i := range news {
 		after[news[i].state.Attr.Generation]++
+		alike[of(&news[i])]++
 	}
 	out := make([]int, len(news))
 	for i := range news {
 		k := of(&news[i])
 		out[i] = -1
 		switch list := exact[k]; {
-		case k.born == 0:
+		case k.born == 0 || coarse(k.born) && (news[i].fresh || len(list) > 0 && olds[list[0]].fresh):
 		case !k.empty && len(list) == 1:
 			out[i] = list[0]
 		case coarse(k.born):
+			// One from before the last change was not made since.
+			if int64(k.born) < f.past && len(list) == 1 && alike[k] == 1 {
+				out[i] = list[0]
+			}
 		case len(before[k.born]) == 1 && after[k.born] == 1:
 			if o := before[k.born][0]; k.empty || of(&olds[o]).empty {
 				out[i] = o
