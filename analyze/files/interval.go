@@ -49,8 +49,9 @@ func (c *classifier) interval(e *Event) {
 		lo = 0 // content may reach the disk long after the commit that dated it
 	case OpDelete, OpRmdir, OpUnlink:
 		if change != nil && reused(change) {
-			// The inode's times are another file's, which began after this one ended.
-			if born := change.New.BTime; born != fs.NoTime && born >= lo && (hi == 0 || born <= hi) {
+			// The inode's times are another file's, which began after this one ended, unless
+			// the number is a place and the file came there from another.
+			if born := change.New.BTime; !c.v.info.Places && born != fs.NoTime && born >= lo && (hi == 0 || born <= hi) {
 				e.by = Time(born)
 				if hi == 0 || born+c.v.grain(Time(born)) < hi {
 					hi = born + c.v.grain(Time(born))

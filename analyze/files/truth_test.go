@@ -213,6 +213,9 @@ func driven(tree *Tree, want map[string]manifestEntry) map[string]manifestEntry 
 			if m.Ino, m.Mode, m.UID, m.GID, m.CT = f.ID.Num, f.Mode, f.UID, f.GID, f.CTime; p == "/" {
 				m.MT = f.MTime
 			}
+			if first := int64(4107542400e9); m.MT > first { // of March 2100, a leap year to exfat-fuse (LEAP_YEARS, libexfat/time.c)
+				m.MT -= 86400e9
+			}
 			want[p] = m
 		}
 	}

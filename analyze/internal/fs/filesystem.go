@@ -47,6 +47,7 @@ type Info struct {
 	Lag       int64
 	Grain     int64 // to what its timestamps are cut, ns; 0: finer than a clock tick
 	Tells     bool  // it keeps a record of changes of its own, see Told; known after Crawl
+	Places    bool  // it numbers files by the place of their entry: a number is soon another's (FAT)
 	LocalTime bool  // timestamps are in the guest's unknown time zone (FAT)
 }
 

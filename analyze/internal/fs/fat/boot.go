@@ -163,7 +163,7 @@ func (o *Boot) root() fs.ID { return fs.ID{Space: dirSpace, Num: o.Root} }
 func (o *Boot) info() fs.Info {
 	i := fs.Info{
 		Type: "vfat", UUID: fmt.Sprintf("%04X-%04X", o.Serial>>16, o.Serial&0xffff), Label: o.Label,
-		BlockSize: o.Cluster, Size: o.Size, Root: o.root(), LocalTime: true, Lag: fs.WritebackLag, Grain: 2e9, Features: []string{fmt.Sprintf("fat%d", o.kind)},
+		BlockSize: o.Cluster, Size: o.Size, Root: o.root(), Places: true, LocalTime: true, Lag: fs.WritebackLag, Grain: 2e9, Features: []string{fmt.Sprintf("fat%d", o.kind)},
 	}
 	if o.kind == exfat {
 		i.Type, i.Features, i.LocalTime, i.Grain = "exfat", nil, false, 10e6
