@@ -18,7 +18,7 @@ fail() {
 }
 domain() { xl domid "$guest"; }
 now() { date +%s.%N; }
-since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.1f", b - a }'; }
+since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.2f", b - a }'; }
 
 # record FLAG...: a recorder of the guest, once it answers.
 record() {
@@ -55,7 +55,7 @@ finish() {
 	[ "$status" -eq 0 ] || [ "$status" -eq 3 ] || { cat recorder.err; fail "the recorder ended in status $status"; }
 }
 # captured: seconds until all of the last snapshot was in a file.
-captured() { status last_captured | awk '{ printf "%.1f", $1 / 1e9 }'; }
+captured() { status last_captured | awk '{ printf "%.2f", $1 / 1e9 }'; }
 status() { xentaped status "$guest" | sed -n "s/^ *\"$1\": \"\\?\\([^\",]*\\)\"\\?,\\?$/\\1/p" | head -1; }
 
 # hold and go on: the guest stands still, and nothing reaches its network buffers, not
