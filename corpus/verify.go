@@ -59,41 +59,15 @@ func Verify(ctx context.Context, cases []*Case, analyze Analyze, workers int, do
 func verifyCase(ctx context.Context, c *Case, analyze Analyze) *Result {
 	start := time.Now()
 	r := &Result{Case: c}
-	r.Differences, r.Err = compare(ctx, c, analyze)
+	r.Differences, r.Err = compare(ctx, c, analyze, nil)
 	r.Elapsed = time.Since(start)
 	return r
 }
 
-func compare(ctx context.Context, c *Case, analyze Analyze) ([]Difference, error) {
-	if err := c.checkTape(); err != nil {
-		return nil, err
-	}
-	got, err := analyze(ctx, c.TapePath(), c.Outputs())
-	if err != nil {
-		return nil, err
-	}
-	var all []Difference
-	for _, out := range c.Outputs() {
-		want, err := os.ReadFile(filepath.Join(c.Dir, c.Expected[out]))
-		if err != nil {
-			return nil, err
-		}
-		lines, ok := got[out]
-		if !ok {
-			return nil, fmt.Errorf("%s: expected.%s: no analyzer makes such an output", c.Name, out)
-		}
-		d, err := Diff(out, want, lines)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", c.Name, err)
-		}
-		all = append(all, d...)
-	}
-	return all, nil
-}
-
-// Update rewrites the expectations of a case with what the analyzers say now and
-// returns what changed.
-func Update(ctx context.Context, c *Case, analyze Analyze) ([]Difference, error) {
+// compare says how what the analyzers say now differs from what is expected; then, if
+// there is one, is given the file of each expectation, which may be missing then, and
+// what they say.
+func compare(ctx context.Context, c *Case, analyze Analyze, then func(path string, lines []byte) error) ([]Difference, error) {
 	if err := c.checkTape(); err != nil {
 		return nil, err
 	}
@@ -105,7 +79,7 @@ func Update(ctx context.Context, c *Case, analyze Analyze) ([]Difference, error)
 	for _, out := range c.Outputs() {
 		path := filepath.Join(c.Dir, c.Expected[out])
 		want, err := os.ReadFile(path)
-		if err != nil && !os.IsNotExist(err) {
+		if err != nil && !(then != nil && os.IsNotExist(err)) {
 			return all, err
 		}
 		lines, ok := got[out]
@@ -117,12 +91,23 @@ func Update(ctx context.Context, c *Case, analyze Analyze) ([]Difference, error)
 			return all, fmt.Errorf("%s: %w", c.Name, err)
 		}
 		all = append(all, d...)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return all, err
+		if then == nil {
+			continue
 		}
-		if err := os.WriteFile(path, lines, 0o644); err != nil {
+		if err := then(path, lines); err != nil {
 			return all, err
 		}
 	}
 	return all, nil
+}
+
+// Update rewrites the expectations of a case with what the analyzers say now and
+// returns what changed.
+func Update(ctx context.Context, c *Case, analyze Analyze) ([]Difference, error) {
+	return compare(ctx, c, analyze, func(path string, lines []byte) error {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(path, lines, 0o644)
+	})
 }
