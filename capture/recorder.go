@@ -28,6 +28,9 @@ type RecorderOptions struct {
 	CheckpointEvery time.Duration // between signed tree heads; 30 s
 	// Report is told what happens, for the operator; may be nil.
 	Report func(format string, args ...any)
+	// Failed is told that the tape failed, before the sources end, which takes its
+	// time; may be nil.
+	Failed func(error)
 }
 
 func (o *RecorderOptions) setDefaults() {
@@ -42,6 +45,9 @@ func (o *RecorderOptions) setDefaults() {
 	}
 	if o.Report == nil {
 		o.Report = func(string, ...any) {}
+	}
+	if o.Failed == nil {
+		o.Failed = func(error) {}
 	}
 }
 
@@ -140,6 +146,9 @@ func (r *Recorder) Run(ctx context.Context) error {
 	failed := r.anchor()
 	if failed == nil {
 		failed = r.keepHouse(ctx)
+	}
+	if failed != nil {
+		r.opts.Failed(failed)
 	}
 	r.mu.Lock()
 	var left []Source

@@ -48,6 +48,26 @@ func (s *ticker) Run(ctx context.Context) error {
 
 func (s *ticker) Close() error { s.closed = true; return nil }
 
+// lingerer is a source that takes until then to end.
+type lingerer struct {
+	until   <-chan struct{}
+	impeded bool // it did not come
+}
+
+func (s *lingerer) Name() string                               { return "lingerer" }
+func (s *lingerer) Attach(context.Context, capture.Sink) error { return nil }
+func (s *lingerer) Close() error                               { return nil }
+
+func (s *lingerer) Run(ctx context.Context) error {
+	<-ctx.Done()
+	select {
+	case <-s.until:
+	case <-time.After(10 * time.Second):
+		s.impeded = true
+	}
+	return nil
+}
+
 // file is a tape's file that fails at a size.
 type file struct {
 	mu  sync.Mutex
@@ -71,6 +91,11 @@ func (f *file) bytes() []byte {
 }
 
 func recording(t *testing.T, w io.Writer) (*capture.Recorder, *[]string) {
+	return recordingThat(t, w, nil)
+}
+
+// recordingThat is recording that tells when its tape fails.
+func recordingThat(t *testing.T, w io.Writer, failed func(error)) (*capture.Recorder, *[]string) {
 	clock, err := capture.NewClock()
 	require.NoError(t, err)
 	tape, err := format.NewWriter(w, format.WriterOptions{Producer: "test", Start: clock.Anchor()})
@@ -80,6 +105,7 @@ func recording(t *testing.T, w io.Writer) (*capture.Recorder, *[]string) {
 	return capture.NewRecorder(tape, clock, capture.RecorderOptions{
 		FlushEvery: 5 * time.Millisecond, AnchorEvery: 5 * time.Millisecond, CheckpointEvery: 20 * time.Millisecond,
 		Report: func(f string, _ ...any) { mu.Lock(); defer mu.Unlock(); said = append(said, f) },
+		Failed: failed,
 	}), &said
 }
 
@@ -167,12 +193,18 @@ func TestTapeIsReadableAtAnyMoment(t *testing.T) {
 
 func TestFullDiskEndsTheRecordingNotTheTape(t *testing.T) {
 	f := file{max: 6000}
-	r, _ := recording(t, &f)
-	a := &ticker{name: "a"}
+	told := make(chan struct{})
+	r, _ := recordingThat(t, &f, func(err error) {
+		require.ErrorContains(t, err, "no space left")
+		close(told)
+	})
+	a, slow := &ticker{name: "a"}, &lingerer{until: told}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	require.NoError(t, r.Add(ctx, a))
+	require.NoError(t, r.Add(ctx, slow))
 	require.ErrorContains(t, r.Run(ctx), "no space left")
+	require.False(t, slow.impeded, "that the tape failed is told before the sources end")
 	require.NoError(t, ctx.Err())
 	require.True(t, a.closed)
 	_, seen := open(t, f.bytes())

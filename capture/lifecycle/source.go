@@ -67,7 +67,9 @@ type Source struct {
 	owed   int64  // when to put down that there is no configuration; 0: no need
 	loss   capture.Loss
 
-	hashing sync.WaitGroup // kernels being hashed
+	hashing sync.WaitGroup  // kernels being hashed
+	calm    context.Context // they are without haste until it ends
+	hurry   func()          // ends calm; nil: not attached
 }
 
 // New makes a source.
@@ -91,6 +93,7 @@ func (s *Source) Attach(ctx context.Context, sink capture.Sink) error {
 		return fmt.Errorf("guest %s: %w", domains.FormatUUID(s.cfg.UUID), hypercall.ErrNoDomain)
 	}
 	s.sink, s.now, s.last = sink, g, g
+	s.calm, s.hurry = context.WithCancel(ctx)
 	d := format.StreamDef{
 		Kind: format.StreamGuest, Name: "guest", Domain: g.UUID, DomID: g.Domain, Epoch: s.epoch,
 		Size: g.Pages * format.PageSize,
@@ -146,14 +149,14 @@ func (s *Source) configure(ctx context.Context, g *domains.Guest, last bool) err
 	if err := s.attach("xl/config", config); err != nil {
 		return err
 	}
-	s.hashing.Go(func() { s.kernel(ctx, g, config) })
+	s.hashing.Go(func() { s.kernel(g, config) })
 	return nil
 }
 
 // kernel says which kernel the guest was built from. Hashing it takes its time; the
 // other sources do not wait for that.
-func (s *Source) kernel(ctx context.Context, g *domains.Guest, config []byte) {
-	attrs, err := s.cfg.Directory.KernelAttrs(ctx, g, config)
+func (s *Source) kernel(g *domains.Guest, config []byte) {
+	attrs, err := s.cfg.Directory.KernelAttrs(s.calm, g, config)
 	if err != nil {
 		s.event("description-missing", "part", "kernel", "reason", err.Error())
 	} else if attrs != nil {
@@ -173,6 +176,7 @@ func (s *Source) attach(name string, data []byte) error {
 // Run watches until ctx ends.
 func (s *Source) Run(ctx context.Context) error {
 	defer s.hashing.Wait()
+	defer s.hurry()
 	changed := make(chan string, 1)
 	// Looking is level-triggered: one pending event is as good as many.
 	for token, path := range map[string]string{
@@ -383,6 +387,9 @@ func (s *Source) Loss() capture.LossCounts { return s.loss.Loss() }
 
 // Close is part of capture.Source.
 func (s *Source) Close() error {
+	if s.hurry != nil {
+		s.hurry()
+	}
 	s.hashing.Wait()
 	return nil
 }

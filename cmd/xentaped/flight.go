@@ -80,11 +80,7 @@ func (f *flight) fly(ctx context.Context) {
 		begun, done := make(chan struct{}), make(chan error, 1)
 		segments.Go(func() {
 			defer end()
-			err := f.segment(life, begun, end)
-			if err != nil {
-				f.failure(err)
-			}
-			done <- err
+			done <- f.segment(life, begun, end)
 		})
 		// The segment before ends when this one is being recorded, a little later.
 		before := endBefore
@@ -145,9 +141,24 @@ func (f *flight) failure(err error) {
 	}
 }
 
-// segment records one tape, until ctx ends or the guest is gone. begun is closed when
-// it is being recorded.
+// segment records one tape, until ctx ends or the guest is gone, and notes when that
+// fails. begun is closed when it is being recorded.
 func (f *flight) segment(ctx context.Context, begun chan<- struct{}, end func()) error {
+	noted := false
+	failed := func(err error) {
+		noted = true
+		f.failure(err)
+	}
+	err := f.record(ctx, begun, end, failed)
+	if err != nil && !noted {
+		f.failure(err)
+	}
+	return err
+}
+
+// record is segment, but for failures other than those of the tape while it is written,
+// of which failed is told at once.
+func (f *flight) record(ctx context.Context, begun chan<- struct{}, end func(), failed func(error)) error {
 	set := f.set
 	if need, err := set.shortage(); err != nil {
 		return err
@@ -170,7 +181,10 @@ func (f *flight) segment(ctx context.Context, begun chan<- struct{}, end func())
 	}
 	set.writing(path, true)
 	defer set.writing(path, false)
-	recorder := capture.NewRecorder(tape, set.clock, capture.RecorderOptions{Report: set.console.notef})
+	recorder := capture.NewRecorder(tape, set.clock, capture.RecorderOptions{Report: set.console.notef, Failed: func(err error) {
+		failed(err)
+		f.tellLater(tape)
+	}})
 	before := f.predecessor()
 	s := &session{
 		host: set.host, privs: set.privs, guard: set.guard, recorder: recorder, clock: set.clock, want: set.config.sources(share),
@@ -233,6 +247,17 @@ func (f *flight) tell(write func(format.Record) error) (told bool, err error) {
 		return false, err
 	}
 	return true, nil
+}
+
+// tellLater puts that a segment failed on the tape of a later one, if that is being
+// recorded already.
+func (f *flight) tellLater(failed *tapeFile) {
+	f.mu.Lock()
+	later := f.tape
+	f.mu.Unlock()
+	if later != failed {
+		_, _ = f.tell(later.Write) // what fails is left to the next
+	}
 }
 
 func (f *flight) takeFailure() *format.Gap {

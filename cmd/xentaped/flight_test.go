@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -250,6 +251,26 @@ func TestFullFileSystemIsAGapNotACrash(t *testing.T) {
 	told, err = f.tell(func(format.Record) error { t.Error("there is nothing to tell"); return nil })
 	require.False(t, told)
 	require.NoError(t, err)
+
+	// The next segment may be recorded already when it fails.
+	name := filepath.Join(t.TempDir(), "later.xtape")
+	f.tape, err = createTape(name, tapeOptions{}, s.set.clock)
+	require.NoError(t, err)
+	f.failure(errNoRoom)
+	f.tellLater(f.tape)
+	require.NotNil(t, f.failed, "told on the tape that failed")
+	f.tellLater(&tapeFile{})
+	require.Nil(t, f.failed)
+	require.NoError(t, f.tape.Seal())
+	require.NoError(t, f.tape.Close())
+	var reasons []format.GapReason
+	for rec, err := range openTape(t, name).Records(format.Query{}) {
+		require.NoError(t, err)
+		if g, ok := rec.(*format.Gap); ok {
+			reasons = append(reasons, g.Reason)
+		}
+	}
+	require.Equal(t, []format.GapReason{format.GapDiskFull}, reasons)
 }
 
 func TestGuestThatIsGoneEndsItsFlight(t *testing.T) {

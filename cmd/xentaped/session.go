@@ -250,9 +250,13 @@ func (s *session) missing(text string) {
 	s.incomplete = true
 }
 
-// add starts a source, and tells the operator if it cannot be had.
+// add starts a source, and tells the operator if it cannot be had, unless that is
+// because the recording is ending.
 func (s *session) add(ctx context.Context, src capture.Source) bool {
 	if err := s.recorder.Add(ctx, src); err != nil {
+		if ctx.Err() != nil {
+			return false
+		}
 		s.console.notef("%v", err)
 		s.mu.Lock()
 		s.incomplete = true
