@@ -70,6 +70,9 @@ func run(first, second, later string, more bool, w io.Writer) (same bool, err er
 		d.setAside(w, b.name)
 	}
 	d.print(w, a, b)
+	if d.compared == 0 {
+		return false, fmt.Errorf("%s and %s have no page in common", a.name, b.name)
+	}
 	if later == "" || len(d.pages) == 0 {
 		return len(d.pages) == 0, nil
 	}
@@ -144,6 +147,9 @@ func compare(a, b *memory) (*difference, error) {
 			sb, err := b.ReadPage(n, pb[:])
 			if err != nil {
 				return nil, fmt.Errorf("%s: page %#x: %w", b.name, n, err)
+			}
+			if !has(sa) && !has(sb) {
+				continue
 			}
 			d.compared++
 			if has(sa) == has(sb) && bytes.Equal(pa[:], pb[:]) {

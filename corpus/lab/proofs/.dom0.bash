@@ -1,5 +1,6 @@
 # What every proof begins with, in dom0: $guest is the guest it is about.
 set -euo pipefail
+shopt -s inherit_errexit # in $(...) as well
 dir=/root/prove/$guest
 cd "$dir"
 tape=$dir/tape.xtape
