@@ -1,11 +1,15 @@
 package files
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"regexp"
 	"strings"
 )
+
+// aside is the name that sed -i gives a file while it writes it.
+var aside = regexp.MustCompile(`^sed[[:alnum:]]{6}$`)
 
 // isLog recognises where logs and login records are kept.
 func isLog(p string) bool {
@@ -14,11 +18,8 @@ func isLog(p string) bool {
 	case "wtmp", "btmp", "utmp", "lastlog", "auth.log", "secure", "syslog", "messages", "kern.log", "audit.log", ".bash_history", ".zsh_history", ".ash_history":
 		return true
 	}
-	return (strings.Contains(p, "/var/log/") || strings.HasPrefix(p, "/log/")) && !strings.HasSuffix(base, ".gz") && !strings.Contains(base, "sed")
+	return (strings.Contains(p, "/var/log/") || strings.HasPrefix(p, "/log/")) && !strings.HasSuffix(base, ".gz") && !aside.MatchString(base)
 }
-
-// rotated are the names that logrotate and others give: the oldest of these goes in time.
-var rotated = regexp.MustCompile(`\.(\d+|old)$|-\d{8,}$`)
 
 // logs only grow, and go by being renamed. Anything else is said.
 func (f *finder) logged(e *Event) {
@@ -26,29 +27,30 @@ func (f *finder) logged(e *Event) {
 		return
 	}
 	f.rotates(e)
+	older := generationOf(e.Path)
+	log := cmp.Or(older, e.Path)
+	if e.Op == OpDelete && isLog(log) && e.Size != nil && *e.Size > 0 {
+		what := "log"
+		if older != "" {
+			what = "rotated log"
+		}
+		f.lost(e, log, "medium", *e.Size, fmt.Sprintf("%s of %d bytes removed", what, *e.Size))
+		return
+	}
+	if e.Op == OpRename && isLog(e.OldPath) && older == "" && !isLog(e.Path) {
+		f.about(e, FindLog, "medium", "log moved away: it was "+e.OldPath)
+	}
 	if !isLog(e.Path) {
 		return
 	}
 	switch e.Op {
 	case OpTruncate:
 		if e.SizeOld != nil && e.Size != nil && *e.Size < *e.SizeOld {
-			f.about(e, FindLog, "high", fmt.Sprintf("log cut from %d to %d bytes in place", *e.SizeOld, *e.Size))
-			f.cut(e)
-		}
-	case OpDelete:
-		if e.Size != nil && *e.Size > 0 {
-			switch {
-			case strings.HasSuffix(e.Path, ".old"): // whoever wants a log gone renames it so, too
-				f.about(e, FindLog, "low", fmt.Sprintf("old log of %d bytes removed", *e.Size))
-			case rotated.MatchString(e.Path):
-				f.about(e, FindRotation, "info", fmt.Sprintf("rotated log of %d bytes removed", *e.Size))
-			default:
-				f.about(e, FindLog, "medium", fmt.Sprintf("log of %d bytes removed", *e.Size))
-			}
+			f.lost(e, log, "high", *e.SizeOld, fmt.Sprintf("log cut from %d to %d bytes in place", *e.SizeOld, *e.Size))
 		}
 	case OpWrite, OpRename, OpCreate:
-		if e.Op == OpRename && isLog(e.OldPath) && rotated.MatchString(e.Path) {
-			return
+		if e.Op == OpRename && isLog(e.OldPath) && older != "" {
+			return // by which logs go
 		}
 		removed, added := changedLines(e.Diff)
 		if removed > 0 && e.replaced() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"regexp"
 	"slices"
 
@@ -17,16 +18,38 @@ const (
 	maxRead = 1024
 )
 
-// rotation is a log that was cut in place and the rotated copies of it that were made
-// at about that time, whichever is told first: logrotate's copytruncate leaves a copy
-// that holds what was cut. The name and the time of a copy are the choice of whoever
-// wants a log gone; that what was cut is still there is not.
+// rotation is what was lost of a log and of its rotated copies, and the copies that were
+// made at about that time, whichever is told first. Log rotation cuts or removes nothing
+// that it has not copied, but what is oldest. The name and the time of a copy are the
+// choice of whoever wants a log gone; that what was lost is still there is not.
 type rotation struct {
-	cut    *Finding // what was said of the log
-	said   string   // how it was cut
-	sum    string   // hash of what was cut, "" if it was not taken
-	size   uint64   // and its length, bytes
-	copies []logCopy
+	losses []*loss
+	copies []*logCopy
+	came   []arrival
+}
+
+// arrival is a new generation of a log, for which the oldest one may go.
+type arrival struct {
+	id fs.ID
+	at Time
+}
+
+// loss is content of a log, or of a rotated one, that is gone.
+type loss struct {
+	finding  *Finding
+	said     string // what the finding says by itself
+	severity string
+	sum      string // hash of what is gone, "" if it was not taken
+	size     uint64 // and its length, bytes
+	id       fs.ID
+	oldest   bool // it was the oldest generation
+	answers  map[*logCopy]answer
+}
+
+// answer says whether a copy holds what is gone.
+type answer struct {
+	verdict verdict
+	why     string
 }
 
 // logCopy is a file that has the name of a rotated log.
@@ -38,50 +61,51 @@ type logCopy struct {
 	generation uint64
 	sum        string // of what it held then, "" if it was not taken
 	size       uint64
-	verdict    verdict
-	why        string
 }
 
-// verdict says whether a copy holds what was cut from the log, the worst first.
+// verdict is worth the more, the less of the log is gone.
 type verdict int
 
 const (
-	unasked verdict = iota // or its content may still come
-	holdsOther
+	holdsOther verdict = iota
+	notYet             // its content may still come
 	notCompared
 	holdsIt
 )
 
-// worth is what the verdict on a copy is good for: of one that is still to be given no
-// more is known than of a copy that cannot be compared.
-func (c *logCopy) worth() verdict {
-	if c.verdict == unasked {
-		return notCompared
-	}
-	return c.verdict
-}
-
-// fresh reports whether a copy was made so lately that its content may still come.
-func (c *logCopy) fresh() bool { return Time(c.vol.last)-c.at <= Time(fs.WritebackLag) }
-
 // copied names the log that a file is a rotated copy of, by the name.
-var copied = regexp.MustCompile(`^(.*?)(?:\.\d+|\.old|-\d{8,})(?:\.(?:gz|bz2|xz|zst))?$`)
+var copied = regexp.MustCompile(`^(.*?)(?:\.\d+|\.old|-\d{8,})?(?:\.(?:gz|bz2|xz|zst))?$`)
+
+// generationOf names the log that a file is an older generation of, "" if it is none.
+func generationOf(p string) string {
+	if m := copied.FindStringSubmatch(p); m != nil && m[1] != p && isLog(m[1]) {
+		return m[1]
+	}
+	return ""
+}
 
 // rotates notes a file that has the name of a rotated log.
 func (f *finder) rotates(e *Event) {
-	m := copied.FindStringSubmatch(e.Path)
-	if m == nil || !isLog(m[1]) || e.Op != OpCreate && e.Op != OpWrite {
+	log := generationOf(e.Path)
+	if log == "" || e.Op != OpCreate && e.Op != OpWrite && e.Op != OpRename {
 		return
 	}
-	r := f.rotation(m[1])
+	r := f.rotation(log)
 	if r == nil {
 		return
 	}
-	r.copies = slices.DeleteFunc(r.copies, func(c logCopy) bool { return c.path == e.Path || e.CTime-c.at > soon })
+	if e.Op == OpRename {
+		if e.OldPath == log {
+			r.arrive(e.id, e.TimeLower)
+			f.judge(r)
+		}
+		return
+	}
+	r.copies = slices.DeleteFunc(r.copies, func(c *logCopy) bool { return c.path == e.Path || e.CTime-c.at > soon })
 	if len(r.copies) == maxCopies {
 		r.copies = slices.Delete(r.copies, 0, 1)
 	}
-	c := logCopy{path: e.Path, at: e.CTime, vol: e.vol, id: e.id, generation: e.Generation, sum: e.SHA256New}
+	c := &logCopy{path: e.Path, at: e.CTime, vol: e.vol, id: e.id, generation: e.Generation, sum: e.SHA256New}
 	if e.Size != nil {
 		c.size = *e.Size
 	}
@@ -89,18 +113,30 @@ func (f *finder) rotates(e *Event) {
 	f.judge(r)
 }
 
-// cut notes that a log was cut, with the finding that says so.
-func (f *finder) cut(e *Event) {
-	r := f.rotation(e.Path)
-	if r == nil || len(f.list) == maxFindings {
+// lost tells of content of a log that is gone, of so many bytes, unless a copy holds it.
+func (f *finder) lost(e *Event, log, severity string, size uint64, said string) {
+	n := len(f.list)
+	f.about(e, FindLog, severity, said)
+	r := f.rotation(log)
+	if r == nil || len(f.list) == n {
 		return
 	}
-	r.cut, r.sum, r.size = f.list[len(f.list)-1], e.SHA256Old, *e.SizeOld
-	r.said = r.cut.Reasons[0]
-	for i := range r.copies {
-		r.copies[i].verdict = unasked
+	r.copies = slices.DeleteFunc(r.copies, func(c *logCopy) bool { return c.id == e.id })
+	r.losses = slices.DeleteFunc(r.losses, func(l *loss) bool { return e.TimeLower-l.finding.Until > soon })
+	if len(r.losses) == maxCopies {
+		r.losses = slices.Delete(r.losses, 0, 1)
 	}
+	r.losses = append(r.losses, &loss{finding: f.list[n], said: said, severity: severity, sum: e.SHA256Old, size: size,
+		id: e.id, oldest: e.oldest(log), answers: map[*logCopy]answer{}})
 	f.judge(r)
+}
+
+// arrive takes in a new generation.
+func (r *rotation) arrive(id fs.ID, at Time) {
+	if len(r.came) == maxCopies {
+		r.came = slices.Delete(r.came, 0, 1)
+	}
+	r.came = append(r.came, arrival{id, at})
 }
 
 func (f *finder) rotation(log string) *rotation {
@@ -112,92 +148,131 @@ func (f *finder) rotation(log string) *rotation {
 	return r
 }
 
-// judge says again what the cutting of a log was, from the copies made beside it at the
-// time: one that holds what was cut settles it.
+// judge says again what the losses of a log were, from the copies made beside it at the
+// time: one that holds what is gone settles it, or one that the oldest made way for.
 func (f *finder) judge(r *rotation) {
-	if r.cut == nil || !r.cut.Time.Known() {
-		return
-	}
-	var best *logCopy
-	for i := range r.copies {
-		c := &r.copies[i]
-		if !c.at.Known() || c.at-r.cut.Until > soon || r.cut.Time-c.at > soon {
-			continue
+	r.losses = slices.DeleteFunc(r.losses, func(l *loss) bool {
+		var best *logCopy
+		for _, c := range r.copies {
+			if g := l.finding; !c.at.Known() || !g.Time.Known() || c.at-g.Until > soon || g.Time-c.at > soon {
+				continue
+			}
+			if a, asked := l.answers[c]; !asked || a.verdict == notYet {
+				l.answers[c] = f.compare(l, c)
+			}
+			if best == nil || l.answers[c].verdict > l.answers[best].verdict {
+				best = c
+			}
 		}
-		if c.verdict == unasked {
-			c.verdict, c.why = f.compare(r, c)
+		settled := best != nil && l.told(best.path, l.answers[best])
+		if settled {
+			r.arrive(best.id, best.at)
 		}
-		if best == nil || c.worth() > best.worth() {
-			best = c
-		}
+		return settled || r.madeWay(l)
+	})
+}
+
+// madeWay reports whether what is gone was the oldest generation, and another came.
+func (r *rotation) madeWay(l *loss) bool {
+	g := l.finding
+	i := slices.IndexFunc(r.came, func(c arrival) bool {
+		return l.oldest && c.id != l.id && c.at.Known() && g.Time.Known() && c.at-g.Until <= making && g.Time-c.at <= making
+	})
+	if i < 0 {
+		return false
 	}
-	if best == nil {
-		return
-	}
-	g := r.cut
-	g.Kind, g.Severity = FindLog, "high"
-	g.Reasons = []string{r.said, best.path + " was made beside it at the time, " + best.why}
-	switch best.worth() {
-	case notCompared:
+	r.came = slices.Delete(r.came, i, i+1)
+	g.Kind, g.Severity, g.Reasons = FindRotation, "info", []string{l.said, "it was the oldest, and another came"}
+	return true
+}
+
+// told says what is gone by the best of the copies, and whether that settles it.
+func (l *loss) told(path string, a answer) bool {
+	g := l.finding
+	g.Kind, g.Severity, g.Reasons = FindLog, l.severity, []string{l.said, path + " was made beside it at the time, " + a.why}
+	switch a.verdict {
+	case notYet, notCompared:
 		g.Severity = "medium"
 	case holdsIt:
 		g.Kind, g.Severity = FindRotation, "info"
-		*r = rotation{} // what comes now is of the next
+		return true
 	}
+	return false
 }
 
-// compare says whether a copy holds what was cut from the log. What is logged while a
+// compare says whether a copy holds what is gone from the log. What is logged while a
 // log is copied may be in the copy alone, and have reached the log's own blocks never:
-// what was cut must be what the copy begins with.
-func (f *finder) compare(r *rotation, c *logCopy) (verdict, string) {
-	const holds = "and holds what was cut, as logrotate's copytruncate leaves it"
+// what is gone must be what the copy begins with.
+func (f *finder) compare(l *loss, c *logCopy) answer {
+	const holds, other = "and holds what is gone, as log rotation leaves it", "but holds something else"
 	how := packing(c.path)
 	switch {
-	case r.sum == "":
-		return notCompared, "but what was cut was not hashed: whether it holds that is not known"
-	case how == "" && c.sum == r.sum:
-		return holdsIt, holds
-	case how == "" && c.sum != "" && c.size <= r.size:
-		return holdsOther, fmt.Sprintf("but holds something else, %d bytes", c.size)
+	case !c.lives():
+		return answer{holdsOther, "but is gone already"}
+	case l.sum == "":
+		return answer{notCompared, "but what is gone was not hashed: whether it holds that is not known"}
+	case how == "" && c.sum == l.sum:
+		return answer{holdsIt, holds}
+	case how == "" && c.sum != "" && c.size <= l.size:
+		return answer{holdsOther, other + fmt.Sprintf(", %d bytes", c.size)}
 	case f.read >= maxRead:
-		return notCompared, "but too many were compared already: whether it holds what was cut is not known"
+		return answer{notCompared, "but too many were compared already: whether it holds what is gone is not known"}
 	}
 	f.read++
-	sum, n, err := c.begins(how, r.size)
+	sum, n, err := c.begins(how, l.size)
 	switch {
 	case err != nil:
-		return notCompared, "but whether it holds what was cut could not be seen: " + err.Error()
-	case n == r.size && sum == r.sum:
-		return holdsIt, holds
-	case n == 0 && c.fresh():
-		return unasked, "but is empty: what it holds had not reached the disk"
-	case n < r.size:
-		return holdsOther, fmt.Sprintf("but holds something else, %d bytes", n)
+		return answer{notCompared, "but whether it holds what is gone could not be seen: " + err.Error()}
+	case n == l.size && sum == l.sum:
+		return answer{holdsIt, holds}
+	case n == 0 && Time(c.vol.last)-c.at <= Time(fs.WritebackLag):
+		return answer{notYet, "but is empty: what it holds had not reached the disk"}
+	case n < l.size:
+		return answer{holdsOther, other + fmt.Sprintf(", %d bytes", n)}
 	}
-	return holdsOther, "but holds something else"
+	return answer{holdsOther, other}
 }
 
-var (
-	errGone = errors.New("it is gone already")
-	errLate = errors.New("its content has not reached the disk")
-)
+func (c *logCopy) lives() bool {
+	a, err := c.vol.fs.Stat(c.id)
+	return err == nil && a.Live && a.Generation == c.generation
+}
+
+var errLate = errors.New("its content has not reached the disk")
 
 // begins hashes the first n bytes of what the copy holds now, unpacked, or all if there
 // are fewer; got is how many there were.
 func (c *logCopy) begins(packing string, n uint64) (sum string, got uint64, err error) {
-	a, err := c.vol.fs.Stat(c.id)
-	if errors.Is(err, fs.ErrNotFound) || err == nil && a.Generation != c.generation {
-		return "", 0, errGone
-	}
 	if _, late := c.vol.awaited[c.id]; late {
 		return "", 0, errLate
-	}
-	if err != nil {
-		return "", 0, err
 	}
 	content, err := c.vol.fs.Content(c.id)
 	if err != nil {
 		return "", 0, err
 	}
 	return hashUnpacked(io.NewSectionReader(content, 0, int64(content.Size())), packing, n)
+}
+
+// oldest reports whether a file that was removed was an older generation of a log than
+// all that are left.
+func (e *Event) oldest(log string) bool {
+	if log == e.Path || e.vol == nil || e.vol.names == nil {
+		return false
+	}
+	dir, ok := e.vol.names.lookup(path.Dir(e.Path))
+	beside := e.vol.names.entries[dir]
+	if !ok || len(beside) > maxNeighbours {
+		return false
+	}
+	left := 0
+	for name, id := range beside {
+		if generationOf(join(path.Dir(e.Path), name)) != log {
+			continue
+		}
+		if a, err := e.vol.fs.Stat(id); err != nil || Time(a.MTime) < e.MTime {
+			return false
+		}
+		left++
+	}
+	return left > 0
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,6 +21,7 @@ import (
 type heldFiles struct {
 	fs.Filesystem
 	files map[uint64][]byte
+	mtime map[uint64]Time
 }
 
 func (h heldFiles) Stat(id fs.ID) (fs.Attr, error) {
@@ -27,7 +29,7 @@ func (h heldFiles) Stat(id fs.ID) (fs.Attr, error) {
 	if !ok {
 		return fs.Attr{}, fs.ErrNotFound
 	}
-	return fs.Attr{ID: id, Live: true, Type: fs.TypeFile, Size: uint64(len(b))}, nil
+	return fs.Attr{ID: id, Live: true, Type: fs.TypeFile, Size: uint64(len(b)), MTime: int64(h.mtime[id.Num])}, nil
 }
 
 func (h heldFiles) Content(id fs.ID) (fs.Content, error) {
@@ -41,7 +43,7 @@ type logDisk struct {
 }
 
 func newLogDisk() *logDisk {
-	d := &logDisk{heldFiles: heldFiles{files: map[uint64][]byte{}}}
+	d := &logDisk{heldFiles: heldFiles{files: map[uint64][]byte{}, mtime: map[uint64]Time{}}}
 	d.vol = &volumeState{a: &Analyzer{}, fs: d, awaited: map[fs.ID]awaited{}, last: int64(now + 120*second)}
 	return d
 }
@@ -112,12 +114,12 @@ func TestLogsCopiedAndCut(t *testing.T) {
 		want   string
 		why    string
 	}{
-		"copied, cut":              {[]Event{d.copied(OpWrite, 0, "app.log.1", held), cut(second)}, info, "holds what was cut"},
-		"cut, copied":              {[]Event{cut(0), d.copied(OpWrite, second, "app.log-20261123", held)}, info, "holds what was cut"},
-		"cut while logging on":     {[]Event{d.copied(OpWrite, 0, "app.log.1", longer), cutTo(second, held, 70)}, info, "holds what was cut"},
-		"compressed":               {[]Event{cut(0), d.copied(OpCreate, second, "app.log.1.gz", gz(held))}, info, "holds what was cut"},
-		"compressed before":        {[]Event{d.copied(OpWrite, 0, "app.log.1.gz", gz(longer)), cut(second)}, info, "holds what was cut"},
-		"by zstd":                  {[]Event{cut(0), d.copied(OpWrite, second, "app.log.1.zst", zst(held))}, info, "holds what was cut"},
+		"copied, cut":              {[]Event{d.copied(OpWrite, 0, "app.log.1", held), cut(second)}, info, "holds what is gone"},
+		"cut, copied":              {[]Event{cut(0), d.copied(OpWrite, second, "app.log-20261123", held)}, info, "holds what is gone"},
+		"cut while logging on":     {[]Event{d.copied(OpWrite, 0, "app.log.1", longer), cutTo(second, held, 70)}, info, "holds what is gone"},
+		"compressed":               {[]Event{cut(0), d.copied(OpCreate, second, "app.log.1.gz", gz(held))}, info, "holds what is gone"},
+		"compressed before":        {[]Event{d.copied(OpWrite, 0, "app.log.1.gz", gz(longer)), cut(second)}, info, "holds what is gone"},
+		"by zstd":                  {[]Event{cut(0), d.copied(OpWrite, second, "app.log.1.zst", zst(held))}, info, "holds what is gone"},
 		"among others":             {[]Event{d.copied(OpWrite, 0, "app.log.2.gz", gz(other)), d.copied(OpWrite, 0, "app.log.1", held), cut(0)}, info, "app.log.1 "},
 		"cut":                      {[]Event{cut(0)}, high, ""},
 		"copied long before":       {[]Event{d.copied(OpWrite, 0, "app.log.1", held), cut(60 * second)}, high, ""},
@@ -165,6 +167,74 @@ func TestLogsCutTwice(t *testing.T) {
 	}
 }
 
+// TestRotatedLogsRemoved: log rotation removes the oldest when another comes, and what it
+// has packed; nothing else.
+func TestRotatedLogsRemoved(t *testing.T) {
+	root, size := fs.ID{Num: 2}, uint64(5000)
+	held := bytes.Repeat([]byte("a line\n"), 900)
+	// left is /var/log/ after the removal: names and how long ago they were written, days.
+	removal := func(d *logDisk, name string, age Time, holds []byte, left map[string]Time) Event {
+		d.vol.names = newNames(root)
+		d.vol.names.add(fs.Dirent{Parent: root, Name: "var", Child: fs.ID{Num: 3}})
+		d.vol.names.add(fs.Dirent{Parent: fs.ID{Num: 3}, Name: "log", Child: fs.ID{Num: 4}})
+		for n, age := range left {
+			id := uint64(200 + len(d.files))
+			d.files[id], d.mtime[id] = []byte(n), now-age*day
+			d.vol.names.add(fs.Dirent{Parent: fs.ID{Num: 4}, Name: n, Child: fs.ID{Num: id}})
+		}
+		return of(OpDelete, second, func(e *Event) {
+			e.vol, e.Path, e.Inode, e.id.Num, e.Size, e.MTime, e.SHA256Old = d.vol, "/var/log/"+name, 9, 9, &size, now-age*day, hashOf(holds)
+		})
+	}
+	came := func(inode uint64) Event {
+		return of(OpRename, 0, func(e *Event) {
+			e.OldPath, e.Path, e.Inode, e.id.Num = "/var/log/app.log", "/var/log/app.log.1", inode, inode
+		})
+	}
+	older, newer := map[string]Time{"app.log.2.gz": 8, "app.log.3.gz": 9}, map[string]Time{"app.log.1": 0, "app.log.2.gz": 1}
+	const info, medium = "log-rotation info", "log-tampering medium"
+	for what, c := range map[string]struct {
+		name   string
+		age    Time
+		left   map[string]Time
+		others func(d *logDisk) []Event
+		want   string
+	}{
+		"the oldest, as another came":     {"app.log.3.gz", 7, newer, func(*logDisk) []Event { return []Event{came(7)} }, info},
+		"the oldest, and none came":       {"app.log.3.gz", 7, newer, func(*logDisk) []Event { return nil }, medium},
+		"the one that came, and older":    {"app.log.1", 0, older, func(*logDisk) []Event { return []Event{came(9)} }, medium},
+		"the one that came, and no other": {"app.log.1", 0, nil, func(*logDisk) []Event { return []Event{came(9)} }, medium},
+		"one in the midst":                {"app.log.3.gz", 7, older, func(*logDisk) []Event { return []Event{came(7)} }, medium},
+		"another log's came":              {"app.log.3.gz", 7, map[string]Time{"x.log.1": 0}, func(*logDisk) []Event { return []Event{came(7)} }, medium},
+		"packed": {"app.log.1", 0, older, func(d *logDisk) []Event {
+			return []Event{d.copied(OpWrite, 0, "app.log.1.gz", gz(held[:size]))}
+		}, info},
+		"beside a decoy": {"app.log.1", 0, older, func(d *logDisk) []Event {
+			return []Event{d.copied(OpWrite, 0, "app.log.1.gz", gz(bytes.Repeat([]byte{'x'}, 5000)))}
+		}, medium},
+	} {
+		for _, removedFirst := range []bool{false, true} {
+			d := newLogDisk()
+			events := append(c.others(d), removal(d, c.name, c.age, held[:size], c.left))
+			if removedFirst {
+				slices.Reverse(events)
+			}
+			require.Equal(t, []string{c.want}, suspects(events...), what)
+		}
+	}
+
+	// A copy is none of its own content once that is gone.
+	d := newLogDisk()
+	copy := d.copied(OpWrite, 0, "app.log.1", held)
+	gone := of(OpDelete, 2*second, func(e *Event) {
+		*e = copy
+		e.Op, e.SHA256Old, e.SHA256New = OpDelete, copy.SHA256New, ""
+	})
+	require.Equal(t, []string{"log-rotation info", "log-tampering medium"}, suspects(copy, cutTo(second, held, 0), gone))
+	delete(d.files, copy.Inode)
+	require.Equal(t, []string{"log-tampering high"}, suspects(copy, cutTo(second, held, 0)))
+}
+
 // TestCopiesStillToCome: what a copy holds follows its name by as long as a kernel may
 // hold it back; until then no more can be said than of one that cannot be compared.
 func TestCopiesStillToCome(t *testing.T) {
@@ -196,7 +266,6 @@ func TestCopiesStillToCome(t *testing.T) {
 	d.vol.awaited[e.id] = awaited{}
 	e.Type = "file"
 	a.findings.see(&e)
-	delete(d.files, d.copied(OpWrite, 0, "app.log.2.gz", gz(held)).Inode)
 	gone := d.copied(OpWrite, 0, "app.log.3.gz", gz(held))
 	delete(d.files, gone.Inode)
 	gone.Type = "file"
@@ -208,7 +277,7 @@ func TestCopiesStillToCome(t *testing.T) {
 	a.findings = newFinder(a)
 	a.findings.see(&gone)
 	a.findings.see(&c)
-	require.Contains(t, a.Findings()[0].Reasons[1], errGone.Error())
+	require.Contains(t, a.Findings()[0].Reasons[1], "but is gone already")
 }
 
 // TestPackedBombs: of a copy that unpacks to a thousand times its size no more is

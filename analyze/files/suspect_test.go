@@ -50,7 +50,8 @@ func suspects(events ...Event) []string {
 	return out
 }
 
-// TestLogsThatRotate: the oldest goes in time, and the others take each other's names.
+// TestLogsThatRotate: they take each other's names. Whoever wants a log gone renames it
+// first, too, or calls it something else.
 func TestLogsThatRotate(t *testing.T) {
 	size, diff := uint64(100), "--- a\n+++ b\n@@\n-gone\n-gone\n"
 	for what, c := range map[string]struct {
@@ -58,12 +59,18 @@ func TestLogsThatRotate(t *testing.T) {
 		want []string
 	}{
 		"a log removed":            {Event{Op: OpDelete, Path: "/var/log/syslog", Size: &size}, []string{"log-tampering medium"}},
-		"the oldest removed":       {Event{Op: OpDelete, Path: "/var/log/syslog.7", Size: &size}, []string{"log-rotation info"}},
-		"by the second":            {Event{Op: OpDelete, Path: "/var/log/app.log-1795453135", Size: &size}, []string{"log-rotation info"}},
-		"by date":                  {Event{Op: OpDelete, Path: "/var/log/secure-20261101", Size: &size}, []string{"log-rotation info"}},
+		"a rotated one removed":    {Event{Op: OpDelete, Path: "/var/log/syslog.7", Size: &size}, []string{"log-tampering medium"}},
+		"a packed one removed":     {Event{Op: OpDelete, Path: "/var/log/syslog.7.gz", Size: &size}, []string{"log-tampering medium"}},
+		"by the second":            {Event{Op: OpDelete, Path: "/var/log/app.log-1795453135", Size: &size}, []string{"log-tampering medium"}},
+		"an old one removed":       {Event{Op: OpDelete, Path: "/var/log/app.log.old", Size: &size}, []string{"log-tampering medium"}},
+		"an empty one removed":     {Event{Op: OpDelete, Path: "/var/log/syslog.7", Size: new(uint64)}, []string{}},
+		"what sed was writing":     {Event{Op: OpDelete, Path: "/var/log/sedXYXYXY", Size: &size}, []string{}},
+		"another with such a name": {Event{Op: OpDelete, Path: "/var/log/used.log", Size: &size}, []string{"log-tampering medium"}},
+		"moved away":               {Event{Op: OpRename, OldPath: "/var/log/syslog", Path: "/tmp/x"}, []string{"log-tampering medium"}},
+		"moved to a name of sed's": {Event{Op: OpRename, OldPath: "/var/log/syslog", Path: "/var/log/sedXYXYXY"}, []string{"log-tampering medium"}},
 		"renamed over an older":    {Event{Op: OpRename, OldPath: "/var/log/syslog", Path: "/var/log/syslog.1", Diff: diff, ReplacedInode: 7}, []string{}},
 		"replaced by another file": {Event{Op: OpRename, OldPath: "/tmp/x", Path: "/var/log/syslog.1", Diff: diff, ReplacedInode: 7}, []string{"log-tampering high"}},
-		"replaced by sed":          {Event{Op: OpRename, OldPath: "/var/log/sedXY", Path: "/var/log/syslog", Diff: diff, ReplacedInode: 7}, []string{"log-tampering high"}},
+		"replaced by sed":          {Event{Op: OpRename, OldPath: "/var/log/sedXYXYXY", Path: "/var/log/syslog", Diff: diff, ReplacedInode: 7}, []string{"log-tampering high"}},
 	} {
 		require.Equal(t, c.want, suspects(c.e), what)
 	}
