@@ -168,7 +168,8 @@ type Event struct {
 	was, is *digest // content before and now; of what was written alone: part
 	part    *digest
 
-	unearned bool // written, and its modification time is long before that
+	sizeWas  uint64 // length of what SHA256Old is of
+	unearned bool   // written, and its modification time is long before that
 
 	id    fs.ID
 	vol   *volumeState
@@ -188,6 +189,7 @@ func (e *Event) weigh() {
 		e.EntropyNew = e.part.entropy()
 	}
 	if e.was != nil {
+		e.sizeWas = e.was.size
 		e.SHA256Old, e.MagicOld, e.EntropyOld = e.was.sha(), e.was.magic(), e.was.entropy()
 	}
 	if e.was != nil && e.is != nil && e.was.text() != nil && e.is.text() != nil {

@@ -62,6 +62,8 @@ type finder struct {
 	waves  map[string]*wave     // by volume
 	logs   map[string]*rotation // by the path of the log
 	kept   map[string]*keptTimes
+	// passing are programs whose places may yet be taken by the same.
+	passing []*passing
 	// compared counts the files whose neighbours were looked at for their times.
 	compared int
 	// read counts the copies of logs that were read or unpacked.
@@ -94,9 +96,7 @@ func newFinder(a *Analyzer) *finder {
 
 // Findings lists what has been found so far, by time.
 func (a *Analyzer) Findings() []Finding {
-	for _, log := range keys(a.findings.logs) {
-		a.findings.judge(a.findings.logs[log])
-	}
+	a.findings.again()
 	out := make([]Finding, 0, len(a.findings.list))
 	for _, f := range a.findings.list {
 		g := *f
@@ -107,6 +107,15 @@ func (a *Analyzer) Findings() []Finding {
 	}
 	slices.SortStableFunc(out, func(a, b Finding) int { return cmp.Compare(a.Time, b.Time) })
 	return out
+}
+
+// again looks at what may have changed since it was found: content reaches the disk
+// after the names.
+func (f *finder) again() {
+	for _, log := range keys(f.logs) {
+		f.judge(f.logs[log])
+	}
+	f.passing = slices.DeleteFunc(f.passing, (*passing).settled)
 }
 
 func (f *finder) add(g *Finding) {
@@ -157,13 +166,18 @@ func (f *finder) tamper(v *volumeState, p Problem, at fs.Stamp) {
 }
 
 // transient: a directory was modified and holds what it held before: names came
-// and went between two commits.
+// and went between two commits. Programs that work in a folder of files leave that all
+// the time; where the system's programs are, and what makes code run again, few do.
 func (f *finder) transient(v *volumeState, change *fs.InodeChange, tx *fs.Tx) {
 	path, n := v.names.path(change.ID), change.New
 	reason := fmt.Sprintf("%s was modified but lists the same names: something was made and removed between two commits and never reached the disk; memory may still hold it", path)
 	if n.MTime == n.CTime && n.ATime == n.CTime && n.ATime != change.Old.ATime {
 		reason += "; or its times were set to now, its access time is the same"
 	}
-	f.add(&Finding{Kind: FindTransient, Severity: "info", Disk: f.a.o.Disk, Volume: v.def.Name, Path: path, Inode: change.ID.Num,
+	severity := "info"
+	if inside := join(path, ""); systemPlace(inside) || runsAgain(inside) != "" {
+		severity = "low"
+	}
+	f.add(&Finding{Kind: FindTransient, Severity: severity, Disk: f.a.o.Disk, Volume: v.def.Name, Path: path, Inode: change.ID.Num,
 		Time: Time(n.MTime), Until: Time(n.MTime + tick), Records: []uint64{tx.First.Seq, tx.Last.Seq}, Reasons: []string{reason}})
 }

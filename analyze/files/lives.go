@@ -86,16 +86,7 @@ func overwritten(e *Event) bool {
 
 func (f *finder) died(e *Event, l *life) {
 	if l.executable && l.born.Known() && e.TimeUpper.Known() && int64(e.TimeUpper-l.born) <= shortLife {
-		g := &Finding{Kind: FindDropper, Severity: "info", Disk: e.Disk, Volume: e.Volume, Path: e.Path, Inode: e.Inode,
-			Time: l.born, Until: e.TimeUpper, Records: append([]uint64{e.FirstRecord, e.LastRecord}, l.records...)}
-		g.Reasons = []string{fmt.Sprintf("executable existed for %s", lasted(l.born, e))}
-		if oddPlace(e.Path) != "" || strings.HasPrefix(path.Base(e.Path), ".") {
-			g.Severity = "high"
-		}
-		if e.SHA256Old != "" {
-			g.Reasons = append(g.Reasons, "sha256 "+e.SHA256Old)
-		}
-		f.add(g)
+		f.dropped(e, l)
 	}
 	if l.overwrites > 1 || l.drowned {
 		times := fmt.Sprintf("%d times", l.overwrites)
@@ -106,6 +97,57 @@ func (f *finder) died(e *Event, l *life) {
 			Time: e.TimeLower, Until: e.TimeUpper, Records: append([]uint64{e.FirstRecord, e.LastRecord}, l.records...),
 			Reasons: []string{"overwritten " + times + " in place, then deleted: its first content is the sha256_old of the first of these writes"}})
 	}
+}
+
+// dropped tells of a program that existed for moments. A package that is installed again,
+// or a build, replaces a program by the same: that hides nothing, for it can still be read.
+func (f *finder) dropped(e *Event, l *life) {
+	g := &Finding{Kind: FindDropper, Severity: "high", Disk: e.Disk, Volume: e.Volume, Path: e.Path, Inode: e.Inode,
+		Time: l.born, Until: e.TimeUpper, Records: append([]uint64{e.FirstRecord, e.LastRecord}, l.records...)}
+	g.Reasons = []string{fmt.Sprintf("executable existed for %s", lasted(l.born, e))}
+	if e.SHA256Old != "" {
+		g.Reasons = append(g.Reasons, "sha256 "+e.SHA256Old)
+	}
+	if len(f.list) == maxFindings {
+		return
+	}
+	f.add(g)
+	p := &passing{finding: g, vol: e.vol, path: strings.TrimSuffix(e.Path, ".dpkg-tmp"), sum: e.SHA256Old}
+	if e.vol != nil && p.sum != "" && oddPlace(e.Path) == "" && !strings.HasPrefix(path.Base(e.Path), ".") && !p.replaced() && len(f.passing) < maxRemember {
+		f.passing = append(f.passing, p)
+	}
+}
+
+// passing is a program that existed for moments, in whose place another may be.
+type passing struct {
+	finding *Finding
+	vol     *volumeState
+	path    string // its own; dpkg keeps what it replaces beside it for a while
+	sum     string
+}
+
+// settled reports whether no more is to be learnt: the same program is in its place, or
+// its content would have come by now.
+func (p *passing) settled() bool {
+	return p.replaced() || Time(p.vol.last)-p.finding.Until > Time(fs.WritebackLag)
+}
+
+// replaced reports whether the same program is in its place, and says so.
+func (p *passing) replaced() bool {
+	if p.vol.fs == nil {
+		return false
+	}
+	id, ok := p.vol.names.lookup(p.path)
+	if !ok {
+		return false
+	}
+	a, err := p.vol.fs.Stat(id)
+	if err != nil || a.Type != fs.TypeFile || p.vol.now(id, a).sha() != p.sum {
+		return false
+	}
+	p.finding.Severity = "info"
+	p.finding.Reasons = append(p.finding.Reasons, "a file of the same content is in its place")
+	return true
 }
 
 // lasted is how long a file existed, whose end may be known only to lie between two

@@ -85,3 +85,74 @@ func TestDeletedAndReusedWithinATransaction(t *testing.T) {
 		})
 	}
 }
+
+// TestProgramsThatLastedMoments: one that is gone with its content, wherever it was. A
+// package installed again puts the same in its place, perhaps a while after.
+func TestProgramsThatLastedMoments(t *testing.T) {
+	program, other := []byte("\x7fELF program"), []byte("\x7fELF another")
+	dies := func(d *heldDisk, path string) []Event {
+		e := func(op Op, at Time) Event {
+			return of(op, at, func(e *Event) {
+				e.vol, e.Path, e.Mode.Bits, e.BTime = d.vol, path, 0o755, now
+				e.MagicNew = "elf"
+				if op == OpDelete {
+					e.SHA256Old = hashOf(program)
+				}
+			})
+		}
+		return []Event{e(OpCreate, 0), e(OpWrite, 0), e(OpDelete, 5*second)}
+	}
+	for what, c := range map[string]struct {
+		path  string
+		files map[string]uint64
+		held  map[uint64][]byte
+		want  string
+	}{
+		"among libraries":             {"/usr/lib/x86_64-linux-gnu/libx.so", nil, nil, "high"},
+		"of a user":                   {"/home/u/bin/run", nil, nil, "high"},
+		"the same in its place":       {"/usr/bin/hello", map[string]uint64{"/usr/bin/hello": 9}, map[uint64][]byte{9: program}, "info"},
+		"as dpkg keeps it":            {"/usr/bin/hello.dpkg-tmp", map[string]uint64{"/usr/bin/hello": 9}, map[uint64][]byte{9: program}, "info"},
+		"as dpkg keeps it, no longer": {"/usr/bin/hello.dpkg-tmp", nil, nil, "high"},
+		"another in its place":        {"/usr/bin/hello", map[string]uint64{"/usr/bin/hello": 9}, map[uint64][]byte{9: other}, "high"},
+		"the same elsewhere":          {"/usr/bin/hello", map[string]uint64{"/usr/bin/x": 9}, map[uint64][]byte{9: program}, "high"},
+		"the same, in an odd place":   {"/tmp/x", map[string]uint64{"/tmp/x": 9}, map[uint64][]byte{9: program}, "high"},
+		"the same, and hidden":        {"/usr/bin/.x", map[string]uint64{"/usr/bin/.x": 9}, map[uint64][]byte{9: program}, "high"},
+	} {
+		d := newHeldDisk()
+		d.lists(c.files)
+		a := &Analyzer{}
+		a.findings, d.vol.last = newFinder(a), int64(now+6*second)
+		for n, b := range c.held {
+			d.files[n] = b[:1] // the rest is still to come
+		}
+		severity := func() (s string) {
+			for _, g := range a.Findings() {
+				if g.Kind == FindDropper {
+					s += g.Severity
+				}
+			}
+			return s
+		}
+		for _, e := range dies(d, c.path) {
+			e.Type = "file"
+			a.findings.see(&e)
+		}
+		require.Equal(t, "high", severity(), what)
+		for n, b := range c.held {
+			d.files[n] = b
+		}
+		require.Equal(t, c.want, severity(), what)
+	}
+}
+
+// TestNamesThatCameAndWent: where programs are, or what runs again, few do that.
+func TestNamesThatCameAndWent(t *testing.T) {
+	for path, want := range map[string]string{"/tmp": "info", "/home/u/docs": "info", "/var/lib/apt/lists/partial": "info", "/usr/lib/x86_64-linux-gnu": "low",
+		"/usr/bin": "low", "/etc/cron.d": "low", "/etc": "info"} {
+		d := newHeldDisk()
+		d.lists(map[string]uint64{path: 7})
+		f := newFinder(d.vol.a)
+		f.transient(d.vol, &fs.InodeChange{ID: fs.ID{Num: 7}}, &fs.Tx{})
+		require.Equal(t, "transient-entries "+want, f.list[0].Kind+" "+f.list[0].Severity, path)
+	}
+}

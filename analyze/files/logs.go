@@ -3,6 +3,7 @@ package files
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"path"
 	"regexp"
 	"strings"
@@ -53,14 +54,35 @@ func (f *finder) logged(e *Event) {
 			return // by which logs go
 		}
 		removed, added := changedLines(e.Diff)
-		if removed > 0 && e.replaced() {
+		switch {
+		case removed > 0 && e.replaced():
 			f.about(e, FindLog, "high", fmt.Sprintf("log replaced by a version without %d of its lines (%d new)", removed, added))
-		} else if removed > 1 {
+		case removed > 1:
 			f.about(e, FindLog, "high", fmt.Sprintf("%d lines of the log rewritten or removed (%d new)", removed, added))
-		} else if e.Op == OpWrite && e.Size != nil && e.SizeOld != nil && *e.Size < *e.SizeOld {
+		case e.Op == OpWrite && e.Size != nil && e.SizeOld != nil && *e.Size < *e.SizeOld:
 			f.about(e, FindLog, "high", fmt.Sprintf("log shortened from %d to %d bytes", *e.SizeOld, *e.Size))
+		case e.Op == OpWrite && e.writtenOver():
+			f.about(e, FindLog, "high", fmt.Sprintf("what the log held was written over: its first %d bytes are others now", e.sizeWas))
 		}
 	}
+}
+
+// inPlace are files among the logs that are not written at their end alone: records by
+// user number, and what maps them into memory.
+var inPlace = regexp.MustCompile(`^(lastlog|faillog|tallylog|utmp)$|\.(journal~?|db|sqlite)(-wal|-shm)?$`)
+
+// writtenOver reports whether a log does not begin with what it held before. What blocks
+// held before they were the log's is none of it: without a journal that is not known.
+func (e *Event) writtenOver() bool {
+	if e.SHA256Old == "" || e.SHA256New == e.SHA256Old || e.Shown || e.vol == nil || e.vol.info.Apart || inPlace.MatchString(path.Base(e.Path)) {
+		return false
+	}
+	content, err := e.vol.fs.Content(e.id)
+	if err != nil {
+		return false
+	}
+	sum, _, err := hashUnpacked(io.NewSectionReader(content, 0, int64(content.Size())), "", e.sizeWas)
+	return err == nil && sum != e.SHA256Old
 }
 
 func changedLines(diff string) (removed, added int) {

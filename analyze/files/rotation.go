@@ -234,6 +234,9 @@ func (f *finder) compare(l *loss, c *logCopy) answer {
 }
 
 func (c *logCopy) lives() bool {
+	if c.vol.fs == nil {
+		return false
+	}
 	a, err := c.vol.fs.Stat(c.id)
 	return err == nil && a.Live && a.Generation == c.generation
 }

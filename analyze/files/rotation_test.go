@@ -13,53 +13,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
-
-	"github.com/xentape/xentape/analyze/internal/fs"
 )
-
-// heldFiles is a filesystem of files in memory, by their numbers.
-type heldFiles struct {
-	fs.Filesystem
-	files map[uint64][]byte
-	mtime map[uint64]Time
-}
-
-func (h heldFiles) Stat(id fs.ID) (fs.Attr, error) {
-	b, ok := h.files[id.Num]
-	if !ok {
-		return fs.Attr{}, fs.ErrNotFound
-	}
-	return fs.Attr{ID: id, Live: true, Type: fs.TypeFile, Size: uint64(len(b)), MTime: int64(h.mtime[id.Num])}, nil
-}
-
-func (h heldFiles) Content(id fs.ID) (fs.Content, error) {
-	return fs.NewInline(uint64(len(h.files[id.Num])), h.files[id.Num]), nil
-}
-
-// logDisk is a disk with the files of /var/log.
-type logDisk struct {
-	heldFiles
-	vol *volumeState
-}
-
-func newLogDisk() *logDisk {
-	d := &logDisk{heldFiles: heldFiles{files: map[uint64][]byte{}, mtime: map[uint64]Time{}}}
-	d.vol = &volumeState{a: &Analyzer{}, fs: d, awaited: map[fs.ID]awaited{}, last: int64(now + 120*second)}
-	return d
-}
-
-// copied tells of a file that was made or written, as the last step of making a copy.
-func (d *logDisk) copied(op Op, at Time, name string, holds []byte) Event {
-	return of(op, at, func(e *Event) {
-		size := uint64(len(holds))
-		e.vol, e.Path, e.Inode, e.Size = d.vol, "/var/log/"+name, uint64(100+len(d.files)), &size
-		e.id.Num = e.Inode
-		if op == OpWrite {
-			e.SHA256New = hashOf(holds)
-		}
-		d.files[e.Inode] = holds
-	})
-}
 
 func hashOf(b []byte) string {
 	sum, _, err := hashUnpacked(bytes.NewReader(b), "", uint64(len(b)))
@@ -108,7 +62,7 @@ func TestLogsCopiedAndCut(t *testing.T) {
 	cut := func(at Time) Event { return cutTo(at, held, 0) }
 	unhashed := func(e Event) Event { e.SHA256Old = ""; return e }
 	const info, medium, high = "log-rotation info", "log-tampering medium", "log-tampering high"
-	d := newLogDisk()
+	d := newHeldDisk()
 	for what, c := range map[string]struct {
 		events []Event
 		want   string
@@ -151,7 +105,7 @@ func TestLogsCopiedAndCut(t *testing.T) {
 
 // TestLogsCutTwice: each cutting is told by its own copy.
 func TestLogsCutTwice(t *testing.T) {
-	d, a, b := newLogDisk(), []byte("the first day\n"), []byte("the second day\n")
+	d, a, b := newHeldDisk(), []byte("the first day\n"), []byte("the second day\n")
 	for _, c := range []struct {
 		second Event
 		want   string
@@ -170,18 +124,17 @@ func TestLogsCutTwice(t *testing.T) {
 // TestRotatedLogsRemoved: log rotation removes the oldest when another comes, and what it
 // has packed; nothing else.
 func TestRotatedLogsRemoved(t *testing.T) {
-	root, size := fs.ID{Num: 2}, uint64(5000)
+	size := uint64(5000)
 	held := bytes.Repeat([]byte("a line\n"), 900)
 	// left is /var/log/ after the removal: names and how long ago they were written, days.
-	removal := func(d *logDisk, name string, age Time, holds []byte, left map[string]Time) Event {
-		d.vol.names = newNames(root)
-		d.vol.names.add(fs.Dirent{Parent: root, Name: "var", Child: fs.ID{Num: 3}})
-		d.vol.names.add(fs.Dirent{Parent: fs.ID{Num: 3}, Name: "log", Child: fs.ID{Num: 4}})
+	removal := func(d *heldDisk, name string, age Time, holds []byte, left map[string]Time) Event {
+		files := map[string]uint64{}
 		for n, age := range left {
 			id := uint64(200 + len(d.files))
 			d.files[id], d.mtime[id] = []byte(n), now-age*day
-			d.vol.names.add(fs.Dirent{Parent: fs.ID{Num: 4}, Name: n, Child: fs.ID{Num: id}})
+			files["/var/log/"+n] = id
 		}
+		d.lists(files)
 		return of(OpDelete, second, func(e *Event) {
 			e.vol, e.Path, e.Inode, e.id.Num, e.Size, e.MTime, e.SHA256Old = d.vol, "/var/log/"+name, 9, 9, &size, now-age*day, hashOf(holds)
 		})
@@ -197,24 +150,24 @@ func TestRotatedLogsRemoved(t *testing.T) {
 		name   string
 		age    Time
 		left   map[string]Time
-		others func(d *logDisk) []Event
+		others func(d *heldDisk) []Event
 		want   string
 	}{
-		"the oldest, as another came":     {"app.log.3.gz", 7, newer, func(*logDisk) []Event { return []Event{came(7)} }, info},
-		"the oldest, and none came":       {"app.log.3.gz", 7, newer, func(*logDisk) []Event { return nil }, medium},
-		"the one that came, and older":    {"app.log.1", 0, older, func(*logDisk) []Event { return []Event{came(9)} }, medium},
-		"the one that came, and no other": {"app.log.1", 0, nil, func(*logDisk) []Event { return []Event{came(9)} }, medium},
-		"one in the midst":                {"app.log.3.gz", 7, older, func(*logDisk) []Event { return []Event{came(7)} }, medium},
-		"another log's came":              {"app.log.3.gz", 7, map[string]Time{"x.log.1": 0}, func(*logDisk) []Event { return []Event{came(7)} }, medium},
-		"packed": {"app.log.1", 0, older, func(d *logDisk) []Event {
+		"the oldest, as another came":     {"app.log.3.gz", 7, newer, func(*heldDisk) []Event { return []Event{came(7)} }, info},
+		"the oldest, and none came":       {"app.log.3.gz", 7, newer, func(*heldDisk) []Event { return nil }, medium},
+		"the one that came, and older":    {"app.log.1", 0, older, func(*heldDisk) []Event { return []Event{came(9)} }, medium},
+		"the one that came, and no other": {"app.log.1", 0, nil, func(*heldDisk) []Event { return []Event{came(9)} }, medium},
+		"one in the midst":                {"app.log.3.gz", 7, older, func(*heldDisk) []Event { return []Event{came(7)} }, medium},
+		"another log's came":              {"app.log.3.gz", 7, map[string]Time{"x.log.1": 0}, func(*heldDisk) []Event { return []Event{came(7)} }, medium},
+		"packed": {"app.log.1", 0, older, func(d *heldDisk) []Event {
 			return []Event{d.copied(OpWrite, 0, "app.log.1.gz", gz(held[:size]))}
 		}, info},
-		"beside a decoy": {"app.log.1", 0, older, func(d *logDisk) []Event {
+		"beside a decoy": {"app.log.1", 0, older, func(d *heldDisk) []Event {
 			return []Event{d.copied(OpWrite, 0, "app.log.1.gz", gz(bytes.Repeat([]byte{'x'}, 5000)))}
 		}, medium},
 	} {
 		for _, removedFirst := range []bool{false, true} {
-			d := newLogDisk()
+			d := newHeldDisk()
 			events := append(c.others(d), removal(d, c.name, c.age, held[:size], c.left))
 			if removedFirst {
 				slices.Reverse(events)
@@ -224,7 +177,7 @@ func TestRotatedLogsRemoved(t *testing.T) {
 	}
 
 	// A copy is none of its own content once that is gone.
-	d := newLogDisk()
+	d := newHeldDisk()
 	copy := d.copied(OpWrite, 0, "app.log.1", held)
 	gone := of(OpDelete, 2*second, func(e *Event) {
 		*e = copy
@@ -238,7 +191,7 @@ func TestRotatedLogsRemoved(t *testing.T) {
 // TestCopiesStillToCome: what a copy holds follows its name by as long as a kernel may
 // hold it back; until then no more can be said than of one that cannot be compared.
 func TestCopiesStillToCome(t *testing.T) {
-	d, held := newLogDisk(), []byte("a line\n")
+	d, held := newHeldDisk(), []byte("a line\n")
 	a := &Analyzer{}
 	a.findings = newFinder(a)
 	d.vol.last = int64(now + 5*second)
@@ -278,6 +231,41 @@ func TestCopiesStillToCome(t *testing.T) {
 	a.findings.see(&gone)
 	a.findings.see(&c)
 	require.Contains(t, a.Findings()[0].Reasons[1], "but is gone already")
+}
+
+// TestLogsWrittenOver: a log that is as long as before, or longer, and does not begin with
+// what it held.
+func TestLogsWrittenOver(t *testing.T) {
+	const name = "app.log"
+	held := bytes.Repeat([]byte("sshd[812]: Accepted publickey for root\n"), 300)
+	grown, blank := append(bytes.Clone(held), "more\n"...), bytes.Clone(held)
+	copy(blank[390:429], bytes.Repeat([]byte{' '}, 39))
+	was := func(e Event) Event {
+		e.SHA256Old, e.sizeWas = hashOf(held), uint64(len(held))
+		return e
+	}
+	d := newHeldDisk()
+	apart, other := newHeldDisk(), func(e Event, change func(*Event)) Event { change(&e); return e }
+	apart.vol.info.Apart = true
+	for what, c := range map[string]struct {
+		e    Event
+		want []string
+	}{
+		"appended to":           {was(d.copied(OpWrite, 0, name, grown)), []string{}},
+		"written again":         {was(d.copied(OpWrite, 0, name, held)), []string{}},
+		"new":                   {d.copied(OpWrite, 0, name, held), []string{}},
+		"one line blanked":      {was(d.copied(OpWrite, 0, name, blank)), []string{"log-tampering high"}},
+		"blanked, and more":     {was(d.copied(OpWrite, 0, name, append(blank, "more\n"...))), []string{"log-tampering high"}},
+		"cut and as long again": {was(d.copied(OpWrite, 0, name, make([]byte, len(held)))), []string{"log-tampering high"}},
+		"login records":         {was(d.copied(OpWrite, 0, "wtmp", blank)), []string{"log-tampering high"}},
+		"records by user":       {was(d.copied(OpWrite, 0, "lastlog", blank)), []string{}},
+		"a journal":             {was(d.copied(OpWrite, 0, "journal/x/system.journal", blank)), []string{}},
+		"no log":                {was(other(d.copied(OpWrite, 0, name, blank), func(e *Event) { e.Path = "/home/u/app.log" })), []string{}},
+		"shown late":            {was(other(d.copied(OpWrite, 0, name, blank), func(e *Event) { e.Shown = true })), []string{}},
+		"without a journal":     {was(apart.copied(OpWrite, 0, name, blank)), []string{}},
+	} {
+		require.Equal(t, c.want, suspects(c.e), what)
+	}
 }
 
 // TestPackedBombs: of a copy that unpacks to a thousand times its size no more is

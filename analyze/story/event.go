@@ -1,9 +1,8 @@
 package story
 
 import (
+	"fmt"
 	"path"
-	"regexp"
-	"slices"
 	"sort"
 	"strings"
 
@@ -183,7 +182,7 @@ func (j *joiner) fileEvent(i int) *event {
 	e.set("shortened", f.SizeOld != nil && f.Size < *f.SizeOld)
 	e.set("sha256_old", f.SHA256Old)
 	if f.Op == "delete" || f.Op == "truncate" {
-		e.set("rotated_beside", j.rotated(f))
+		e.set("rotated_beside", j.rotated[changeKey(f.Disk, f.Path, records(f.First, f.Last))])
 	}
 	if o := j.writers[i]; o != nil {
 		e.set("Image", o.Exe)
@@ -239,27 +238,19 @@ func (j *joiner) connEvent(i int) *event {
 	return e
 }
 
-// rotated: an older generation of the log was written beside it at about the same
-// time, as log rotation does: "auth.log.2.gz", "auth.log-20261122".
-func (j *joiner) rotated(f *FileEvent) bool {
-	const about = int64(120e9)
-	at := j.generations[f.Path]
-	i, _ := slices.BinarySearch(at, f.Lower-about)
-	return i < len(at) && at[i] <= f.Upper+about
-}
-
-// joinGenerations notes when older generations of logs were written, by the log.
-func (j *joiner) joinGenerations() {
-	for i := range j.in.Files {
-		f := &j.in.Files[i]
-		if m := generation.FindStringSubmatch(f.Path); m != nil && (f.Op == "create" || f.Op == "rename" || f.Op == "write") {
-			j.generations[m[1]] = append(j.generations[m[1]], f.Lower)
+// rotations are the changes of logs that the file analyzer found to be log rotation: what
+// is gone is held by a copy, or was the oldest. It knows them by what they hold.
+func rotations(in *Input) map[string]bool {
+	out := map[string]bool{}
+	for i := range in.Oddities {
+		if o := &in.Oddities[i]; o.Rule == "log-rotation" && len(o.Evidence) == 1 {
+			out[changeKey(o.Evidence[0].Stream, o.Path, o.Evidence[0].Records)] = true
 		}
 	}
-	for _, at := range j.generations {
-		slices.Sort(at)
-	}
+	return out
 }
 
-// generation is what log rotation makes of the name of a log.
-var generation = regexp.MustCompile(`(?s)^(.+)[.-][0-9]+(?:\.(?:gz|xz|bz2|zst))?$`)
+// changeKey tells changes of a file apart, by the records that show them.
+func changeKey(disk, path string, records []uint64) string {
+	return fmt.Sprint(disk, path, "\x00", records)
+}

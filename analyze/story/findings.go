@@ -22,7 +22,7 @@ func severity(level string) string {
 
 // ruled are the findings of the file analyzer that rules draw again, with the
 // process and the connection beside the file. Where a rule did, they are left out.
-var ruled = map[string]bool{"persistence": true, "setuid": true, "account-change": true, "log-tampering": true, "log-rotation": true}
+var ruled = map[string]bool{"persistence": true, "setuid": true, "account-change": true, "log-tampering": true}
 
 // odd draws the findings that analyzers, and the join, made by themselves. A rule
 // of category analyzer_finding gives each its title and severity.

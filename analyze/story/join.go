@@ -14,23 +14,23 @@ type joiner struct {
 	uses     uses
 	contents *contents
 
-	owners      []*Owner                     // of each connection; nil unknown
-	writers     []*Owner                     // of each file event; nil unknown
-	cameFrom    map[int][]carried            // file event → what brought the same content to the guest
-	wentOut     map[int][]carried            // file event → what took the same content away
-	sent        map[int][]int                // connection → the file events whose content it took away
-	connsOf     map[identity][]*network.Conn // process → its connections
-	ranFrom     map[identity][]*FileEvent    // process → the file events that made what it runs
-	byPID       map[int][]*process.Process   // in order of start
-	connByID    map[string]int               // uid → index
-	procs       map[identity]*process.Process
-	programs    map[identity]*Recovered // process → its deleted program, saved from memory
-	fetched     map[identity][]carried  // process → what brought the program it runs
-	started     map[identity]*request   // process → the connection it was started for
-	generations map[string][]int64      // log → when older generations of it were written, ns since 1970, ascending
-	told        map[string]bool         // files that a rule found something about
-	oddities    []Oddity                // of the analyzers, and of the join itself
-	missing     map[int]*Snapshot       // connection → the snapshot that should show its socket, and does not
+	owners   []*Owner                     // of each connection; nil unknown
+	writers  []*Owner                     // of each file event; nil unknown
+	cameFrom map[int][]carried            // file event → what brought the same content to the guest
+	wentOut  map[int][]carried            // file event → what took the same content away
+	sent     map[int][]int                // connection → the file events whose content it took away
+	connsOf  map[identity][]*network.Conn // process → its connections
+	ranFrom  map[identity][]*FileEvent    // process → the file events that made what it runs
+	byPID    map[int][]*process.Process   // in order of start
+	connByID map[string]int               // uid → index
+	procs    map[identity]*process.Process
+	programs map[identity]*Recovered // process → its deleted program, saved from memory
+	fetched  map[identity][]carried  // process → what brought the program it runs
+	started  map[identity]*request   // process → the connection it was started for
+	rotated  map[string]bool         // changes of logs that are log rotation
+	told     map[string]bool         // files that a rule found something about
+	oddities []Oddity                // of the analyzers, and of the join itself
+	missing  map[int]*Snapshot       // connection → the snapshot that should show its socket, and does not
 }
 
 func join(in *Input) *joiner {
@@ -39,7 +39,7 @@ func join(in *Input) *joiner {
 		cameFrom: map[int][]carried{}, wentOut: map[int][]carried{}, sent: map[int][]int{},
 		connsOf: map[identity][]*network.Conn{}, ranFrom: map[identity][]*FileEvent{},
 		byPID: map[int][]*process.Process{}, connByID: map[string]int{}, procs: map[identity]*process.Process{},
-		programs: map[identity]*Recovered{}, fetched: map[identity][]carried{}, started: map[identity]*request{}, missing: map[int]*Snapshot{}, told: map[string]bool{}, generations: map[string][]int64{}}
+		programs: map[identity]*Recovered{}, fetched: map[identity][]carried{}, started: map[identity]*request{}, missing: map[int]*Snapshot{}, told: map[string]bool{}, rotated: rotations(in)}
 	for i := range in.Processes {
 		p := &in.Processes[i]
 		j.byPID[p.PID] = append(j.byPID[p.PID], p)
@@ -56,7 +56,6 @@ func join(in *Input) *joiner {
 		j.writers[i] = j.uses.writer(&in.Files[i])
 	}
 	j.oddities = slices.Clone(in.Oddities)
-	j.joinGenerations()
 	j.joinContents()
 	j.joinRequests()
 	j.joinSilence()

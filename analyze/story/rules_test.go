@@ -61,6 +61,14 @@ func oddity(kind string, fields map[string]any) func(*Input) {
 	}
 }
 
+// graded is a finding of the file analyzer at a level.
+func graded(kind, severity string) func(*Input) {
+	return func(in *Input) {
+		oddity(kind, nil)(in)
+		in.Oddities[len(in.Oddities)-1].Severity = severity
+	}
+}
+
 func all(fs ...func(*Input)) func(*Input) {
 	return func(in *Input) {
 		for _, f := range fs {
@@ -167,7 +175,6 @@ var ruleCases = map[string]ruleCase{
 	"systemd-persistence": {file(FileEvent{Op: "write", Path: "/root/.config/systemd/user/x.service"}), file(FileEvent{Op: "write", Path: "/var/lib/systemd/system/x"})},
 	"ssh-authorized-keys": {file(FileEvent{Op: "write", Path: "/root/.ssh/authorized_keys"}), file(FileEvent{Op: "write", Path: "/root/.ssh/known_hosts"})},
 	"log-wiping":          {file(FileEvent{Op: "write", Path: "/var/log/auth.log", Removed: []string{"sshd: accepted"}}), all(file(FileEvent{Op: "write", Path: "/var/log/auth.log", Added: []string{"sshd: accepted"}}), file(FileEvent{Op: "truncate", Path: "/var/log/longer", Size: 9, SizeOld: bytesOf(3)}))},
-	"log-rotation":        {all(file(FileEvent{Op: "delete", Path: "/var/log/x"}), file(FileEvent{Op: "create", Path: "/var/log/x.2.gz"})), all(file(FileEvent{Op: "delete", Path: "/var/log/x"}), file(FileEvent{Op: "create", Path: "/var/log/xy.2.gz"}))},
 	"history-wiping":      {file(FileEvent{Op: "symlink", Path: "/root/.bash_history"}), file(FileEvent{Op: "write", Path: "/root/.bash_history"})},
 	"login-records-rewritten": {file(FileEvent{Op: "write", Path: "/var/log/wtmp", SHA256Old: "aa"}), all(
 		file(FileEvent{Op: "write", Path: "/var/log/wtmp", SHA256Old: "aa", SizeOld: bytesOf(3)}),
@@ -185,30 +192,32 @@ var ruleCases = map[string]ruleCase{
 	"packets-without-socket": {all(known, conn(func(*network.Conn) {})), all(known, conn(func(c *network.Conn) { c.Closing = 29 * second }))},
 	"file-sent-plainly":      {all(conn(func(*network.Conn) {}), sends("ee"), file(FileEvent{Op: "write", Path: "/srv/db", SHA256New: "ee"})), all(conn(func(c *network.Conn) { c.Service = "http" }), sends("ee"), file(FileEvent{Op: "write", Path: "/srv/db", SHA256New: "ee"}))},
 	// analyzer.yml
-	"data-in-dns-names":        {asks(30, 60), all(asks(15, 63), asks(30, 20))},
-	"hidden-process":           {oddity("hidden-process", nil), oddity("view-mismatch", nil)},
-	"hidden-thread":            {oddity("hidden-thread", nil), oddity("thread-mismatch", nil)},
-	"hidden-module":            {oddity("hidden-module", nil), oddity("module-mismatch", nil)},
-	"lists-disagree":           {oddity("view-mismatch", nil), oddity("hidden-process", nil)},
-	"task-count":               {oddity("task-count", nil), oddity("view-mismatch", nil)},
-	"socket-without-packets":   {silentSocket(20), silentSocket(0)},
-	"silent-socket":            {silentSocket(0), silentSocket(20)},
-	"mass-encryption":          {oddity("mass-encryption", nil), oddity("transient-entries", nil)},
-	"tamper-below-filesystem":  {oddity("tamper-below-filesystem", nil), oddity("transient-entries", nil)},
-	"time-stomp":               {oddity("time-stomp", nil), oddity("times-kept", nil)},
-	"unpacked-times":           {oddity("times-kept", nil), oddity("time-stomp", nil)},
-	"overwrite-before-delete":  {oddity("overwrite-before-delete", nil), oddity("transient-entries", nil)},
-	"system-binary-changed":    {oddity("system-binary-changed", map[string]any{"path": "/bin/ls"}), oddity("system-binary-changed", map[string]any{"path": "/bin/ls.dpkg-new"})},
-	"short-lived-executable":   {oddity("short-lived-executable", map[string]any{"path": "/tmp/x"}), oddity("short-lived-executable", map[string]any{"path": "/usr/bin/x"})},
-	"executable-replaced-soon": {oddity("short-lived-executable", map[string]any{"path": "/usr/bin/x"}), oddity("short-lived-executable", map[string]any{"path": "/usr/bin/.x"})},
-	"executable-in-odd-place":  {oddity("executable-in-odd-place", nil), oddity("transient-entries", nil)},
-	"transient-entries":        {oddity("transient-entries", nil), oddity("setuid", nil)},
-	"persistence":              {oddity("persistence", nil), oddity("setuid", nil)},
-	"setuid":                   {oddity("setuid", nil), oddity("persistence", nil)},
-	"account-change":           {oddity("account-change", nil), oddity("persistence", nil)},
-	"program-unpacked":         {oddity("system-binary-changed", map[string]any{"path": "/bin/ls.dpkg-new"}), oddity("system-binary-changed", map[string]any{"path": "/bin/ls"})},
-	"rotated-log-changed":      {oddity("log-tampering", map[string]any{"path": "/var/log/x.1"}), oddity("log-tampering", map[string]any{"path": "/var/log/x"})},
-	"log-tampering":            {oddity("log-tampering", map[string]any{"path": "/var/log/x"}), oddity("log-tampering", map[string]any{"path": "/var/log/x.1"})},
+	"data-in-dns-names":           {asks(30, 60), all(asks(15, 63), asks(30, 20))},
+	"hidden-process":              {oddity("hidden-process", nil), oddity("view-mismatch", nil)},
+	"hidden-thread":               {oddity("hidden-thread", nil), oddity("thread-mismatch", nil)},
+	"hidden-module":               {oddity("hidden-module", nil), oddity("module-mismatch", nil)},
+	"lists-disagree":              {oddity("view-mismatch", nil), oddity("hidden-process", nil)},
+	"task-count":                  {oddity("task-count", nil), oddity("view-mismatch", nil)},
+	"socket-without-packets":      {silentSocket(20), silentSocket(0)},
+	"silent-socket":               {silentSocket(0), silentSocket(20)},
+	"mass-encryption":             {oddity("mass-encryption", nil), oddity("transient-entries", nil)},
+	"tamper-below-filesystem":     {oddity("tamper-below-filesystem", nil), oddity("transient-entries", nil)},
+	"time-stomp":                  {oddity("time-stomp", nil), oddity("times-kept", nil)},
+	"unpacked-times":              {oddity("times-kept", nil), oddity("time-stomp", nil)},
+	"overwrite-before-delete":     {oddity("overwrite-before-delete", nil), oddity("transient-entries", nil)},
+	"system-binary-changed":       {oddity("system-binary-changed", map[string]any{"path": "/bin/ls"}), oddity("system-binary-changed", map[string]any{"path": "/bin/ls.dpkg-new"})},
+	"short-lived-executable":      {graded("short-lived-executable", "high"), graded("short-lived-executable", "info")},
+	"executable-replaced-soon":    {graded("short-lived-executable", "info"), graded("short-lived-executable", "high")},
+	"executable-in-odd-place":     {oddity("executable-in-odd-place", nil), oddity("transient-entries", nil)},
+	"transient-entries":           {graded("transient-entries", "info"), graded("transient-entries", "low")},
+	"transient-entries-of-system": {graded("transient-entries", "low"), graded("transient-entries", "info")},
+	"persistence":                 {oddity("persistence", nil), oddity("setuid", nil)},
+	"setuid":                      {oddity("setuid", nil), oddity("persistence", nil)},
+	"account-change":              {oddity("account-change", nil), oddity("persistence", nil)},
+	"program-unpacked":            {oddity("system-binary-changed", map[string]any{"path": "/bin/ls.dpkg-new"}), oddity("system-binary-changed", map[string]any{"path": "/bin/ls"})},
+	"log-tampering":               {graded("log-tampering", "high"), graded("log-tampering", "medium")},
+	"log-removed":                 {graded("log-tampering", "medium"), graded("log-tampering", "high")},
+	"log-rotation":                {graded("log-rotation", "info"), graded("log-tampering", "high")},
 }
 
 // asks adds questions for that many names, each with labels of that many letters.
