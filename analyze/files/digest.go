@@ -24,6 +24,7 @@ type digest struct {
 	counted chan struct{} // closed when what follows is there
 	sum     [sha256.Size]byte
 	bits    float64
+	nuls    bool // there are bytes 0 in it, as where content has not come yet
 	format  string
 	textual bool
 	chars   []byte // nil where they are not kept
@@ -63,6 +64,16 @@ func (d *digest) text() []byte {
 	}
 	<-d.counted
 	return d.chars
+}
+
+// whole reports whether all of a text was there: what has yet to reach the disk reads as
+// zeros.
+func (d *digest) whole() bool {
+	if !d.read {
+		return false
+	}
+	<-d.counted
+	return !d.nuls
 }
 
 // same reports whether both are of the same bytes, as far as is known.
@@ -225,7 +236,7 @@ func (c *counter) count(full <-chan []byte, free chan<- []byte) {
 		free <- part[:0]
 	}
 	d := c.digest
-	d.bits = c.bytes.entropy()
+	d.bits, d.nuls = c.bytes.entropy(), c.bytes.count[0] > 0
 	if c.hash != nil {
 		c.hash.Sum(d.sum[:0])
 	}

@@ -169,6 +169,7 @@ type Event struct {
 	part    *digest
 
 	sizeWas  uint64 // length of what SHA256Old is of
+	whole    bool   // and that has no bytes that read as zeros, as what has yet to come does
 	unearned bool   // written, and its modification time is long before that
 
 	id    fs.ID
@@ -189,7 +190,7 @@ func (e *Event) weigh() {
 		e.EntropyNew = e.part.entropy()
 	}
 	if e.was != nil {
-		e.sizeWas = e.was.size
+		e.sizeWas, e.whole = e.was.size, e.was.whole()
 		e.SHA256Old, e.MagicOld, e.EntropyOld = e.was.sha(), e.was.magic(), e.was.entropy()
 	}
 	if e.was != nil && e.is != nil && e.was.text() != nil && e.is.text() != nil {

@@ -63,7 +63,8 @@ type finder struct {
 	logs   map[string]*rotation // by the path of the log
 	kept   map[string]*keptTimes
 	// passing are programs whose places may yet be taken by the same.
-	passing []*passing
+	passing  []*passing
+	installs []Time // when dpkg wrote down what is installed
 	// compared counts the files whose neighbours were looked at for their times.
 	compared int
 	// read counts the copies of logs that were read or unpacked.
@@ -85,6 +86,8 @@ type life struct {
 	overwrites int        // in place, of most of it
 	drowned    bool       // by noise, where something readable was
 	dated      dated
+	sum        string // of the content when it was last written
+	size       uint64
 	records    []uint64
 }
 
@@ -115,7 +118,7 @@ func (f *finder) again() {
 	for _, log := range keys(f.logs) {
 		f.judge(f.logs[log])
 	}
-	f.passing = slices.DeleteFunc(f.passing, (*passing).settled)
+	f.passing = slices.DeleteFunc(f.passing, f.settled)
 }
 
 func (f *finder) add(g *Finding) {
@@ -136,6 +139,7 @@ func (f *finder) see(e *Event) {
 	f.permissions(e)
 	f.times(e, l)
 	f.logged(e)
+	f.installed(e)
 	f.places(e)
 	f.lives(e, l)
 	f.encryption(e, l)

@@ -11,6 +11,7 @@ type heldFiles struct {
 	fs.Filesystem
 	files map[uint64][]byte
 	mtime map[uint64]Time
+	mode  uint16 // of all of them
 }
 
 func (h heldFiles) Stat(id fs.ID) (fs.Attr, error) {
@@ -18,7 +19,7 @@ func (h heldFiles) Stat(id fs.ID) (fs.Attr, error) {
 	if !ok {
 		return fs.Attr{}, fs.ErrNotFound
 	}
-	return fs.Attr{ID: id, Live: true, Type: fs.TypeFile, Size: uint64(len(b)), MTime: int64(h.mtime[id.Num])}, nil
+	return fs.Attr{ID: id, Live: true, Type: fs.TypeFile, Mode: h.mode, Size: uint64(len(b)), MTime: int64(h.mtime[id.Num])}, nil
 }
 
 func (h heldFiles) Content(id fs.ID) (fs.Content, error) {

@@ -3,6 +3,7 @@ package files
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +45,9 @@ func (f *finder) lives(e *Event, l *life) {
 	case OpCreate:
 		l.born = e.TimeLower
 	case OpWrite:
+		if e.Size != nil {
+			l.sum, l.size = e.SHA256New, *e.Size
+		}
 		if l.fill(e); l.fills {
 			break
 		}
@@ -99,8 +103,20 @@ func (f *finder) died(e *Event, l *life) {
 	}
 }
 
-// dropped tells of a program that existed for moments. A package that is installed again,
-// or a build, replaces a program by the same: that hides nothing, for it can still be read.
+// installed notes when dpkg writes down what is installed.
+func (f *finder) installed(e *Event) {
+	if e.Path != "/var/lib/dpkg/status" || !e.changes() {
+		return
+	}
+	if len(f.installs) == maxEvidence {
+		f.installs = slices.Delete(f.installs, 0, 1)
+	}
+	f.installs = append(f.installs, e.TimeLower)
+}
+
+// dropped tells of a program that existed for moments. Where the same is in its place,
+// nothing is gone that could be looked for; and a package that is installed again puts
+// another there, and writes down that it did.
 func (f *finder) dropped(e *Event, l *life) {
 	g := &Finding{Kind: FindDropper, Severity: "high", Disk: e.Disk, Volume: e.Volume, Path: e.Path, Inode: e.Inode,
 		Time: l.born, Until: e.TimeUpper, Records: append([]uint64{e.FirstRecord, e.LastRecord}, l.records...)}
@@ -113,7 +129,7 @@ func (f *finder) dropped(e *Event, l *life) {
 	}
 	f.add(g)
 	p := &passing{finding: g, vol: e.vol, path: strings.TrimSuffix(e.Path, ".dpkg-tmp"), sum: e.SHA256Old}
-	if e.vol != nil && p.sum != "" && oddPlace(e.Path) == "" && !strings.HasPrefix(path.Base(e.Path), ".") && !p.replaced() && len(f.passing) < maxRemember {
+	if e.vol != nil && oddPlace(e.Path) == "" && !strings.HasPrefix(path.Base(e.Path), ".") && !f.replaced(p) && len(f.passing) < maxRemember {
 		f.passing = append(f.passing, p)
 	}
 }
@@ -123,17 +139,19 @@ type passing struct {
 	finding *Finding
 	vol     *volumeState
 	path    string // its own; dpkg keeps what it replaces beside it for a while
-	sum     string
+	sum     string // "" if it was not taken
 }
 
-// settled reports whether no more is to be learnt: the same program is in its place, or
-// its content would have come by now.
-func (p *passing) settled() bool {
-	return p.replaced() || Time(p.vol.last)-p.finding.Until > Time(fs.WritebackLag)
+// settled reports whether no more is to be learnt: another is in its place, or that would
+// have come by now.
+func (f *finder) settled(p *passing) bool {
+	return f.replaced(p) || Time(p.vol.last)-p.finding.Until > making+Time(fs.WritebackLag)
 }
 
-// replaced reports whether the same program is in its place, and says so.
-func (p *passing) replaced() bool {
+// replaced reports whether another program is in its place that explains where it went,
+// and says so.
+func (f *finder) replaced(p *passing) bool {
+	g := p.finding
 	if p.vol.fs == nil {
 		return false
 	}
@@ -142,11 +160,18 @@ func (p *passing) replaced() bool {
 		return false
 	}
 	a, err := p.vol.fs.Stat(id)
-	if err != nil || a.Type != fs.TypeFile || p.vol.now(id, a).sha() != p.sum {
+	if err != nil || a.Type != fs.TypeFile {
 		return false
 	}
-	p.finding.Severity = "info"
-	p.finding.Reasons = append(p.finding.Reasons, "a file of the same content is in its place")
+	switch {
+	case p.sum != "" && p.vol.now(id, a).sha() == p.sum:
+		g.Reasons = append(g.Reasons, "a file of the same content is in its place")
+	case a.Mode&0o111 != 0 && slices.ContainsFunc(f.installs, func(t Time) bool { return t.Known() && t-g.Until <= making && g.Time-t <= making }):
+		g.Reasons = append(g.Reasons, "another program is in its place, and dpkg wrote down what is installed: a package that was installed again")
+	default:
+		return false
+	}
+	g.Severity = "info"
 	return true
 }
 

@@ -145,6 +145,40 @@ func TestProgramsThatLastedMoments(t *testing.T) {
 	}
 }
 
+// TestPackagesInstalledAgain: another program is in the place of one that lasted moments,
+// and dpkg wrote down what is installed.
+func TestPackagesInstalledAgain(t *testing.T) {
+	for what, c := range map[string]struct {
+		status Time // when dpkg did
+		mode   uint16
+		want   string
+	}{
+		"soon":          {30 * second, 0o755, "info"},
+		"just before":   {-30 * second, 0o755, "info"},
+		"another time":  {600 * second, 0o755, "high"},
+		"no program":    {30 * second, 0o644, "high"},
+		"nothing there": {30 * second, 0, "high"},
+	} {
+		d, a := newHeldDisk(), &Analyzer{}
+		a.findings, d.vol.last = newFinder(a), int64(now+6*second)
+		if c.mode != 0 {
+			d.lists(map[string]uint64{"/usr/bin/x": 9})
+			d.files[9], d.mode = []byte("#!/bin/sh\n"), c.mode
+		} else {
+			d.lists(nil)
+		}
+		at := func(op Op, at Time) Event {
+			return of(op, at, func(e *Event) { e.vol, e.Mode.Bits, e.BTime = d.vol, 0o755, now })
+		}
+		status := of(OpRename, c.status, func(e *Event) { e.Path, e.OldPath = "/var/lib/dpkg/status", "/var/lib/dpkg/status-new" })
+		for _, e := range []Event{at(OpCreate, 0), at(OpDelete, 5*second), status} {
+			e.Type = "file"
+			a.findings.see(&e)
+		}
+		require.Equal(t, FindDropper+" "+c.want, a.Findings()[0].Kind+" "+a.Findings()[0].Severity, what)
+	}
+}
+
 // TestNamesThatCameAndWent: where programs are, or what runs again, few do that.
 func TestNamesThatCameAndWent(t *testing.T) {
 	for path, want := range map[string]string{"/tmp": "info", "/home/u/docs": "info", "/var/lib/apt/lists/partial": "info", "/usr/lib/x86_64-linux-gnu": "low",

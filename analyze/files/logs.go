@@ -72,9 +72,10 @@ func (f *finder) logged(e *Event) {
 var inPlace = regexp.MustCompile(`^(lastlog|faillog|tallylog|utmp)$|\.(journal~?|db|sqlite)(-wal|-shm)?$`)
 
 // writtenOver reports whether a log does not begin with what it held before. What blocks
-// held before they were the log's is none of it: without a journal that is not known.
+// held before they were the log's is none of it: without a journal that is not known, and
+// of records that hold zeros it is not known what of them was there.
 func (e *Event) writtenOver() bool {
-	if e.SHA256Old == "" || e.SHA256New == e.SHA256Old || e.Shown || e.vol == nil || e.vol.info.Apart || inPlace.MatchString(path.Base(e.Path)) {
+	if e.SHA256Old == "" || e.SHA256New == e.SHA256Old || !e.whole || e.Shown || e.vol == nil || e.vol.info.Apart || inPlace.MatchString(path.Base(e.Path)) {
 		return false
 	}
 	content, err := e.vol.fs.Content(e.id)

@@ -94,7 +94,7 @@ func TestEventJSONRoundTrip(t *testing.T) {
 		var back Event
 		require.NoError(t, json.Unmarshal(b, &back))
 		e.vol = nil // whose differences would be printed for ever
-		back.id, back.class, back.by, back.sizeWas = e.id, e.class, e.by, e.sizeWas
+		back.id, back.class, back.by, back.sizeWas, back.whole = e.id, e.class, e.by, e.sizeWas, e.whole
 		require.Equal(t, e, back)
 	}
 }

@@ -39,8 +39,9 @@ type loss struct {
 	finding  *Finding
 	said     string // what the finding says by itself
 	severity string
-	sum      string // hash of what is gone, "" if it was not taken
+	sum      string // hash of what is known of what is gone, "" if it was not taken
 	size     uint64 // and its length, bytes
+	all      uint64 // length of all that is gone
 	id       fs.ID
 	oldest   bool // it was the oldest generation
 	answers  map[*logCopy]answer
@@ -127,8 +128,17 @@ func (f *finder) lost(e *Event, log, severity string, size uint64, said string) 
 		r.losses = slices.Delete(r.losses, 0, 1)
 	}
 	r.losses = append(r.losses, &loss{finding: f.list[n], said: said, severity: severity, sum: e.SHA256Old, size: size,
-		id: e.id, oldest: e.oldest(log), answers: map[*logCopy]answer{}})
+		all: size, id: e.id, oldest: e.oldest(log), answers: map[*logCopy]answer{}})
+	r.losses[len(r.losses)-1].known(f.life(e))
 	f.judge(r)
+}
+
+// known takes, of a log that had grown and went before that reached the disk, what was told
+// of it before: what the disk has in the place of the rest the guest never saw.
+func (l *loss) known(before *life) {
+	if before.sum != "" && before.size < l.size {
+		l.sum, l.size = before.sum, before.size
+	}
 }
 
 // arrive takes in a new generation.
@@ -211,7 +221,7 @@ func (f *finder) compare(l *loss, c *logCopy) answer {
 		return answer{holdsOther, "but is gone already"}
 	case l.sum == "":
 		return answer{notCompared, "but what is gone was not hashed: whether it holds that is not known"}
-	case how == "" && c.sum == l.sum:
+	case how == "" && c.sum == l.sum && c.size >= l.all:
 		return answer{holdsIt, holds}
 	case how == "" && c.sum != "" && c.size <= l.size:
 		return answer{holdsOther, other + fmt.Sprintf(", %d bytes", c.size)}
@@ -220,14 +230,17 @@ func (f *finder) compare(l *loss, c *logCopy) answer {
 	}
 	f.read++
 	sum, n, err := c.begins(how, l.size)
+	if err == nil && n == l.size && l.all > l.size {
+		_, n, err = c.begins(how, l.all)
+	}
 	switch {
 	case err != nil:
 		return answer{notCompared, "but whether it holds what is gone could not be seen: " + err.Error()}
-	case n == l.size && sum == l.sum:
+	case n == l.all && sum == l.sum:
 		return answer{holdsIt, holds}
 	case n == 0 && Time(c.vol.last)-c.at <= Time(fs.WritebackLag):
 		return answer{notYet, "but is empty: what it holds had not reached the disk"}
-	case n < l.size:
+	case n < l.all:
 		return answer{holdsOther, other + fmt.Sprintf(", %d bytes", n)}
 	}
 	return answer{holdsOther, other}

@@ -176,6 +176,19 @@ func TestRotatedLogsRemoved(t *testing.T) {
 		}
 	}
 
+	// Of a log that had grown, and went before that reached the disk, a copy holds more than
+	// is known.
+	part := held[:4000]
+	for want, holds := range map[string][]byte{"log-rotation info": held[:size], "log-tampering medium": part} {
+		d := newHeldDisk()
+		written := of(OpWrite, 0, func(e *Event) {
+			n := uint64(len(part))
+			e.Path, e.Inode, e.id.Num, e.Size, e.SHA256New = "/var/log/app.log.1", 9, 9, &n, hashOf(part)
+		})
+		gone := removal(d, "app.log.1", 0, append(bytes.Clone(part), make([]byte, int(size)-len(part))...), older)
+		require.Equal(t, []string{want}, suspects(written, d.copied(OpWrite, second, "app.log.1.gz", gz(holds)), gone), want)
+	}
+
 	// A copy is none of its own content once that is gone.
 	d := newHeldDisk()
 	copy := d.copied(OpWrite, 0, "app.log.1", held)
@@ -241,7 +254,7 @@ func TestLogsWrittenOver(t *testing.T) {
 	grown, blank := append(bytes.Clone(held), "more\n"...), bytes.Clone(held)
 	copy(blank[390:429], bytes.Repeat([]byte{' '}, 39))
 	was := func(e Event) Event {
-		e.SHA256Old, e.sizeWas = hashOf(held), uint64(len(held))
+		e.SHA256Old, e.sizeWas, e.whole = hashOf(held), uint64(len(held)), true
 		return e
 	}
 	d := newHeldDisk()
@@ -251,18 +264,18 @@ func TestLogsWrittenOver(t *testing.T) {
 		e    Event
 		want []string
 	}{
-		"appended to":           {was(d.copied(OpWrite, 0, name, grown)), []string{}},
-		"written again":         {was(d.copied(OpWrite, 0, name, held)), []string{}},
-		"new":                   {d.copied(OpWrite, 0, name, held), []string{}},
-		"one line blanked":      {was(d.copied(OpWrite, 0, name, blank)), []string{"log-tampering high"}},
-		"blanked, and more":     {was(d.copied(OpWrite, 0, name, append(blank, "more\n"...))), []string{"log-tampering high"}},
-		"cut and as long again": {was(d.copied(OpWrite, 0, name, make([]byte, len(held)))), []string{"log-tampering high"}},
-		"login records":         {was(d.copied(OpWrite, 0, "wtmp", blank)), []string{"log-tampering high"}},
-		"records by user":       {was(d.copied(OpWrite, 0, "lastlog", blank)), []string{}},
-		"a journal":             {was(d.copied(OpWrite, 0, "journal/x/system.journal", blank)), []string{}},
-		"no log":                {was(other(d.copied(OpWrite, 0, name, blank), func(e *Event) { e.Path = "/home/u/app.log" })), []string{}},
-		"shown late":            {was(other(d.copied(OpWrite, 0, name, blank), func(e *Event) { e.Shown = true })), []string{}},
-		"without a journal":     {was(apart.copied(OpWrite, 0, name, blank)), []string{}},
+		"appended to":            {was(d.copied(OpWrite, 0, name, grown)), []string{}},
+		"written again":          {was(d.copied(OpWrite, 0, name, held)), []string{}},
+		"new":                    {d.copied(OpWrite, 0, name, held), []string{}},
+		"one line blanked":       {was(d.copied(OpWrite, 0, name, blank)), []string{"log-tampering high"}},
+		"blanked, and more":      {was(d.copied(OpWrite, 0, name, append(blank, "more\n"...))), []string{"log-tampering high"}},
+		"cut and as long again":  {was(d.copied(OpWrite, 0, name, make([]byte, len(held)))), []string{"log-tampering high"}},
+		"what was still to come": {other(was(d.copied(OpWrite, 0, name, blank)), func(e *Event) { e.whole = false }), []string{}},
+		"records by user":        {was(d.copied(OpWrite, 0, "lastlog", blank)), []string{}},
+		"a journal":              {was(d.copied(OpWrite, 0, "journal/x/system.journal", blank)), []string{}},
+		"no log":                 {was(other(d.copied(OpWrite, 0, name, blank), func(e *Event) { e.Path = "/home/u/app.log" })), []string{}},
+		"shown late":             {was(other(d.copied(OpWrite, 0, name, blank), func(e *Event) { e.Shown = true })), []string{}},
+		"without a journal":      {was(apart.copied(OpWrite, 0, name, blank)), []string{}},
 	} {
 		require.Equal(t, c.want, suspects(c.e), what)
 	}

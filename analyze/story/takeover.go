@@ -87,7 +87,7 @@ func (e *Engine) oddities(in *Input) {
 			continue
 		}
 		for _, f := range e.disks[id].a.Findings() {
-			o := Oddity{Rule: f.Kind, Severity: f.Severity, Summary: summaryOf(&f), Path: f.Path, Detail: fmt.Sprint(f.Inode, f.Time), Why: strings.Join(f.Reasons, "; "), File: -1}
+			o := Oddity{Rule: f.Kind, Severity: f.Severity, Summary: summaryOf(&f), Path: f.Path, Detail: fmt.Sprint(f.Inode, int64(f.Time)), Why: strings.Join(f.Reasons, "; "), File: -1}
 			if f.Time.Known() {
 				o.At = int64(f.Time)
 				if e.clock != nil {
