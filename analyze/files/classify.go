@@ -19,7 +19,7 @@ type classifier struct {
 	data   map[fs.ID]*fs.DataChange
 	named  map[fs.ID]bool    // had an entry come or go
 	made   map[fs.ID]bool    // was told to be created
-	deltas map[fs.ID]int     // events of the inode in this transaction
+	names  map[fs.ID]int     // links, renames and removals of the inode in this transaction
 	first  map[fs.ID]bool    // content came before the inode that dates it
 	late   *undated          // and the inode never came
 	comers map[int]fs.Dirent // by event: the name that came with it
@@ -378,7 +378,10 @@ func (c *classifier) add(e Event) {
 	if c.ripe {
 		e.Notes = append(e.Notes, unconfirmed)
 	}
-	c.deltas[e.id]++
+	switch e.Op {
+	case OpLink, OpRename, OpUnlink, OpDelete:
+		c.names[e.id]++
+	}
 	e.class = uint8(slices.Index(opOrder, e.Op))
 	c.out = append(c.out, e)
 }

@@ -1,6 +1,8 @@
 package files
 
 import (
+	"slices"
+
 	"github.com/xentape/xentape/analyze/internal/fs"
 )
 
@@ -75,6 +77,9 @@ func (c *classifier) interval(e *Event) {
 			// fs/xfs/xfs_inode.c): it came after the time they have.
 			lo, t = max(lo, change.New.CTime), Unknown
 		}
+	}
+	if c.names[e.id] > 1 && slices.Contains([]Op{OpLink, OpRename, OpUnlink, OpDelete}, e.Op) {
+		t = Unknown // the change time is of the last of them, and which that is the disk does not tell
 	}
 	tick := c.v.grain(t)
 	if t.Known() && basis != "" && int64(t) >= lo-tick && (hi == 0 || int64(t) <= hi+tick) {

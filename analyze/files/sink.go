@@ -140,7 +140,7 @@ func (v *volumeState) marksTime(tx *fs.Tx) bool {
 
 func (v *volumeState) classify(tx *fs.Tx) *classifier {
 	return &classifier{v: v, tx: tx, inodes: map[fs.ID]*fs.InodeChange{}, data: map[fs.ID]*fs.DataChange{},
-		named: map[fs.ID]bool{}, comers: map[int]fs.Dirent{}, made: map[fs.ID]bool{}, deltas: map[fs.ID]int{}}
+		named: map[fs.ID]bool{}, comers: map[int]fs.Dirent{}, made: map[fs.ID]bool{}, names: map[fs.ID]int{}}
 }
 
 // finish reports modifications whose content never arrived.

@@ -21,7 +21,8 @@ type ntfs struct {
 	described blockmap.Map     // by clusters: files of which they tell more than content,
 	apart     map[uint64][]run // and of these, the clusters
 
-	now fs.Stamp
+	now  fs.Stamp
+	lost error // why part of the MFT is not found
 
 	journal journal
 }

@@ -103,7 +103,7 @@ func (n *ntfs) held(r reference) bool {
 }
 
 // Apply implements fs.Filesystem.
-func (n *ntfs) Apply(w *fs.Write, s fs.Sink) {
+func (n *ntfs) Apply(w *fs.Write, _ fs.Sink) {
 	mft := false
 	n.vol.overlapping(w.Off, w.Len, func(num uint64) {
 		n.batch.At(w.Stamp)
@@ -117,7 +117,7 @@ func (n *ntfs) Apply(w *fs.Write, s fs.Sink) {
 	n.now = w.Stamp
 	n.journal.wrote(n.vol, w)
 	if mft {
-		n.relocate(s)
+		n.relocate()
 	}
 	n.vol.outside(w.Off, w.Len, func(off, length uint64) {
 		n.ledger.Write(off, length, w, func(d fs.ID, r fs.Range) { n.wrote(d, r, w.Stamp, w.Stamp) })
@@ -126,11 +126,11 @@ func (n *ntfs) Apply(w *fs.Write, s fs.Sink) {
 
 // relocate reads where the MFT is now. Records that it has more of may have been written
 // before.
-func (n *ntfs) relocate(s fs.Sink) {
+func (n *ntfs) relocate() {
 	had := n.vol.records()
-	if err := n.vol.locate(); err != nil {
-		s.Problem(fs.Problem{Kind: problemKind(err), At: n.now, Text: err.Error()})
-	}
+	n.lost = n.vol.locate()
+	f, _ := n.vol.file(0)
+	n.describe(0, f) // its list may be elsewhere, and written later
 	for num := had; num < n.vol.records(); num++ {
 		n.files[num] = true
 		n.batch.Absent(id(num, ""))
@@ -151,6 +151,10 @@ func (n *ntfs) wrote(d fs.ID, r fs.Range, first, last fs.Stamp) {
 func (n *ntfs) Settle(at fs.Stamp, s fs.Sink) {
 	if n.batch.Empty() && !n.journal.dirty {
 		return
+	}
+	if n.lost != nil {
+		s.Problem(fs.Problem{Kind: problemKind(n.lost), At: n.now, Text: n.lost.Error()})
+		n.lost = nil
 	}
 	for _, num := range slices.Sorted(maps.Keys(n.files)) {
 		f, _ := n.vol.file(num)

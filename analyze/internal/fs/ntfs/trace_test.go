@@ -4,6 +4,8 @@ import (
 	"os"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/xentape/xentape/analyze/internal/fs/fstest"
 	"github.com/xentape/xentape/corpus/need"
 )
@@ -33,4 +35,15 @@ func TestSmallTrace(t *testing.T) {
 // TestAttackTrace does the same for an intruder's session of ntfs.
 func TestAttackTrace(t *testing.T) {
 	fstest.CheckFolder(t, Open, os.DirFS(need.Recording(t, "disk", "ntfs-attack", "ntfs-attack")), normal)
+}
+
+// TestFragmentedMFT does the same for a volume of small clusters that was full of files of
+// a few clusters, every other one of which made place for the MFT: its runs fill more
+// records than one, and the list of those is outside.
+func TestFragmentedMFT(t *testing.T) {
+	run := fstest.CheckFolder(t, Open, fstest.Unpack(t, testdata, "mft.tar.zst"), normal)
+	f, err := run.FS.(*ntfs).vol.file(0)
+	require.NoError(t, err)
+	require.NotEmpty(t, f.apart, "an attribute list that is not resident")
+	require.Greater(t, len(f.stream("").runs), 200)
 }

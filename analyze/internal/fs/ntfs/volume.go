@@ -1,6 +1,7 @@
 package ntfs
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -48,25 +49,32 @@ func (v *Volume) bootstrap() {
 }
 
 // locate reads where the MFT is from its own first record. A fragmented MFT may list
-// its runs in records that only runs listed before make readable.
+// its runs in records that only runs listed before make readable. Where part of the list
+// cannot be read, and it was longer before, what was known before stays.
 func (v *Volume) locate() error {
+	had, size := v.mft, v.size
+	var err error
 	for k := 0; k < maxMFTParts; k++ {
-		f, err := v.file(0)
-		if err != nil && (f == nil || f.stream("") == nil) {
-			return fmt.Errorf("mft: %w", err)
+		var f *file
+		f, err = v.file(0)
+		if f == nil || f.stream("") == nil {
+			return fmt.Errorf("mft: %w", cmp.Or(err, fs.ErrCorrupt))
 		}
 		s := f.stream("")
-		if s == nil || s.resident || len(s.runs) == 0 {
+		if s.resident || len(s.runs) == 0 {
 			return fmt.Errorf("mft: its record has no data: %w", fs.ErrCorrupt)
 		}
 		same := slices.Equal(v.mft, s.runs)
 		// It is nowhere sparse, and what was never written is no record.
 		v.mft, v.size = s.runs, min(s.size, s.valid, mapped(s.runs)*v.boot.Cluster, v.boot.Size)
 		if same {
-			return err
+			break
 		}
 	}
-	return nil
+	if err != nil && v.size < size {
+		v.mft, v.size = had, size
+	}
+	return err
 }
 
 // clusters is how many clusters the volume has.
