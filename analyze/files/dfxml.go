@@ -11,7 +11,9 @@ import (
 
 // WriteDFXML writes the events as Digital Forensics XML with the delta vocabulary
 // of idifference2.py (github.com/dfxml-working-group): new, deleted, renamed,
-// modified files and changed properties.
+// modified files and changed properties. Elements come in the order of the group's schema
+// (github.com/dfxml-working-group/dfxml_schema, dfxml.xsd), which has those of other
+// namespaces at the end of a file.
 func WriteDFXML(w io.Writer, disk string, events []Event) error {
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
@@ -19,7 +21,7 @@ func WriteDFXML(w io.Writer, disk string, events []Event) error {
 	enc := xml.NewEncoder(w)
 	enc.Indent("", " ")
 	root := xml.StartElement{Name: xml.Name{Local: "dfxml"}, Attr: []xml.Attr{
-		{Name: xml.Name{Local: "version"}, Value: "1.1.1"},
+		{Name: xml.Name{Local: "version"}, Value: "2.0.0-beta.0"},
 		{Name: xml.Name{Local: "xmlns"}, Value: "http://www.forensicswiki.org/wiki/Category:Digital_Forensics_XML"},
 		{Name: xml.Name{Local: "xmlns:delta"}, Value: "http://www.forensicswiki.org/wiki/Forensic_Disk_Differencing"},
 		{Name: xml.Name{Local: "xmlns:xentape"}, Value: "https://github.com/xentape/xentape"},
@@ -27,12 +29,13 @@ func WriteDFXML(w io.Writer, disk string, events []Event) error {
 	if err := enc.EncodeToken(root); err != nil {
 		return err
 	}
-	source := struct {
-		XMLName  xml.Name `xml:"source"`
-		Filename string   `xml:"image_filename"`
-	}{Filename: disk}
-	if err := enc.Encode(source); err != nil {
-		return err
+	for _, e := range []struct {
+		name string
+		v    any
+	}{{"metadata", struct{}{}}, {"creator", dfxmlCreator{"xentape"}}, {"source", dfxmlSource{disk}}} {
+		if err := enc.EncodeElement(e.v, xml.StartElement{Name: xml.Name{Local: e.name}}); err != nil {
+			return err
+		}
 	}
 	for i := range events {
 		if err := enc.Encode(fileObject(&events[i])); err != nil {
@@ -49,6 +52,14 @@ func WriteDFXML(w io.Writer, disk string, events []Event) error {
 	return err
 }
 
+type dfxmlCreator struct {
+	Program string `xml:"program"`
+}
+
+type dfxmlSource struct {
+	Filename string `xml:"image_filename"`
+}
+
 type dfxmlRun struct {
 	Offset uint64 `xml:"file_offset,attr"`
 	Len    uint64 `xml:"len,attr"`
@@ -61,13 +72,13 @@ type dfxmlHash struct {
 
 type dfxmlOriginal struct {
 	Filename string     `xml:"filename,omitempty"`
-	Hex      string     `xml:"xentape:filename_hex,omitempty"`
 	Filesize *uint64    `xml:"filesize,omitempty"`
 	Mode     string     `xml:"mode,omitempty"`
 	UID      *uint32    `xml:"uid,omitempty"`
 	GID      *uint32    `xml:"gid,omitempty"`
 	MTime    string     `xml:"mtime,omitempty"`
 	Hash     *dfxmlHash `xml:"hashdigest,omitempty"`
+	Hex      string     `xml:"xentape:filename_hex,omitempty"`
 }
 
 type dfxmlObject struct {
@@ -77,9 +88,7 @@ type dfxmlObject struct {
 	Renamed  string         `xml:"delta:renamed_file,attr,omitempty"`
 	Modified string         `xml:"delta:modified_file,attr,omitempty"`
 	Changed  string         `xml:"delta:changed_properties,attr,omitempty"`
-	Original *dfxmlOriginal `xml:"delta:original_fileobject,omitempty"`
 	Filename string         `xml:"filename"`
-	Hex      string         `xml:"xentape:filename_hex,omitempty"`
 	NameType string         `xml:"name_type,omitempty"`
 	Filesize *uint64        `xml:"filesize,omitempty"`
 	Inode    uint64         `xml:"inode"`
@@ -94,6 +103,8 @@ type dfxmlObject struct {
 	Target   string         `xml:"link_target,omitempty"`
 	Runs     *dfxmlRuns     `xml:"byte_runs,omitempty"`
 	Hash     *dfxmlHash     `xml:"hashdigest,omitempty"`
+	Original *dfxmlOriginal `xml:"delta:original_fileobject,omitempty"`
+	Hex      string         `xml:"xentape:filename_hex,omitempty"`
 }
 
 type dfxmlRuns struct {
@@ -105,11 +116,11 @@ func fileObject(e *Event) *dfxmlObject {
 	o := &dfxmlObject{Filename: e.Path, Hex: xmlHex(e.Path), NameType: nameType(e.Type), Filesize: e.Size, Inode: e.Inode, UID: e.UID, GID: e.GID,
 		MTime: e.MTime.String(), CTime: e.CTime.String(), ATime: e.ATime.String(), CRTime: e.BTime.String(), Target: e.Target}
 	if e.Mode.Set {
-		o.Mode = fmt.Sprintf("%o", e.Mode.Bits)
+		o.Mode = fmt.Sprint(e.Mode.Bits) // "recorded in base 10"
 	}
 	original := dfxmlOriginal{Filesize: e.SizeOld, UID: e.UIDOld, GID: e.GIDOld, Filename: e.OldPath, Hex: xmlHex(e.OldPath)}
 	if e.ModeOld.Set {
-		original.Mode = fmt.Sprintf("%o", e.ModeOld.Bits)
+		original.Mode = fmt.Sprint(e.ModeOld.Bits)
 	}
 	if e.MTimeOld != nil {
 		original.MTime = e.MTimeOld.String()

@@ -6,8 +6,10 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -67,23 +69,74 @@ func TestTimesketchLines(t *testing.T) {
 	require.Equal(t, 1, skipped, "no time is invented")
 }
 
-func TestDFXMLIsWellFormed(t *testing.T) {
+// The sequences of dfxml.xsd 2.0.0-beta.0: of the document (element dfxml), and of a file
+// (type fileobject_type), of which each may be left out but none comes before one above it.
+var (
+	dfxmlDocument = []string{"metadata", "creator", "source", "fileobject"}
+	dfxmlFile     = []string{"parent_object", "filename", "error", "partition", "id", "name_type", "filesize", "unalloc", "alloc", "alloc_inode", "alloc_name",
+		"used", "unused", "orphan", "compressed", "inode", "meta_type", "mode", "nlink", "uid", "gid", "mtime", "ctime", "atime", "crtime", "seq", "dtime",
+		"bkup_time", "link_target", "libmagic", "byte_runs", "hashdigest"}
+)
+
+// dfxmlNode is any element.
+type dfxmlNode struct {
+	XMLName xml.Name
+	Attr    []xml.Attr  `xml:",any,attr"`
+	Text    string      `xml:",chardata"`
+	Below   []dfxmlNode `xml:",any"`
+}
+
+const dfxmlSpace = "http://www.forensicswiki.org/wiki/Category:Digital_Forensics_XML"
+
+// requireSequence: what is below a node comes in the schema's order, and what is of other
+// namespaces after it.
+func requireSequence(t *testing.T, n *dfxmlNode, order []string) {
+	t.Helper()
+	last := 0
+	for _, c := range n.Below {
+		at := slices.Index(order, c.XMLName.Local)
+		if c.XMLName.Space != dfxmlSpace {
+			at = len(order)
+		}
+		require.GreaterOrEqual(t, at, last, "%s in %s", c.XMLName.Local, n.XMLName.Local)
+		last = at
+	}
+}
+
+// TestDFXMLFollowsItsSchema: elements in the sequences of the schema, values of its types.
+func TestDFXMLFollowsItsSchema(t *testing.T) {
 	_, events := replayTrace(t, unpack(t, "ext4"), Options{Hash: true})
+	events = append(events, Event{Op: OpRename, Path: "/a\x01\xff", OldPath: "/b\n\xfe", MTime: Unknown, CTime: Unknown, ATime: Unknown, BTime: Unknown})
 	var b bytes.Buffer
 	require.NoError(t, WriteDFXML(&b, "xvda", events))
-	d := xml.NewDecoder(&b)
-	objects := 0
-	for {
-		tok, err := d.Token()
-		if err == io.EOF {
-			break
+	var doc dfxmlNode
+	require.NoError(t, xml.Unmarshal(b.Bytes(), &doc))
+	require.Equal(t, xml.Name{Space: dfxmlSpace, Local: "dfxml"}, doc.XMLName)
+	require.Equal(t, "metadata", doc.Below[0].XMLName.Local, "the one that must be there")
+	requireSequence(t, &doc, dfxmlDocument)
+	objects, modes := 0, map[string]int{}
+	for i := range doc.Below {
+		if doc.Below[i].XMLName.Local != "fileobject" {
+			continue
 		}
-		require.NoError(t, err)
-		if s, ok := tok.(xml.StartElement); ok && s.Name.Local == "fileobject" {
-			objects++
+		objects++
+		requireSequence(t, &doc.Below[i], dfxmlFile)
+		for _, c := range doc.Below[i].Below {
+			switch c.XMLName.Local {
+			case "mode": // "recorded in base 10"
+				modes[c.Text]++
+			case "mtime", "ctime", "atime", "crtime", "dtime": // xs:dateTime
+				_, err := time.Parse(time.RFC3339Nano, c.Text)
+				require.NoError(t, err)
+			case "name_type":
+				require.Contains(t, "-pcdbrlshwVv", c.Text)
+			case "original_fileobject":
+				requireSequence(t, &c, dfxmlFile)
+			}
 		}
 	}
 	require.Equal(t, len(events), objects)
+	require.NotZero(t, modes[fmt.Sprint(0o4755)], modes)
 }
 
 func TestEventJSONRoundTrip(t *testing.T) {
