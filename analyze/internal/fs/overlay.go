@@ -97,6 +97,12 @@ func (o *Overlay) ReadAt(p []byte, off int64) (int, error) {
 	for done := 0; done < len(p); {
 		at := uint64(off) + uint64(done)
 		in := int(at % pageSize)
+		if k, err := o.readRun(at, p[done:]); err != nil {
+			return done, err
+		} else if k > 0 {
+			done += k
+			continue
+		}
 		n := min(len(p)-done, pageSize-in)
 		whole := &o.buf
 		if n == pageSize {
@@ -118,6 +124,29 @@ func (o *Overlay) ReadAt(p []byte, off int64) (int, error) {
 		return len(p), unknown
 	}
 	return len(p), eof
+}
+
+// readRun reads whole pages from at on that lie one after the other in the scratch, at
+// once, and returns how many bytes that were: 0 where there are not two.
+func (o *Overlay) readRun(at uint64, p []byte) (int, error) {
+	if o.store.scratch == nil || at%pageSize != 0 || len(p) < 2*pageSize {
+		return 0, nil
+	}
+	first, k := at/pageSize, uint64(0)
+	slot := o.pages[first]
+	for ; k < uint64(len(p))/pageSize; k++ {
+		s, have := o.pages[first+k]
+		if _, partial := o.known[first+k]; !have || partial || uint64(s) != uint64(slot)+k {
+			break
+		}
+	}
+	if k < 2 {
+		return 0, nil
+	}
+	if err := o.store.readRun(slot, p[:k*pageSize]); err != nil {
+		return 0, fmt.Errorf("pages %d to %d of the overlay: %w", first, first+k-1, err)
+	}
+	return int(k * pageSize), nil
 }
 
 func mergeUnknown(u *UnknownError, off, n uint64) *UnknownError {
@@ -184,10 +213,11 @@ func (o *Overlay) write(off uint64, data []byte) error {
 		n, in := off/pageSize, int(off%pageSize)
 		k := min(len(data), pageSize-in)
 		if k == pageSize {
-			if err := o.put(n, (*[pageSize]byte)(data)); err != nil {
+			took, err := o.put(n, data)
+			if err != nil {
 				return err
 			}
-			off, data = off+pageSize, data[k:]
+			off, data = off+uint64(took), data[took:]
 			continue
 		}
 		if err := o.patch(n, in, data[:k], k, allSectors); err != nil {
@@ -198,20 +228,34 @@ func (o *Overlay) write(off uint64, data []byte) error {
 	return nil
 }
 
-// put replaces page n whole.
-func (o *Overlay) put(n uint64, data *[pageSize]byte) error {
+// put replaces pages from n on by the whole pages of data, as many as lie one after the
+// other where they are kept, and returns how many bytes that were.
+func (o *Overlay) put(n uint64, data []byte) (int, error) {
 	slot, have := o.pages[n]
 	if !have {
 		slot = o.store.alloc()
-		o.pages[n] = slot
 	}
-	if len(o.known) > 0 {
-		delete(o.known, n)
+	k := uint64(0)
+	for next := slot; ; {
+		o.pages[n+k] = next
+		if len(o.known) > 0 {
+			delete(o.known, n+k)
+		}
+		if k++; (k+1)*pageSize > uint64(len(data)) {
+			break
+		}
+		if next, have = o.pages[n+k]; have && uint64(next) == uint64(slot)+k {
+			continue
+		}
+		if have || !o.store.follows(slot+uint32(k)) {
+			break
+		}
+		next = o.store.alloc()
 	}
-	if err := o.store.write(slot, data); err != nil {
-		return fmt.Errorf("page %d of the overlay: %w", n, err)
+	if err := o.store.writeRun(slot, data[:k*pageSize]); err != nil {
+		return 0, fmt.Errorf("pages %d to %d of the overlay: %w", n, n+k-1, err)
 	}
-	return nil
+	return int(k * pageSize), nil
 }
 
 // patch replaces k bytes of page n from in by data (zeros when nil) and makes

@@ -159,6 +159,50 @@ func checkImage(t *testing.T, o *Overlay, data, known []byte) {
 	require.Equal(t, format.PageAbsent, st)
 }
 
+// counted is a Scratch that counts the calls.
+type counted struct {
+	scratchBuffer
+	reads, writes int
+}
+
+func (c *counted) ReadAt(p []byte, off int64) (int, error) {
+	c.reads++
+	return c.scratchBuffer.ReadAt(p, off)
+}
+
+func (c *counted) WriteAt(p []byte, off int64) (int, error) {
+	c.writes++
+	return c.scratchBuffer.WriteAt(p, off)
+}
+
+// TestOverlayUsesItsScratchInRuns: pages that were written together are written and read at
+// once, again too; one in their midst that is kept elsewhere is not.
+func TestOverlayUsesItsScratchInRuns(t *testing.T) {
+	s := &counted{}
+	o := NewOverlay(64*pageSize, nil, s)
+	data := make([]byte, 16*pageSize)
+	for i := range data {
+		data[i] = byte(i / 7)
+	}
+	write := func(page, n uint64) {
+		require.NoError(t, o.Apply(&Write{Off: page * pageSize, Len: n * pageSize, Data: data[:n*pageSize]}))
+	}
+	got := make([]byte, len(data))
+	read := func(page uint64) {
+		_, err := o.ReadAt(got, int64(page*pageSize))
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(data, got))
+	}
+	write(8, 16)
+	write(8, 16)
+	read(8)
+	require.Equal(t, [2]int{1, 2}, [2]int{s.reads, s.writes})
+	write(40, 1) // the second of what is written next lies apart
+	write(39, 16)
+	read(39)
+	require.Equal(t, [2]int{1 + 3, 2 + 1 + 3}, [2]int{s.reads, s.writes})
+}
+
 func TestLayerShowsReplacedBlocks(t *testing.T) {
 	const bs = 1024
 	data := bytes.Repeat([]byte{7}, 16*bs)

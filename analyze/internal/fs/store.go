@@ -44,6 +44,29 @@ func (s *pageStore) read(slot uint32, dst *[pageSize]byte) error {
 	return nil
 }
 
+// follows reports whether slot is the one that alloc gives next.
+func (s *pageStore) follows(slot uint32) bool { return len(s.freed) == 0 && s.next == slot }
+
+// readRun reads whole pages from a scratch, those from slot on.
+func (s *pageStore) readRun(slot uint32, dst []byte) error {
+	_, err := s.scratch.ReadAt(dst, int64(slot)*pageSize)
+	return err
+}
+
+// writeRun writes whole pages, to slot and those after it.
+func (s *pageStore) writeRun(slot uint32, src []byte) error {
+	if s.scratch != nil {
+		_, err := s.scratch.WriteAt(src, int64(slot)*pageSize)
+		return err
+	}
+	for ; len(src) > 0; slot, src = slot+1, src[pageSize:] {
+		if err := s.write(slot, (*[pageSize]byte)(src)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *pageStore) write(slot uint32, src *[pageSize]byte) error {
 	if s.scratch != nil {
 		_, err := s.scratch.WriteAt(src[:], int64(slot)*pageSize)
