@@ -52,7 +52,10 @@ def entry(root,p):
             if e.errno!=errno.ENOTSUP:raise
             names=[] # exFAT has none
         x={k:hashlib.sha256(os.getxattr(p,k,follow_symlinks=False)).hexdigest()[:16] for k in names if not k.startswith('system.ntfs')}
-        if '-t' in fstype:x.update(eas(p))
+        if '-t' in fstype:
+            x.update(eas(p))
+            try:r['nlink']-=r['t']=='f' and len(os.getxattr(p,'system.ntfs_dos_name',follow_symlinks=False))>0 # it counts it as a link
+            except OSError:pass
         if x:r['x']=x
         if r['t']=='d':r['names']=sorted(os.listdir(p)) # bytes, as p is
     except OSError as e:r['err']=errno.errorcode.get(e.errno,str(e.errno))

@@ -2,7 +2,6 @@ package fat
 
 import (
 	"time"
-	"unicode/utf16"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 )
@@ -94,8 +93,8 @@ func parseFAT(raw []placed, is32 bool) []entry {
 
 // longName gathers the pieces that stand before a short entry, last piece first.
 type longName struct {
-	units []uint16
-	want  byte // number of the piece that is due; 0 = complete
+	units []byte // UTF-16
+	want  byte   // number of the piece that is due; 0 = complete
 	sum   byte
 	ok    bool
 }
@@ -106,16 +105,16 @@ func (l *longName) add(b []byte) {
 	n := b[0] & 0x1f
 	if b[0]&0x40 != 0 {
 		*l = longName{want: n, sum: b[13], ok: n > 0 && n <= 20}
-		l.units = make([]uint16, int(n)*13)
+		l.units = make([]byte, int(n)*26)
 	}
 	if !l.ok || n != l.want || b[13] != l.sum || n == 0 {
 		l.reset()
 		return
 	}
-	u := l.units[int(n-1)*13:]
-	for k, at := range [...]int{1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30} {
-		u[k] = le.Uint16(b[at:])
-	}
+	u := l.units[int(n-1)*26:]
+	copy(u, b[1:11])
+	copy(u[10:], b[14:26])
+	copy(u[22:], b[28:32])
 	l.want--
 }
 
@@ -134,10 +133,10 @@ func (l *longName) take(b []byte) (name string, ok bool) {
 		return "", false
 	}
 	n := 0
-	for n < len(l.units) && l.units[n] != 0 && l.units[n] != 0xffff {
-		n++
+	for n < len(l.units) && le.Uint16(l.units[n:]) != 0 && le.Uint16(l.units[n:]) != 0xffff {
+		n += 2
 	}
-	return string(utf16.Decode(l.units[:n])), n > 0
+	return fs.UTF16LE(l.units[:n]), n > 0
 }
 
 // shortName decodes an 8.3 name; two bits say that a part is shown in lower case.

@@ -1,10 +1,6 @@
 package fat
 
-import (
-	"unicode/utf16"
-
-	"github.com/xentape/xentape/analyze/internal/fs"
-)
+import "github.com/xentape/xentape/analyze/internal/fs"
 
 // Types of exFAT entries in use.
 const (
@@ -38,11 +34,7 @@ func parseEx(raw []placed) (out []entry, label string) {
 		case 0:
 			return out, label
 		case exLabel:
-			var u []uint16
-			for c := 0; c < int(min(b[1], 11)); c++ {
-				u = append(u, le.Uint16(b[2+2*c:]))
-			}
-			label = string(utf16.Decode(u))
+			label = fs.UTF16LE(b[2:][:2*min(b[1], 11)])
 		case exFile:
 			n := int(b[1])
 			if n < 2 || n > maxSecondary || k+n >= len(raw) {
@@ -71,20 +63,18 @@ func parseExSet(set []placed) (entry, bool) {
 	if e.size>>62 != 0 || e.valid > e.size {
 		return entry{}, false
 	}
-	var u []uint16
+	var name []byte
 	for _, p := range set[2:] {
 		if p.b[0] != exName {
 			break
 		}
-		for c := 0; c < 15; c++ {
-			u = append(u, le.Uint16(p.b[2+2*c:]))
-		}
+		name = append(name, p.b[2:entrySize]...)
 	}
-	n := int(s[3])
-	if n == 0 || n > len(u) {
+	n := 2 * int(s[3])
+	if n == 0 || n > len(name) {
 		return entry{}, false
 	}
-	e.name = string(utf16.Decode(u[:n]))
+	e.name = fs.UTF16LE(name[:n])
 	return e, true
 }
 

@@ -71,7 +71,7 @@ func (n *ntfs) Info() fs.Info {
 	if r, err := n.vol.record(3); err == nil { // $Volume
 		for _, a := range r.attrs {
 			if a.typ == attrVolumeName && a.resident {
-				i.Label = utf16le(a.value)
+				i.Label = fs.UTF16LE(a.value)
 			}
 		}
 	}

@@ -69,10 +69,3 @@ func TestRuns(t *testing.T) {
 	_, err = decodeRuns(nil, []byte{0x11, 0x80, 0x60}, 0, 1000)
 	require.Error(t, err, "a negative length")
 }
-
-// TestNamesWithHalfSurrogates: NTFS allows them, and two different names must
-// stay different.
-func TestNamesWithHalfSurrogates(t *testing.T) {
-	require.Equal(t, "ö日\U0001f600", utf16le([]byte{0xf6, 0, 0xe5, 0x65, 0x3d, 0xd8, 0x00, 0xde}))
-	require.NotEqual(t, utf16le([]byte{0x3d, 0xd8}), utf16le([]byte{0x3e, 0xd8}))
-}

@@ -145,7 +145,7 @@ func parseAttribute(b []byte) (attribute, error) {
 		if at+2*n > len(b) {
 			return bad("name at", at)
 		}
-		a.name = utf16le(b[at : at+2*n])
+		a.name = fs.UTF16LE(b[at : at+2*n])
 	}
 	if a.resident {
 		n, at := uint64(le.Uint32(b[16:])), uint64(le.Uint16(b[20:]))

@@ -78,7 +78,7 @@ func (f *file) special(a *fs.Attr) {
 	case f.attributes()&fileHidden == 0 && a.Size == 1:
 		a.Type = fs.TypeSocket
 	case bytes.HasPrefix(v, []byte("IntxLNK\x01")):
-		a.Type, a.Target = fs.TypeSymlink, utf16le(v[intxHead:])
+		a.Type, a.Target = fs.TypeSymlink, fs.UTF16LE(v[intxHead:])
 		a.Size = uint64(len(a.Target))
 	case len(v) == 24 && bytes.HasPrefix(v, []byte("IntxCHR\x00")):
 		a.Type, a.Rdev = fs.TypeCharDevice, device(uint32(le.Uint64(v[8:])), uint32(le.Uint64(v[16:])))
@@ -122,7 +122,7 @@ func reparseTarget(b []byte) (string, bool) {
 		if at+n > len(d) {
 			return "", false
 		}
-		return utf16le(d[at : at+n]), true
+		return fs.UTF16LE(d[at : at+n]), true
 	}
 	return "", false
 }

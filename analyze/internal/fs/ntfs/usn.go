@@ -105,7 +105,7 @@ func parseUSN(b []byte) (usnRecord, error) {
 	if off < head || size&1 != 0 || off+size > n {
 		return bad("name of", fmt.Sprintf("%d bytes at %d", size, off))
 	}
-	r.name = utf16le(b[off : off+size])
+	r.name = fs.UTF16LE(b[off : off+size])
 	return r, nil
 }
 
