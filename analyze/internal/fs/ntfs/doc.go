@@ -13,5 +13,7 @@
 // change journal's MS-FSCC 2.3.62.
 //
 // NTFS keeps no Unix owner or mode: files are shown as the Linux drivers do by
-// default, owner 0 and 0777.
+// default, owner 0 and 0777, but where the Windows Subsystem for Linux left its own in
+// $EA. Links, pipes, sockets and devices are those of ntfs-3g, both kinds: of Interix and
+// of that subsystem. Named streams are files of their own, "file:stream".
 package ntfs
