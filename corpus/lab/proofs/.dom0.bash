@@ -175,6 +175,14 @@ based() {
 	done
 	fail "the base image does not end: $done of $size bytes"
 }
+# read_back: waits until what a full ring lost has been read from the device.
+read_back() {
+	for n in $(seq 120); do
+		[ "$(status unsure_bytes)" != 0 ] || return 0
+		sleep 1
+	done
+	fail "of the disk $(status unsure_bytes) bytes are not read back"
+}
 
 # work_recorded FLAG...: records the guest's work on xvdb, rebuilds the disk from the
 # tape, and compares it with the device. Leaves the number of requests lost in $lost.
@@ -190,6 +198,7 @@ work_recorded() {
 	[ "$(field errors "$recorded")" = 0 ] || fail "the guest met errors"
 	[ "$(printf %.0f "$(field slowest_ms "$recorded")")" -lt 5000 ] || fail "the guest was stalled"
 	based
+	read_back
 	xentaped status "$guest" | sed -n '/"disks"/,/}/p'
 	lost=$(status lost)
 	finish
