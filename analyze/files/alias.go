@@ -10,6 +10,8 @@ type (
 	Content = fs.Content
 	// Attr is what an inode says of itself.
 	Attr = fs.Attr
+	// UnknownError says that bytes were never captured: they are not zeros.
+	UnknownError = fs.UnknownError
 	// Scratch is where written blocks go that should not stay on the heap.
 	Scratch = fs.Scratch
 )

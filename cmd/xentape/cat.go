@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/xentape/xentape/analyze/files"
+	"github.com/xentape/xentape/format"
 	"github.com/xentape/xentape/replay"
 )
 
@@ -60,7 +61,7 @@ of a disk, or of a volume on it (xvda1, vg0/root).` + "\n" + exitStatusHelp,
 			if view != "live" && view != "crash" {
 				return usagef("--view %q: want live or crash", view)
 			}
-			complete := true
+			complete, whole := true, true
 			err = o.follow(c.Context(), t, tape, []*replay.Disk{dev}, moment, files.Options{}, func(f *followed) error {
 				complete = f.complete && f.a.Complete()
 				tree := f.a.State()
@@ -70,10 +71,14 @@ of a disk, or of a volume on it (xvda1, vg0/root).` + "\n" + exitStatusHelp,
 				if list {
 					return listTree(t, tree, volume, name)
 				}
-				return catFile(t, tree, volume, name)
+				whole, err = catFile(t, tree, volume, name)
+				return err
 			})
 			if err == nil && !complete {
 				t.warnf("something of the disk is unknown or was lost: the content may not be the last")
+				return incomplete
+			}
+			if err == nil && !whole {
 				return incomplete
 			}
 			return err
@@ -95,19 +100,49 @@ func diskOfVolume(v string) string {
 	return strings.TrimRight(v, "0123456789")
 }
 
-func catFile(t *terminal, tree *files.Tree, volume, name string) error {
+// catFile writes what a file holds, zeros for what of it was never captured, and reports
+// whether all of it was.
+func catFile(t *terminal, tree *files.Tree, volume, name string) (whole bool, err error) {
 	f, err := tree.Lookup(volume, name)
+	if errors.Is(err, files.ErrNoFile) {
+		return false, fmt.Errorf("%w at that time: xentape files --versions --path %q tells when there was one", err, name)
+	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	r, err := tree.Open(f)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return false, fmt.Errorf("%s: %w", name, err)
 	}
-	if _, err := io.Copy(t.out, io.NewSectionReader(r, 0, int64(f.Size))); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%s: %w", name, err)
+	missing, first := uint64(0), uint64(0)
+	buf := make([]byte, 64<<10)
+	for off := uint64(0); off < f.Size; {
+		n := min(uint64(len(buf)), f.Size-off)
+		_, err := r.ReadAt(buf[:n], int64(off))
+		if unknown := new(files.UnknownError); errors.As(err, &unknown) {
+			if n > format.PageSize { // which of it is not known
+				buf = buf[:format.PageSize]
+				continue
+			}
+			if missing == 0 {
+				first = off
+			}
+			missing += n
+		} else if err != nil && !errors.Is(err, io.EOF) {
+			return false, fmt.Errorf("%s: %w", name, err)
+		}
+		if _, err := t.out.Write(buf[:n]); err != nil {
+			return false, err
+		}
+		off += n
+		if off%uint64(cap(buf)) == 0 {
+			buf = buf[:cap(buf)]
+		}
 	}
-	return nil
+	if missing > 0 {
+		t.warnf("%s: up to %d of its %d bytes, from byte %d on, were never captured: zeros stand for them", printable(name), missing, f.Size, first)
+	}
+	return missing == 0, nil
 }
 
 func listTree(t *terminal, tree *files.Tree, volume, below string) error {

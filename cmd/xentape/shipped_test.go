@@ -105,3 +105,16 @@ func TestQuietDayRaisesNoAlarm(t *testing.T) {
 		require.Equal(t, "info", f["severity"], f["summary"])
 	}
 }
+
+// TestCatSaysWhatIsMissing: content that was never captured is not passed off as zeros, and
+// a file that was not there then may have been at another time.
+func TestCatSaysWhatIsMissing(t *testing.T) {
+	quiet := shipped + "/quiet/tape.xtape"
+	r := xentape(t, "cat", quiet, "xvda:/etc/dpkg/origins/debian")
+	require.Equal(t, exitIncomplete, r.code)
+	require.Len(t, r.out, 83)
+	require.Contains(t, r.err, "up to 83 of its 83 bytes, from byte 0 on, were never captured")
+	r = xentape(t, "cat", quiet, "xvda:/no/such")
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.err, `xentape files --versions --path "/no/such"`)
+}
