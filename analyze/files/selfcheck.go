@@ -56,7 +56,7 @@ func (v *volumeState) differences(r *recrawl) []string {
 		got, err := v.fs.Stat(id)
 		attr, known := r.attrs[id]
 		switch {
-		case err != nil && !known:
+		case err != nil && (!known || got == attr): // both ways could read no more
 		case err != nil || !known || got != attr:
 			note("attributes:", path)
 		}

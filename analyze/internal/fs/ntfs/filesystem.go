@@ -24,6 +24,11 @@ type ntfs struct {
 	now  fs.Stamp
 	lost error // why part of the MFT is not found
 
+	// A name counts while the directory it refers to is there, which may reach the disk later
+	// or go earlier: by record, what has names in it, and where what has names.
+	children map[uint64]map[uint64]bool
+	parents  map[uint64][]uint64
+
 	journal journal
 }
 
@@ -36,7 +41,7 @@ func Open(dev fs.Device, _ fs.Options) (fs.Filesystem, error) {
 	if err != nil && v == nil {
 		return nil, err
 	}
-	n := &ntfs{dev: dev, vol: v, units: map[fs.ID]uint64{}, batch: delta.New(v), files: map[uint64]bool{}, apart: map[uint64][]run{}}
+	n := &ntfs{dev: dev, vol: v, units: map[fs.ID]uint64{}, batch: delta.New(v), files: map[uint64]bool{}, apart: map[uint64][]run{}, children: map[uint64]map[uint64]bool{}, parents: map[uint64][]uint64{}}
 	return n, err
 }
 
@@ -82,6 +87,7 @@ func (n *ntfs) Info() fs.Info {
 func (n *ntfs) Crawl(v fs.Visitor) error {
 	n.ledger, n.units, n.journal = blockmap.Ledger{}, map[fs.ID]uint64{}, journal{}
 	n.described, n.apart = blockmap.Map{}, map[uint64][]run{}
+	n.children, n.parents = map[uint64]map[uint64]bool{}, map[uint64][]uint64{}
 	vol := n.vol
 	for num := uint64(0); num < vol.records(); num++ {
 		f, err := vol.file(num)

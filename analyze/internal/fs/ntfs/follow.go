@@ -95,11 +95,27 @@ func (n *ntfs) remember(num uint64) []fs.ID {
 	return ids
 }
 
-// held reports whether a reference was good before the batch under way: a directory's
-// record may be written as free before those of the files that were in it.
-func (n *ntfs) held(r reference) bool {
-	was, ok := n.batch.Old(id(r.record(), ""))
-	return ok && was.Attr.Live && was.Attr.Type == fs.TypeDir && was.Attr.Generation == uint64(r.seq())
+// held reports whether a reference was good before the batch under way, where the batch has
+// the directory: its record may be written as free, or as a directory, before or after
+// those of the files in it.
+func (n *ntfs) held(r reference) (good, known bool) {
+	was, known := n.batch.Old(id(r.record(), ""))
+	return known && was.Attr.Live && was.Attr.Type == fs.TypeDir && was.Attr.Generation == uint64(r.seq()), known
+}
+
+// follow remembers what has names in directories that came or went in the batch.
+func (n *ntfs) follow() {
+	for _, num := range slices.Sorted(maps.Keys(n.files)) {
+		was, _ := n.batch.Old(id(num, ""))
+		is := n.vol.State(id(num, ""))
+		dir := func(st *delta.State) bool { return st.Attr.Live && st.Attr.Type == fs.TypeDir }
+		if dir(&was) == dir(&is) && (!dir(&is) || was.Attr.Generation == is.Attr.Generation) {
+			continue
+		}
+		for _, c := range slices.Sorted(maps.Keys(n.children[num])) {
+			n.remember(c)
+		}
+	}
 }
 
 // Apply implements fs.Filesystem.
@@ -156,6 +172,7 @@ func (n *ntfs) Settle(at fs.Stamp, s fs.Sink) {
 		s.Problem(fs.Problem{Kind: problemKind(n.lost), At: n.now, Text: n.lost.Error()})
 		n.lost = nil
 	}
+	n.follow()
 	for _, num := range slices.Sorted(maps.Keys(n.files)) {
 		f, _ := n.vol.file(num)
 		n.describe(num, f)
@@ -181,7 +198,8 @@ func (n *ntfs) Settle(at fs.Stamp, s fs.Sink) {
 	}
 }
 
-// describe notes where what describes a file is kept outside of file records.
+// describe notes where what describes a file is kept outside of its record, and which
+// directories its names refer to.
 func (n *ntfs) describe(num uint64, f *file) {
 	owner := func(r run) blockmap.Owner {
 		return blockmap.Owner{ID: id(num, ""), Physical: r.lcn * n.vol.boot.Cluster, Length: r.count * n.vol.boot.Cluster}
@@ -190,8 +208,22 @@ func (n *ntfs) describe(num uint64, f *file) {
 		n.described.Remove(owner(r))
 	}
 	delete(n.apart, num)
+	for _, p := range n.parents[num] {
+		if delete(n.children[p], num); len(n.children[p]) == 0 {
+			delete(n.children, p)
+		}
+	}
+	delete(n.parents, num)
 	if f == nil {
 		return
+	}
+	for _, name := range f.names {
+		p := name.parent.record()
+		if n.children[p] == nil {
+			n.children[p] = map[uint64]bool{}
+		}
+		n.children[p][num] = true
+		n.parents[num] = append(n.parents[num], p)
 	}
 	for _, r := range f.apart {
 		if r.sparse {

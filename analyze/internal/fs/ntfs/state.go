@@ -100,8 +100,10 @@ func (v *Volume) entries(f *file, a fs.Attr, s *stream) []fs.Dirent {
 // holds reports whether a reference to a directory is still good: its record may
 // have been freed and used again.
 func (v *Volume) holds(r reference) bool {
-	if v.past != nil && v.past(r) {
-		return true
+	if v.past != nil {
+		if good, known := v.past(r); known {
+			return good
+		}
 	}
 	b, err := v.raw(r.record())
 	return err == nil && le.Uint16(b[16:]) == r.seq() && le.Uint16(b[22:])&(recordInUse|recordDir) == recordInUse|recordDir

@@ -1,7 +1,11 @@
 package ntfs
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -46,4 +50,35 @@ func TestFragmentedMFT(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, f.apart, "an attribute list that is not resident")
 	require.Greater(t, len(f.stream("").runs), 200)
+}
+
+// TestWriteByWrite tells what each write alone shows, the writes before a mark in reverse
+// order, so that a directory comes after what is in it, and a list of records after those:
+// the tree kept from deltas is the one that a fresh crawl finds.
+func TestWriteByWrite(t *testing.T) {
+	rec := small(t)
+	r, err := fstest.Start(Open, rec.Base.Overlay())
+	require.NoError(t, err)
+	tr, err := fstest.NewTrace(bytes.NewReader(rec.Log))
+	require.NoError(t, err)
+	var writes []fstest.Step
+	for {
+		s, err := tr.Next()
+		if err == nil && s.Mark == "" {
+			writes = append(writes, s)
+			continue
+		}
+		for _, w := range slices.Backward(writes) {
+			w.Flush = true
+			require.NoError(t, r.Step(w))
+			fresh, err := r.Fresh()
+			require.NoError(t, err)
+			require.Empty(t, fresh, "write %d", w.Write.Seq)
+		}
+		if writes = nil; errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(t, err)
+	}
+	require.Empty(t, r.Model.Faults)
 }

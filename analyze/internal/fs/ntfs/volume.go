@@ -14,9 +14,10 @@ import (
 type Volume struct {
 	r    io.ReaderAt
 	boot *Boot
-	mft  []run                // of the MFT's data
-	size uint64               // bytes of the MFT
-	past func(reference) bool // while states from before a batch are read: which references were good then
+	mft  []run  // of the MFT's data
+	size uint64 // bytes of the MFT
+	// past, while states from before a batch are read, says whether a reference was good then.
+	past func(reference) (good, known bool)
 }
 
 // OpenVolume reads the boot sector and finds the MFT.
