@@ -118,6 +118,7 @@ func catFile(t *terminal, tree *files.Tree, volume, name string) (whole bool, er
 	buf := make([]byte, 64<<10)
 	for off := uint64(0); off < f.Size; {
 		n := min(uint64(len(buf)), f.Size-off)
+		clear(buf[:n]) // what is not known is not read
 		_, err := r.ReadAt(buf[:n], int64(off))
 		if unknown := new(files.UnknownError); errors.As(err, &unknown) {
 			if n > format.PageSize { // which of it is not known
