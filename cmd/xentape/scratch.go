@@ -13,28 +13,42 @@ const inMemory = 64 << 20
 const chunkBytes = 1 << 20
 
 // scratch keeps the blocks a guest wrote, for as long as a disk is followed. The
-// zero value is empty and ready. Reads and writes are of pages.
+// zero value is empty and ready. No offset is negative.
 type scratch struct {
 	heap [inMemory / chunkBytes]*[chunkBytes]byte
 	file *os.File
 }
 
-// within finds the heap's place for a page at off; nil where it is not the heap's.
-func (s *scratch) within(off int64, n int) (c **[chunkBytes]byte, at int) {
-	at = int(off % chunkBytes)
-	if off < 0 || off >= inMemory || at+n > chunkBytes {
-		return nil, 0
+// piece is how many of n bytes from off on lie in one place: a chunk of the heap, or the
+// file.
+func piece(off int64, n int) int {
+	if off < inMemory {
+		return min(n, chunkBytes-int(off%chunkBytes))
 	}
-	return &s.heap[off/chunkBytes], at
+	return n
 }
 
 // WriteAt implements io.WriterAt.
 func (s *scratch) WriteAt(p []byte, off int64) (int, error) {
-	if c, at := s.within(off, len(p)); c != nil {
+	done := 0
+	for done < len(p) {
+		n := piece(off, len(p)-done)
+		k, err := s.write(p[done:done+n], off)
+		done, off = done+k, off+int64(k)
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+func (s *scratch) write(p []byte, off int64) (int, error) {
+	if off < inMemory {
+		c := &s.heap[off/chunkBytes]
 		if *c == nil {
 			*c = new([chunkBytes]byte)
 		}
-		return copy((*c)[at:], p), nil
+		return copy((*c)[off%chunkBytes:], p), nil
 	}
 	if s.file == nil {
 		f, err := os.CreateTemp("", "xentape-*.blocks")
@@ -48,11 +62,25 @@ func (s *scratch) WriteAt(p []byte, off int64) (int, error) {
 
 // ReadAt implements io.ReaderAt.
 func (s *scratch) ReadAt(p []byte, off int64) (int, error) {
-	if c, at := s.within(off, len(p)); c != nil {
-		if *c == nil {
+	done := 0
+	for done < len(p) {
+		n := piece(off, len(p)-done)
+		k, err := s.read(p[done:done+n], off)
+		done, off = done+k, off+int64(k)
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}
+
+func (s *scratch) read(p []byte, off int64) (int, error) {
+	if off < inMemory {
+		c := s.heap[off/chunkBytes]
+		if c == nil {
 			return 0, io.EOF
 		}
-		return copy(p, (*c)[at:]), nil
+		return copy(p, c[off%chunkBytes:]), nil
 	}
 	if s.file == nil {
 		return 0, io.EOF
