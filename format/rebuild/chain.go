@@ -25,6 +25,9 @@ func Chain(f DiskFile, before string, tapes []*Disk, until int64) (losses []stri
 	w := newDiskWriter(f)
 	for i := first; i < len(tapes); i++ {
 		d, to := tapes[i], int64(math.MaxInt64)
+		if d.Def.Size > maxDisk {
+			return nil, fmt.Errorf("%s: %s has %d bytes: more than the %d supported", d.Tape(), d.Def.Name, d.Def.Size, uint64(maxDisk))
+		}
 		if i == len(tapes)-1 {
 			to = until
 		}
@@ -58,12 +61,13 @@ type diskWriter struct {
 	size    uint64 // bytes
 	old     Stale
 	noData  ranges // written without content, and not again since
+	unbased ranges // not in the base image, and not written since
 	damaged int
 	losses  []string
 }
 
 func newDiskWriter(f DiskFile) *diskWriter {
-	return &diskWriter{f: f, old: NewStale(), noData: ranges{}}
+	return &diskWriter{f: f, old: NewStale(), noData: ranges{}, unbased: ranges{}}
 }
 
 func (w *diskWriter) resize(size uint64) error {
@@ -83,8 +87,13 @@ func (w *diskWriter) begin(size uint64, base format.Image) error {
 		w.losses = append(w.losses, "the tape holds no base image: what was never written during the recording reads as zeros")
 		return nil
 	}
+	w.unbased = ranges{}
+	w.unbased.add(0, size)
 	var missing uint64
 	for _, e := range base.Extents() {
+		if pages := size/format.PageSize + 1; e.Start < pages {
+			w.unbased.remove(e.Start*format.PageSize, min(e.Count, pages-e.Start)*format.PageSize)
+		}
 		n, err := CopyPages(w.f, int64(e.Start)*format.PageSize, base, e)
 		if err != nil {
 			return err
@@ -116,6 +125,7 @@ func (w *diskWriter) request(r *format.DiskRequest) (err error) {
 		return fmt.Errorf("record %d: offset %d length %d: beyond the disk's %d bytes", r.Seq, r.Offset, r.Length, w.size)
 	}
 	w.noData.remove(r.Offset, r.Length)
+	w.unbased.remove(r.Offset, r.Length)
 	w.old.Known(r.Offset, r.Length)
 	switch {
 	case r.Op == format.DiskWriteZeroes, r.Op == format.DiskDiscard, r.Op == format.DiskSecureErase:
@@ -132,6 +142,9 @@ func (w *diskWriter) request(r *format.DiskRequest) (err error) {
 // end says what of the disk is not as it was.
 func (w *diskWriter) end() ([]string, error) {
 	losses := append(w.losses, w.old.Loss()...)
+	if n := w.unbased.bytes(); n > 0 {
+		losses = append(losses, fmt.Sprintf("%d bytes are not in the base image, and were not written since: they read as zeros", n))
+	}
 	if n := w.noData.bytes(); n > 0 {
 		losses = append(losses, fmt.Sprintf("%d bytes were written by the guest without their content being captured", n))
 	}

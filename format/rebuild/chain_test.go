@@ -62,7 +62,8 @@ func (g *guestDisk) work(n int) (out []request) {
 	return out
 }
 
-// tape writes a tape of some requests; image, if not nil, is the disk before them.
+// tape writes a tape of some requests; image, if not nil, is the disk before them, or its
+// beginning.
 func (g *guestDisk) tape(t *testing.T, name, continues string, image []byte, requests []request, more ...format.Record) *Disk {
 	t.Helper()
 	var b bytes.Buffer
@@ -79,7 +80,7 @@ func (g *guestDisk) tape(t *testing.T, name, continues string, image []byte, req
 		begin.Stream = id
 		s, err := w.BeginSnapshot(begin)
 		require.NoError(t, err)
-		for n := range uint64(diskPages) {
+		for n := range uint64(len(image) / format.PageSize) {
 			require.NoError(t, s.Page(n, image[n*format.PageSize:][:format.PageSize]))
 		}
 		end := format.SnapshotEnd{ID: s.ID(), Conditions: format.Conditions{Complete: true}}
@@ -199,4 +200,16 @@ func TestDiskSaysWhatIsUnknownInTheEnd(t *testing.T) {
 	_, losses = exportChain(t, nil, "", []*Disk{g.tape(t, "a", "", image, []request{lost, back}, gap)}, math.MaxInt64)
 	require.Len(t, losses, 1)
 	require.Contains(t, losses[0], "65536 bytes may be older than this")
+
+	short := image[:(diskPages-4)*format.PageSize]
+	back.Offset = uint64(len(image) - len(back.Data))
+	_, losses = exportChain(t, nil, "", []*Disk{g.tape(t, "a", "", short, nil)}, math.MaxInt64)
+	require.Equal(t, []string{"16384 bytes are not in the base image, and were not written since: they read as zeros"}, losses)
+	_, losses = exportChain(t, nil, "", []*Disk{g.tape(t, "a", "", short, []request{back})}, math.MaxInt64)
+	require.Empty(t, losses)
+
+	d := g.tape(t, "a", "", nil, nil)
+	d.Def.Size = maxDisk + 1
+	_, err := Chain(nil, "", []*Disk{d}, math.MaxInt64)
+	require.ErrorContains(t, err, "more than the")
 }

@@ -13,6 +13,9 @@ type ranges map[uint64][]format.Extent
 
 const rangesUnit = 1 << 30
 
+// maxDisk bounds the disks of which parts are kept, bytes.
+const maxDisk = 1 << 48
+
 func (r ranges) add(off, n uint64)    { r.change(off, n, true) }
 func (r ranges) remove(off, n uint64) { r.change(off, n, false) }
 

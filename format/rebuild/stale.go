@@ -19,6 +19,7 @@ func (s Stale) Gap(g *format.Gap, size uint64) {
 	if g.Count == format.Unknown && len(extents) == 0 {
 		extents = []format.Extent{{Count: size}}
 	}
+	size = min(size, maxDisk)
 	for _, e := range extents {
 		start := min(e.Start, size)
 		s.add(start, min(e.Count, size-start))
