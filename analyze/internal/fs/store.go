@@ -3,7 +3,8 @@ package fs
 import "io"
 
 // Scratch is where written pages go when they should not stay on the heap: a
-// temporary file, as a rule. It is written and read at page-aligned offsets.
+// temporary file, as a rule. It is written and read at page-aligned offsets, one page or
+// several at once.
 type Scratch interface {
 	io.ReaderAt
 	io.WriterAt
