@@ -255,7 +255,7 @@ func (f *flight) tellLater(failed *tapeFile) {
 	f.mu.Lock()
 	later := f.tape
 	f.mu.Unlock()
-	if later != failed {
+	if later != nil && later != failed {
 		_, _ = f.tell(later.Write) // what fails is left to the next
 	}
 }
