@@ -19,27 +19,23 @@ type scratch struct {
 	file *os.File
 }
 
-// piece is how many of n bytes from off on lie in one place: a chunk of the heap, or the
-// file.
-func piece(off int64, n int) int {
-	if off < inMemory {
-		return min(n, chunkBytes-int(off%chunkBytes))
+// inPieces has the parts of p moved that each lie in one place: a chunk of the heap, or
+// the file.
+func inPieces(p []byte, off int64, move func([]byte, int64) (int, error)) (done int, err error) {
+	for done < len(p) && err == nil {
+		n, k := len(p)-done, 0
+		if off < inMemory {
+			n = min(n, chunkBytes-int(off%chunkBytes))
+		}
+		k, err = move(p[done:done+n], off)
+		done, off = done+k, off+int64(k)
 	}
-	return n
+	return done, err
 }
 
 // WriteAt implements io.WriterAt.
 func (s *scratch) WriteAt(p []byte, off int64) (int, error) {
-	done := 0
-	for done < len(p) {
-		n := piece(off, len(p)-done)
-		k, err := s.write(p[done:done+n], off)
-		done, off = done+k, off+int64(k)
-		if err != nil {
-			return done, err
-		}
-	}
-	return done, nil
+	return inPieces(p, off, s.write)
 }
 
 func (s *scratch) write(p []byte, off int64) (int, error) {
@@ -62,16 +58,7 @@ func (s *scratch) write(p []byte, off int64) (int, error) {
 
 // ReadAt implements io.ReaderAt.
 func (s *scratch) ReadAt(p []byte, off int64) (int, error) {
-	done := 0
-	for done < len(p) {
-		n := piece(off, len(p)-done)
-		k, err := s.read(p[done:done+n], off)
-		done, off = done+k, off+int64(k)
-		if err != nil {
-			return done, err
-		}
-	}
-	return done, nil
+	return inPieces(p, off, s.read)
 }
 
 func (s *scratch) read(p []byte, off int64) (int, error) {
