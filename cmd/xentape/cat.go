@@ -116,34 +116,45 @@ func catFile(t *terminal, tree *files.Tree, volume, name string) (whole bool, er
 	}
 	missing, first := uint64(0), uint64(0)
 	buf := make([]byte, 64<<10)
-	for off := uint64(0); off < f.Size; {
-		n := min(uint64(len(buf)), f.Size-off)
-		clear(buf[:n]) // what is not known is not read
-		_, err := r.ReadAt(buf[:n], int64(off))
+	for off := uint64(0); off < f.Size; off += uint64(len(buf)) {
+		part := buf[:min(uint64(len(buf)), f.Size-off)]
+		// What is not known reads as zeros.
+		_, err := r.ReadAt(part, int64(off))
 		if unknown := new(files.UnknownError); errors.As(err, &unknown) {
-			if n > format.PageSize { // which of it is not known
-				buf = buf[:format.PageSize]
-				continue
-			}
+			n, at := uncaptured(r, off, uint64(len(part)))
 			if missing == 0 {
-				first = off
+				first = at
 			}
 			missing += n
 		} else if err != nil && !errors.Is(err, io.EOF) {
 			return false, fmt.Errorf("%s: %w", name, err)
 		}
-		if _, err := t.out.Write(buf[:n]); err != nil {
+		if _, err := t.out.Write(part); err != nil {
 			return false, err
-		}
-		off += n
-		if off%uint64(cap(buf)) == 0 {
-			buf = buf[:cap(buf)]
 		}
 	}
 	if missing > 0 {
 		t.warnf("%s: up to %d of its %d bytes, from byte %d on, were never captured: zeros stand for them", printable(name), missing, f.Size, first)
 	}
 	return missing == 0, nil
+}
+
+// uncaptured counts the bytes of those pages of a part that are not known, and says where
+// the first is.
+func uncaptured(r io.ReaderAt, off, n uint64) (missing, first uint64) {
+	page := make([]byte, format.PageSize)
+	for at := off; at < off+n; at += format.PageSize {
+		k := min(format.PageSize, off+n-at)
+		_, err := r.ReadAt(page[:k], int64(at))
+		if unknown := new(files.UnknownError); !errors.As(err, &unknown) {
+			continue
+		}
+		if missing == 0 {
+			first = at
+		}
+		missing += k
+	}
+	return missing, first
 }
 
 func listTree(t *terminal, tree *files.Tree, volume, below string) error {
