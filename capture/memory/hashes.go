@@ -34,12 +34,15 @@ func (h *hashes) sum(data []byte) uint64 {
 // same says whether a page holds what it held. It may be called from several
 // goroutines while nothing is set.
 func (h *hashes) same(page uint64, data []byte) bool {
-	return page < uint64(len(h.sums)) && h.sums[page] != 0 && h.is(page, h.sum(data))
+	return !h.is(page, 0) && h.is(page, h.sum(data))
 }
 
-// is says whether a page held what has that sum.
+// is says whether a page held what has that sum; 0: whether it is not known.
 func (h *hashes) is(page, sum uint64) bool {
-	return page < uint64(len(h.sums)) && h.sums[page] == sum
+	if page >= uint64(len(h.sums)) {
+		return sum == 0
+	}
+	return h.sums[page] == sum
 }
 
 // set notes a page's content, by its sum, and says whether it differs from what it was.

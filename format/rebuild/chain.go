@@ -87,7 +87,6 @@ func (w *diskWriter) begin(size uint64, base format.Image) error {
 		w.losses = append(w.losses, "the tape holds no base image: what was never written during the recording reads as zeros")
 		return nil
 	}
-	w.unbased = ranges{}
 	w.unbased.add(0, size)
 	var missing uint64
 	for _, e := range base.Extents() {
