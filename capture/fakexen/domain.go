@@ -28,6 +28,10 @@ type Domain struct {
 	// grant table. Their type is reported as if there was none.
 	Shared []uint64
 
+	// Elsewhere is how many of the frames the total leaves out: they are shared with other
+	// domains.
+	Elsewhere uint64
+
 	frames map[uint64][]byte // by gfn, or by mfn for PV
 	broken map[uint64]bool
 	grants []xenabi.GrantEntry
@@ -141,7 +145,8 @@ func (d *Domain) buildP2M(p2m []uint64) {
 
 func (d *Domain) info() xenabi.DomainInfo {
 	i := xenabi.DomainInfo{
-		Domain: d.ID, TotalPages: uint64(len(d.frames)), MaxPages: d.MaxPages,
+		Domain: d.ID, MaxPages: d.MaxPages,
+		TotalPages: uint64(len(d.frames)-len(d.Shared)) + d.PoDCache - d.Elsewhere, SharedPages: d.Elsewhere,
 		SharedInfoFrame: d.sharedInfo, OnlineVCPUs: d.VCPUs, MaxVCPUID: d.VCPUs - 1, Handle: d.UUID,
 	}
 	if len(d.Shared) > 0 {

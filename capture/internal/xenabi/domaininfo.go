@@ -30,6 +30,8 @@ type DomainInfo struct {
 	TotalPages       uint64 // frames the domain has now
 	MaxPages         uint64 // frames it may have; ~0 without a limit
 	OutstandingPages uint64
+	SharedPages      uint64 // frames it shares with other domains; not among TotalPages
+	PagedPages       uint64 // pages whose frames were paged out; not among TotalPages
 	SharedInfoFrame  uint64 // mfn for PV; gfn or ~0 else
 	CPUTime          uint64 // ns
 	OnlineVCPUs      uint32
@@ -50,6 +52,8 @@ func ParseDomainInfo(u []byte) DomainInfo {
 		TotalPages:       le.Uint64(u[8:]),
 		MaxPages:         le.Uint64(u[16:]),
 		OutstandingPages: le.Uint64(u[24:]),
+		SharedPages:      le.Uint64(u[32:]),
+		PagedPages:       le.Uint64(u[40:]),
 		SharedInfoFrame:  le.Uint64(u[48:]),
 		CPUTime:          le.Uint64(u[56:]),
 		OnlineVCPUs:      le.Uint32(u[64:]),
@@ -66,6 +70,8 @@ func (d *DomainInfo) Put(u []byte) {
 	le.PutUint64(u[8:], d.TotalPages)
 	le.PutUint64(u[16:], d.MaxPages)
 	le.PutUint64(u[24:], d.OutstandingPages)
+	le.PutUint64(u[32:], d.SharedPages)
+	le.PutUint64(u[40:], d.PagedPages)
 	le.PutUint64(u[48:], d.SharedInfoFrame)
 	le.PutUint64(u[56:], d.CPUTime)
 	le.PutUint32(u[64:], d.OnlineVCPUs)
