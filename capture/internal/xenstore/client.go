@@ -120,8 +120,12 @@ func (c *Client) fail(err error) {
 		close(reply)
 		delete(c.waiting, id)
 	}
+	closed := map[chan<- string]bool{} // one channel may be that of several watches
 	for token, ch := range c.watches {
-		close(ch)
+		if !closed[ch] {
+			close(ch)
+		}
+		closed[ch] = true
 		delete(c.watches, token)
 	}
 }

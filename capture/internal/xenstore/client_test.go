@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/xentape/xentape/capture/fakexen"
@@ -111,6 +113,31 @@ func TestEndOfConnectionReachesEverybody(t *testing.T) {
 	_, err = c.Read(context.Background(), "/x")
 	require.ErrorContains(t, err, "connection to xenstored has ended")
 	require.Error(t, c.Watch(context.Background(), "/x", "t", make(chan string)))
+}
+
+// One channel for several watches, as it is for who looks at all of them anyway.
+func TestLostConnectionClosesEachChannelOnce(t *testing.T) {
+	ours, theirs := net.Pipe()
+	c := xenstore.New(ours)
+	ch := make(chan string, 1)
+	done := make(chan error)
+	go func() {
+		done <- errors.Join(c.Watch(context.Background(), "/x", "t", ch), c.Watch(context.Background(), "/y", "u", ch))
+	}()
+	for request := range uint32(2) {
+		_, err := io.ReadFull(theirs, make([]byte, 16+5))
+		require.NoError(t, err)
+		_, err = theirs.Write(reply(xenstore.OpWatch, request+1, "OK\x00"))
+		require.NoError(t, err)
+	}
+	require.NoError(t, <-done)
+	require.NoError(t, theirs.Close())
+	_, open := <-ch
+	require.False(t, open)
+	require.EventuallyWithT(t, func(t *assert.CollectT) {
+		_, err := c.Read(context.Background(), "/x")
+		assert.ErrorContains(t, err, "connection to xenstored has ended")
+	}, 10*time.Second, time.Millisecond)
 }
 
 func TestCallEndsWithItsContext(t *testing.T) {
