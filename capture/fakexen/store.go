@@ -26,10 +26,15 @@ type watch struct {
 	conn        *storeConn
 }
 
-// storeConn is one client; out is written by one goroutine at a time.
+// storeConn is one client. It is sent replies and events in the order in which they came
+// about, as xenstored does, and nobody waits until it reads them.
 type storeConn struct {
-	mu   sync.Mutex
 	conn net.Conn
+
+	mu    sync.Mutex
+	out   []byte
+	ready chan struct{} // something is in out
+	begun []string      // watches whose first event is due after the reply
 }
 
 // NewStore makes a tree of the given nodes.
@@ -85,7 +90,7 @@ func (s *Store) remove(path string) {
 func (s *Store) fire(path string) {
 	for _, w := range s.watches {
 		if w.path == path || strings.HasPrefix(path, w.path+"/") {
-			go w.conn.send(opWatchEvent, 0, path+"\x00"+w.token+"\x00")
+			w.conn.send(opWatchEvent, 0, path+"\x00"+w.token+"\x00")
 		}
 	}
 }
@@ -93,7 +98,9 @@ func (s *Store) fire(path string) {
 // Dial connects a client.
 func (s *Store) Dial() io.ReadWriteCloser {
 	ours, theirs := net.Pipe()
-	go s.serve(&storeConn{conn: ours})
+	c := &storeConn{conn: ours, ready: make(chan struct{}, 1)}
+	go c.write()
+	go s.serve(c)
 	return theirs
 }
 
@@ -108,11 +115,28 @@ const (
 func (c *storeConn) send(op, request uint32, payload string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := binary.LittleEndian.AppendUint32(nil, op)
-	b = binary.LittleEndian.AppendUint32(b, request)
-	b = binary.LittleEndian.AppendUint32(b, 0)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
-	_, _ = c.conn.Write(append(b, payload...))
+	c.out = binary.LittleEndian.AppendUint32(c.out, op)
+	c.out = binary.LittleEndian.AppendUint32(c.out, request)
+	c.out = binary.LittleEndian.AppendUint32(c.out, 0)
+	c.out = binary.LittleEndian.AppendUint32(c.out, uint32(len(payload)))
+	c.out = append(c.out, payload...)
+	select {
+	case c.ready <- struct{}{}:
+	default:
+	}
+}
+
+// write writes until the connection ends.
+func (c *storeConn) write() {
+	for range c.ready {
+		c.mu.Lock()
+		out := c.out
+		c.out = nil
+		c.mu.Unlock()
+		if _, err := c.conn.Write(out); err != nil {
+			return
+		}
+	}
 }
 
 func (s *Store) serve(c *storeConn) {
@@ -132,6 +156,10 @@ func (s *Store) serve(c *storeConn) {
 		} else {
 			c.send(op, request, reply)
 		}
+		for _, event := range c.begun {
+			c.send(opWatchEvent, 0, event)
+		}
+		c.begun = nil
 	}
 }
 
@@ -168,7 +196,7 @@ func (s *Store) do(c *storeConn, op uint32, payload string) (reply, failed strin
 		token, _, _ := strings.Cut(rest, "\x00")
 		w := &watch{path, token, c}
 		s.watches = append(s.watches, w)
-		go c.send(opWatchEvent, 0, path+"\x00"+token+"\x00") // once, at the beginning
+		c.begun = append(c.begun, path+"\x00"+token+"\x00") // once, at the beginning
 		return "OK\x00", ""
 	case opUnwatch:
 		token, _, _ := strings.Cut(rest, "\x00")

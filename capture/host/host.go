@@ -12,11 +12,13 @@ import (
 	"github.com/xentape/xentape/capture/internal/xenstore"
 )
 
-// Guest, Disk and Vif are what the toolstack says of a domain and its devices.
+// Guest, Disk and Vif are what the toolstack says of a domain and its devices; Tree is
+// what xenstore holds of one.
 type (
 	Guest = domains.Guest
 	Disk  = domains.Disk
 	Vif   = domains.Vif
+	Tree  = xenstore.Kept
 )
 
 // ErrNoDomain says that a domain does not exist.

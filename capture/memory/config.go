@@ -84,9 +84,9 @@ type Config struct {
 	// time it is tried again. May be nil.
 	Failed func(reason error, again time.Duration)
 	// Describe returns blobs that belong to each snapshot by name, such as the
-	// guest's part of xenstore; it is called while the guest runs, in a
-	// goroutine of its own. May be nil.
-	Describe func(context.Context) []Blob
+	// guest's part of xenstore, and why there are not more; it is called while the guest
+	// runs, in a goroutine of its own. May be nil.
+	Describe func(context.Context) ([]Blob, error)
 	// Savers says whether another tool that uses dirty page tracking is running; nil
 	// looks for libxl-save-helper in /proc.
 	Savers func() bool

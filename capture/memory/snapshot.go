@@ -27,7 +27,7 @@ type shot struct {
 	asking  asking
 	to      statements
 	stash   stash
-	blobs   chan []Blob // what Describe gives
+	blobs   chan described
 	state   *machineState
 	audited bool
 	failed  uint64 // pages that exist and could not be read
@@ -70,16 +70,25 @@ func (s *Source) snapshot(ctx context.Context) error {
 	return sh.end(err)
 }
 
+// described is what Config.Describe gave.
+type described struct {
+	blobs []Blob
+	err   error
+}
+
 // describe asks for the blobs that do not come from the guest's memory while that is
 // read: asking xenstored takes its time.
 func (sh *shot) describe(ctx context.Context) {
-	sh.blobs = make(chan []Blob, 1)
+	sh.blobs = make(chan described, 1)
 	ask := sh.src.cfg.Describe
 	if ask == nil {
 		close(sh.blobs)
 		return
 	}
-	go func() { sh.blobs <- ask(ctx) }()
+	go func() {
+		blobs, err := ask(ctx)
+		sh.blobs <- described{blobs, err}
+	}()
 }
 
 // begin decides how changes are found and opens the image.
@@ -538,7 +547,9 @@ func (sh *shot) attach() error {
 	if sh.layout.p2m != nil {
 		sh.state.add("xen/p2m", p2mBlob(sh.layout), nil)
 	}
-	for _, b := range append(sh.state.blobs, <-sh.blobs...) {
+	more := <-sh.blobs
+	sh.state.lacks("description", more.err)
+	for _, b := range append(sh.state.blobs, more.blobs...) {
 		a := format.Attachment{Snapshot: sh.w.ID(), Name: b.Name, Data: b.Data}
 		a.Stream, a.Time = s.stream, sh.cond.CopyEnd
 		if b.Name == "xen/grant-table" {

@@ -166,7 +166,7 @@ func sparse() []uint64 { return append(sequence(0, 3000), 0x5ff0, 0x5ff1, 0x5fff
 // Asking about every number is most of the work: of a guest with less than 4 GiB nearly
 // all are between its memory and the special pages that the toolstack puts on top.
 func TestAskingEndsWhenEveryFrameIsFound(t *testing.T) {
-	const most = 1 << 20
+	const most = 1 << 18
 	gfns := append(sequence(0, 20_000), most-16, most-1)
 	for name, elsewhere := range map[string]uint64{"all its own": 0, "some shared with other domains": 2} {
 		t.Run(name, func(t *testing.T) {
@@ -176,7 +176,7 @@ func TestAskingEndsWhenEveryFrameIsFound(t *testing.T) {
 			r := record(t, host, nil)
 			require.True(t, r.snapshot().Complete)
 			if asked := host.State(guestID).Scanned; elsewhere == 0 {
-				require.Less(t, asked, most/10)
+				require.Less(t, asked, most/2)
 			} else {
 				require.Greater(t, asked, most, "the total does not say when all are found")
 			}

@@ -59,6 +59,7 @@ type session struct {
 	mu         sync.Mutex
 	remembers  bool                      // memory is recorded, or was tried to be
 	mem        *memory.Source            // nil: memory is not recorded now
+	tree       *host.Tree                // of the guest whose memory is recorded
 	devices    map[string]capture.Source // disks and interfaces being recorded, by stream name
 	epoch      uint32                    // of the guest as it is now
 	fullSince  int64                     // when the file system of the tape was full; 0: it is not
@@ -105,19 +106,18 @@ func (s *session) startMemory(ctx context.Context, g *host.Guest, epoch uint32) 
 	c.Failed = func(reason error, again time.Duration) {
 		s.console.notef("no memory snapshot: %v; tried again in %v", reason, again)
 	}
-	c.Describe = func(ctx context.Context) []memory.Blob {
-		tree, err := s.host.Xenstore(ctx, g)
-		if err != nil {
-			return nil
-		}
-		return []memory.Blob{{Name: "xenstore", Data: tree}}
+	tree := s.host.KeepXenstore(g)
+	c.Describe = func(ctx context.Context) ([]memory.Blob, error) {
+		text, err := tree.Dump(ctx)
+		return []memory.Blob{{Name: "xenstore", Data: []byte(text)}}, err
 	}
 	m := memory.New(c)
 	if !s.add(ctx, m) {
 		return
 	}
+	go func() { _, _ = tree.Dump(ctx) }() // the first snapshot tells why there is none
 	s.mu.Lock()
-	s.mem = m
+	s.mem, s.tree = m, tree
 	s.mu.Unlock()
 }
 
@@ -269,11 +269,12 @@ func (s *session) add(ctx context.Context, src capture.Source) bool {
 // stop ends the sources of a guest that is gone.
 func (s *session) stop() {
 	s.mu.Lock()
-	m, devices := s.mem, s.devices
-	s.mem, s.remembers, s.devices = nil, false, map[string]capture.Source{}
+	m, tree, devices := s.mem, s.tree, s.devices
+	s.mem, s.tree, s.remembers, s.devices = nil, nil, false, map[string]capture.Source{}
 	s.mu.Unlock()
 	if m != nil {
 		s.recorder.Remove(m)
+		_ = tree.Close(context.Background()) // without a xenstored nothing is watched
 		s.mu.Lock()
 		s.incomplete = s.incomplete || blind(m)
 		s.mu.Unlock()

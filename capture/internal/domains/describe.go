@@ -6,32 +6,34 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
+	"github.com/xentape/xentape/capture/internal/xenstore"
 	"github.com/xentape/xentape/format"
 )
 
 // Xenstore is what xenstore holds of a guest: its own part, and those of the
 // toolstack and the backends, one node a line.
 func (d *Directory) Xenstore(ctx context.Context, g *Guest) ([]byte, error) {
-	var b strings.Builder
-	var errs []error
-	roots := []string{
+	text, err := d.Store.Dump(ctx, g.nodes()...)
+	return []byte(text), err
+}
+
+// KeepXenstore is Xenstore for who asks often.
+func (d *Directory) KeepXenstore(g *Guest) *xenstore.Kept { return d.Store.Keep(g.nodes()...) }
+
+// nodes are those of a guest.
+func (g *Guest) nodes() []string {
+	nodes := []string{
 		fmt.Sprintf("/local/domain/%d", g.Domain), fmt.Sprintf("/libxl/%d", g.Domain), "/vm/" + FormatUUID(g.UUID),
 	}
 	for _, kind := range []string{"vbd", "vif", "console"} {
-		roots = append(roots, fmt.Sprintf("/local/domain/0/backend/%s/%d", kind, g.Domain))
+		nodes = append(nodes, fmt.Sprintf("/local/domain/0/backend/%s/%d", kind, g.Domain))
 	}
-	for _, root := range roots {
-		text, err := d.Store.Dump(ctx, root)
-		errs = append(errs, err)
-		b.WriteString(text)
-	}
-	return []byte(b.String()), errors.Join(errs...)
+	return nodes
 }
 
 // userdata is where libxl keeps the configuration of a running guest

@@ -37,6 +37,7 @@ type Client struct {
 	next    uint32
 	waiting map[uint32]chan *message
 	watches map[string]chan<- string // by token
+	keeps   int                      // how many dumps were kept
 	failed  error
 }
 

@@ -26,10 +26,21 @@ type node struct {
 	names       []string
 }
 
-// Dump lists a node and what is below it, one "path = value" a line with the value
+// Dump lists nodes and what is below each, one "path = value" a line with the value
 // quoted, parents before children and siblings by name. What is beyond the bounds is
-// said in a last line.
-func (c *Client) Dump(ctx context.Context, path string) (string, error) {
+// said in a last line. With an error the dump has the nodes that could be read.
+func (c *Client) Dump(ctx context.Context, paths ...string) (string, error) {
+	var b strings.Builder
+	var errs []error
+	for _, path := range paths {
+		text, err := c.dump(ctx, path)
+		errs = append(errs, err)
+		b.WriteString(text)
+	}
+	return b.String(), errors.Join(errs...)
+}
+
+func (c *Client) dump(ctx context.Context, path string) (string, error) {
 	var all []node
 	level := []string{path}
 	cut := false
