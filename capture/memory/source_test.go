@@ -3,6 +3,7 @@ package memory_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"slices"
 	"syscall"
 	"testing"
@@ -597,6 +598,21 @@ func TestPagesThatXenSharesWithTheGuest(t *testing.T) {
 			requireImage(t, rd, 2, want)
 		})
 	}
+}
+
+// What a description lacks is said, and what there is of it is on the tape.
+func TestDescriptionThatIsNotWhole(t *testing.T) {
+	r := record(t, fakexen.NewHost(fakexen.NewHVM(guestID, 0, 1, 2)), func(c *memory.Config) {
+		c.Describe = func(context.Context) ([]memory.Blob, error) {
+			return []memory.Blob{{Name: "xenstore", Data: []byte("half")}}, errors.New("xenstored went away")
+		}
+	})
+	require.True(t, r.snapshot().Complete)
+	rd := r.reader()
+	require.Contains(t, eventKinds(t, rd), "snapshot-part-missing")
+	s, err := rd.Snapshot(1)
+	require.NoError(t, err)
+	require.Contains(t, s.Attachments(), "xenstore")
 }
 
 func TestSnapshotOfARecordingThatEnded(t *testing.T) {
