@@ -450,7 +450,13 @@ func (sh *shot) everything(ctx context.Context, deadline int64, intime func() er
 	if err := sh.read(ctx, first, intime, visit); err != nil {
 		return err
 	}
-	if left := deadline - sh.src.cfg.Clock.Now(); sh.reading > 2*left && left > 0 {
+	// The live pass of a first snapshot copied all pages, which takes twice as long as
+	// comparing them; that of a later one compared them, as this does.
+	need := sh.reading / 2
+	if split {
+		need = sh.reading * 9 / 10
+	}
+	if left := deadline - sh.src.cfg.Clock.Now(); need > left && left > 0 {
 		return errStop
 	}
 	return sh.read(ctx, rest, intime, visit)

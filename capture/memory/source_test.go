@@ -512,6 +512,27 @@ func TestBudgetTooSmallLeavesTheGuestRunning(t *testing.T) {
 	requireImage(t, r.reader(), 1, want) // the guest wrote nothing: the live copy is it
 }
 
+// A guest is not made to wait for a reading that the live pass says will not end in time.
+func TestPauseIsNotSpentOnWhatCannotBeRead(t *testing.T) {
+	host := fakexen.NewHost(fakexen.NewHVM(guestID, sparse()...))
+	slow, paused := false, 0
+	host.OnMap = func(uint16) {
+		if slow {
+			time.Sleep(100 * time.Millisecond)
+		}
+		if host.State(guestID).Pauses > 0 {
+			paused++
+		}
+	}
+	r := record(t, host, func(c *memory.Config) { c.PauseBudget = 250 * time.Millisecond })
+	r.snapshot()
+	slow, paused = true, 0
+	cond := r.snapshot() // three batches and the special pages: 300 ms or more
+	require.True(t, cond.Fuzzy)
+	require.Zero(t, paused, "readings of a guest that waits in vain")
+	r.reader()
+}
+
 func TestGuestThatCannotBePausedIsStillCopied(t *testing.T) {
 	host := fakexen.NewHost(fakexen.NewHVM(guestID, sparse()...))
 	r := record(t, host, nil)
