@@ -32,13 +32,16 @@ type Batch struct {
 	before map[fs.ID]State
 	data   map[fs.ID]*fs.DataChange
 	was    map[fs.ID]State // of the last Build: old states
-	first  fs.Stamp
-	last   fs.Stamp
+	// kept are names that were not told to be gone, though they were not found, because not
+	// all of their inode could be read. They are its own until it can be.
+	kept  map[fs.ID][]fs.Dirent
+	first fs.Stamp
+	last  fs.Stamp
 }
 
 // New makes an empty batch over src.
 func New(src Source) *Batch {
-	return &Batch{src: src, before: map[fs.ID]State{}, data: map[fs.ID]*fs.DataChange{}}
+	return &Batch{src: src, before: map[fs.ID]State{}, data: map[fs.ID]*fs.DataChange{}, kept: map[fs.ID][]fs.Dirent{}}
 }
 
 // Before records the state of id, unless it did already since the last Build.
@@ -47,7 +50,12 @@ func (b *Batch) Before(id fs.ID) bool {
 	if _, ok := b.before[id]; ok {
 		return false
 	}
-	b.before[id] = b.src.State(id)
+	st := b.src.State(id)
+	if kept := b.kept[id]; len(kept) > 0 {
+		lost, _ := diffNames(kept, st.Names)
+		st.Names = append(slices.Clip(st.Names), lost...)
+	}
+	b.before[id] = st
 	return true
 }
 
@@ -103,6 +111,16 @@ func (b *Batch) Wrote(id fs.ID, r fs.Range, first, last fs.Stamp) {
 	}
 }
 
+// Kept lists names that were not found and are not known to be gone.
+func (b *Batch) Kept() []fs.Dirent {
+	var out []fs.Dirent
+	for _, names := range b.kept {
+		out = append(out, names...)
+	}
+	slices.SortFunc(out, compareDirent)
+	return out
+}
+
 // Empty reports whether there is nothing to build.
 func (b *Batch) Empty() bool { return len(b.before) == 0 && len(b.data) == 0 }
 
@@ -144,9 +162,9 @@ func (b *Batch) Build(tx *fs.Tx, moved func(Change)) bool {
 	if tx.Last.Seq == 0 {
 		tx.Last = b.last
 	}
-	was := b.was
+	was, kept := b.was, b.kept
 	*b = *New(b.src)
-	b.was = was
+	b.was, b.kept = was, kept
 	return len(tx.Inodes)+len(tx.Removed)+len(tx.Added)+len(tx.Data) > 0
 }
 
@@ -168,9 +186,11 @@ func (b *Batch) inode(tx *fs.Tx, c Change, moved func(Change)) {
 		tx.Inodes = append(tx.Inodes, ch)
 	}
 	gone, come := diffNames(c.Old.Names, c.New.Names)
-	if c.New.Unknown {
+	if c.New.Unknown && len(gone) > 0 {
 		// What cannot be read now is not known to be gone.
-		gone = nil
+		b.kept[c.ID], gone = gone, nil
+	} else {
+		delete(b.kept, c.ID)
 	}
 	tx.Removed = append(tx.Removed, gone...)
 	tx.Added = append(tx.Added, come...)

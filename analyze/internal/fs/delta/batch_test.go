@@ -60,3 +60,29 @@ func TestUnreadableIsNotGone(t *testing.T) {
 	batch.Build(&tx, nil)
 	require.Empty(t, tx.Removed)
 }
+
+// TestKeptUntilReadable: what was kept goes when the directory can be read again and does
+// not have it, though at the time nothing more could be read of it.
+func TestKeptUntilReadable(t *testing.T) {
+	dir := fs.ID{Num: 2}
+	name := func(n string, c uint64) fs.Dirent { return fs.Dirent{Parent: dir, Name: n, Child: fs.ID{Num: c}} }
+	s := states{dir: {Names: []fs.Dirent{name("a", 3), name("b", 4), name("c", 5)}}}
+	batch := New(s)
+	build := func(st State) fs.Tx {
+		var tx fs.Tx
+		batch.Before(dir)
+		s[dir] = st
+		batch.Build(&tx, nil)
+		return tx
+	}
+	tx := build(State{Unknown: true, Names: []fs.Dirent{name("a", 3)}})
+	require.Empty(t, tx.Removed)
+	require.Equal(t, []fs.Dirent{name("b", 4), name("c", 5)}, batch.Kept())
+	tx = build(State{Unknown: true})
+	require.Empty(t, tx.Removed)
+	require.Equal(t, []fs.Dirent{name("a", 3), name("b", 4), name("c", 5)}, batch.Kept())
+	tx = build(State{Names: []fs.Dirent{name("c", 5), name("d", 6)}})
+	require.Equal(t, []fs.Dirent{name("a", 3), name("b", 4)}, tx.Removed)
+	require.Equal(t, []fs.Dirent{name("d", 6)}, tx.Added)
+	require.Empty(t, batch.Kept())
+}
