@@ -62,7 +62,7 @@ func (c *classifier) entries() {
 		if t.once(d) {
 			continue
 		}
-		if t.entries[d.Parent][d.Name] != d.Child {
+		if t.entries[d.Parent][d.Name] != d.Child && !t.rival(d) {
 			c.v.left(d)
 			continue // its going was foreseen, or it never was
 		}

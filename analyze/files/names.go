@@ -24,6 +24,9 @@ type names struct {
 	// twice counts names that a directory has more than once: without a journal an entry
 	// that moves to another block may be there before it is gone from the one it had.
 	twice map[place]int
+	// rivals are others that the disk names so at the same place, and how often: of a file
+	// that replaces another one of the two may be written first. See decide.
+	rivals map[place]map[fs.ID]int
 }
 
 // place is one name of an inode.
@@ -33,7 +36,7 @@ type place struct {
 }
 
 func newNames(root fs.ID) *names {
-	return &names{root: root, of: map[fs.ID][]place{}, entries: map[fs.ID]map[string]fs.ID{}, last: map[fs.ID]string{}, doubted: map[place]bool{}, twice: map[place]int{}}
+	return &names{root: root, of: map[fs.ID][]place{}, entries: map[fs.ID]map[string]fs.ID{}, last: map[fs.ID]string{}, doubted: map[place]bool{}, twice: map[place]int{}, rivals: map[place]map[fs.ID]int{}}
 }
 
 func (t *names) add(d fs.Dirent) {
@@ -48,15 +51,87 @@ func (t *names) add(d fs.Dirent) {
 			t.twice[p]++
 			return
 		}
-		t.forget(old, p) // the same name twice in one directory: the later wins
+		t.yield(old, p) // until it is decided, the later wins
+	}
+	if n := t.rivals[p][d.Child]; n > 0 {
+		t.twice[p] = n
+		t.retire(d.Child, p)
 	}
 	dir[d.Name] = d.Child
 	t.of[d.Child] = append(t.of[d.Child], p)
 }
 
+// yield makes the one that has a name a rival for it.
+func (t *names) yield(id fs.ID, p place) {
+	if t.rivals[p] == nil {
+		t.rivals[p] = map[fs.ID]int{}
+	}
+	t.rivals[p][id] = 1 + t.twice[p]
+	t.forget(id, p)
+}
+
+// retire takes a rival away.
+func (t *names) retire(id fs.ID, p place) {
+	if delete(t.rivals[p], id); len(t.rivals[p]) == 0 {
+		delete(t.rivals, p)
+	}
+}
+
+// rival reports whether another file has a name that the disk gives this one, too.
+func (t *names) rival(d fs.Dirent) bool { return t.rivals[place{d.Parent, d.Name}][d.Child] > 0 }
+
+// decide gives each name that the disk gives several files to the one that changed last:
+// the disk shows each as it was when it had the name, and to take a name from a file
+// changes that file, as giving it one does. That is told by the inodes as they are, and
+// not by the order in which they were written.
+func (t *names) decide(stat func(fs.ID) (fs.Attr, error)) {
+	for p, ids := range t.rivals {
+		dir := t.entries[p.parent]
+		have, taken := dir[p.name]
+		best := claim(have, stat)
+		for id := range ids {
+			if a := claim(id, stat); !taken || claims(best, a) < 0 {
+				best, taken = a, true
+			}
+		}
+		if best.ID == have {
+			continue
+		}
+		if _, was := dir[p.name]; was {
+			t.yield(have, p)
+			delete(dir, p.name)
+		}
+		n := ids[best.ID]
+		t.retire(best.ID, p)
+		t.add(fs.Dirent{Parent: p.parent, Name: p.name, Child: best.ID})
+		if n > 1 {
+			t.twice[p] = n - 1
+		}
+	}
+}
+
+// claim is what decides whether an inode has a name that others have, too.
+func claim(id fs.ID, stat func(fs.ID) (fs.Attr, error)) fs.Attr {
+	a, err := stat(id)
+	if err != nil {
+		return fs.Attr{ID: id, CTime: fs.NoTime, BTime: fs.NoTime}
+	}
+	a.ID = id
+	return a
+}
+
+// claims orders claims, the best last.
+func claims(a, b fs.Attr) int {
+	return cmp.Or(cmp.Compare(a.CTime, b.CTime), cmp.Compare(a.BTime, b.BTime), a.ID.Compare(b.ID))
+}
+
 // once takes one of several entries of a name away, if there are several.
 func (t *names) once(d fs.Dirent) bool {
 	p := place{d.Parent, d.Name}
+	if t.rivals[p][d.Child] > 1 {
+		t.rivals[p][d.Child]--
+		return true
+	}
 	if t.twice[p] == 0 || t.entries[d.Parent][d.Name] != d.Child {
 		return false
 	}
@@ -78,6 +153,7 @@ func (t *names) remove(d fs.Dirent) {
 		}
 	}
 	t.forget(d.Child, place{d.Parent, d.Name})
+	t.retire(d.Child, place{d.Parent, d.Name})
 }
 
 // doubt marks a name that its inode does not bear out yet; was is the path that a

@@ -40,6 +40,7 @@ func (v *volumeState) reread(at fs.Stamp) {
 		v.problem(Problem{Kind: "unknown", Record: at.Seq, Text: "after a gap the volume could not be read again: " + err.Error()})
 		return
 	}
+	r.names.decide(f.Stat)
 	tx := &fs.Tx{Basis: fs.BasisWrite, Time: fs.NoTime, First: at, Last: at}
 	whole := !slices.ContainsFunc(r.problems, func(p Problem) bool { return p.Kind == problemKind(fs.ProblemUnknown) })
 	if whole {
@@ -67,10 +68,12 @@ func (v *volumeState) reread(at fs.Stamp) {
 	clear(v.vacated)
 	clear(v.leaving)
 	clear(v.spent)
+	clear(v.names.rivals)
 	v.halves = nil
 	if len(tx.Added)+len(tx.Removed) > 0 {
 		v.Commit(tx)
 	}
+	v.names.rivals = r.names.rivals
 }
 
 // missing lists the entries of t that o does not have, sorted.

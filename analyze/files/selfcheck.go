@@ -26,13 +26,14 @@ func (a *Analyzer) SelfCheck() []string {
 		if err := f.Crawl(r); err != nil {
 			out = append(out, fmt.Sprintf("%s: %v", v.def.Name, err))
 		}
-		out = append(out, v.differences(r)...)
+		v.names.decide(v.fs.Stat)
+		out = append(out, v.differences(r, f.Stat)...)
 	}
 	slices.Sort(out)
 	return out
 }
 
-func (v *volumeState) differences(r *recrawl) []string {
+func (v *volumeState) differences(r *recrawl, stat func(fs.ID) (fs.Attr, error)) []string {
 	var out []string
 	note := func(what string, path string) { out = append(out, v.def.Name+": "+what+" "+path) }
 	for id, ps := range v.leaving {
@@ -40,6 +41,12 @@ func (v *volumeState) differences(r *recrawl) []string {
 			r.names.remove(fs.Dirent{Parent: p.parent, Name: p.name, Child: id})
 		}
 	}
+	if k, ok := v.fs.(fs.Keeper); ok {
+		for _, d := range k.Kept() {
+			r.names.add(d) // what cannot be read now, a crawl cannot know
+		}
+	}
+	r.names.decide(stat)
 	fresh := map[string]fs.ID{}
 	r.names.walk(func(path string, id fs.ID) { fresh[path] = id })
 	v.names.walk(func(path string, id fs.ID) {

@@ -38,6 +38,11 @@ func (a *Analyzer) State() *Tree {
 	a.reconcile(a.lastOp)
 	a.settle(a.lastOp)
 	a.conclude(a.lastOp)
+	for _, v := range a.volumes {
+		if v.fs != nil {
+			v.names.decide(v.fs.Stat)
+		}
+	}
 	return a.followed()
 }
 
@@ -72,6 +77,7 @@ func (a *Analyzer) Crash() *Tree {
 		if err := f.Crawl(r); err != nil {
 			r.Problem(fs.Problem{Kind: fs.ProblemCorrupt, Text: err.Error()})
 		}
+		r.names.decide(f.Stat)
 		t.Problems = append(t.Problems, r.problems...)
 		t.volumes = append(t.volumes, treeVolume{v.def.Name, f, r.names})
 	}

@@ -104,6 +104,12 @@ type Journaler interface {
 	Journal(w *Write, s Sink)
 }
 
+// Keeper is a filesystem that holds on to names of what it cannot read any more, or not
+// yet: they are not known to be gone, and a crawl that begins now does not find them.
+type Keeper interface {
+	Kept() []Dirent
+}
+
 // Content is a file's bytes at one moment. ReadAt gives io.EOF at Size, zeros in
 // holes and unwritten extents, and *UnknownError for bytes never captured.
 type Content interface {

@@ -145,6 +145,9 @@ func (b *btrfs) visit(v fs.Visitor, id fs.ID, i *inode) {
 	}
 }
 
+// Kept implements fs.Keeper.
+func (b *btrfs) Kept() []fs.Dirent { return b.batch.Kept() }
+
 // Stat implements fs.Filesystem.
 func (b *btrfs) Stat(id fs.ID) (fs.Attr, error) {
 	i, err := b.vol.stat(id)

@@ -114,6 +114,9 @@ func (f *fat) find(d fs.ID) (*object, error) {
 	return nil, fmt.Errorf("entry %v: %w", d, fs.ErrNotFound)
 }
 
+// Kept implements fs.Keeper.
+func (f *fat) Kept() []fs.Dirent { return f.batch.Kept() }
+
 // Stat implements fs.Filesystem.
 func (f *fat) Stat(d fs.ID) (fs.Attr, error) {
 	o, err := f.find(d)

@@ -138,6 +138,9 @@ func (n *ntfs) note(d fs.ID, s *stream) {
 	}
 }
 
+// Kept implements fs.Keeper.
+func (n *ntfs) Kept() []fs.Dirent { return n.batch.Kept() }
+
 // Stat implements fs.Filesystem.
 func (n *ntfs) Stat(d fs.ID) (fs.Attr, error) {
 	f, s, err := n.vol.find(d)
