@@ -1,6 +1,8 @@
 package fat
 
 import (
+	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,6 +27,8 @@ type fat struct {
 	past    int64              // the last time of creation that the tree had, ns
 	emptied map[fs.ID]bool     // directories written to in which nothing is left that was there
 	stale   bool               // something in dirty, or a table entry without owner, was written
+	changed []fs.Range         // sectors behind the tables that hold other bytes than at the last settling,
+	joined  int                // and how many ranges these were when last put together
 }
 
 // Open looks for a FAT or exFAT boot sector at the start of dev.
@@ -114,9 +118,6 @@ func (f *fat) find(d fs.ID) (*object, error) {
 	return nil, fmt.Errorf("entry %v: %w", d, fs.ErrNotFound)
 }
 
-// Kept implements fs.Keeper.
-func (f *fat) Kept() []fs.Dirent { return f.batch.Kept() }
-
 // Stat implements fs.Filesystem.
 func (f *fat) Stat(d fs.ID) (fs.Attr, error) {
 	o, err := f.find(d)
@@ -151,6 +152,63 @@ func (f *fat) Prepare(w *fs.Write, s fs.Sink) {
 	if t := f.vol.boot; w.Off < t.Table+t.TableLen && t.Table < w.Off+w.Len {
 		f.links(w, s)
 	}
+	f.compare(w)
+}
+
+// maxChanged is how many ranges may be noted before they are put together.
+const maxChanged = 1 << 12
+
+// compare notes the sectors behind the tables that w changes: a page cache writes whole
+// pages back, in which the clusters of files that nobody wrote to may lie. Zeros over
+// zeros are no sign of that: they may be of any file.
+func (f *fat) compare(w *fs.Write) {
+	at, end := max(w.Off, f.vol.boot.Heap), w.Off+w.Len
+	if w.Op != fs.OpWrite && at < end {
+		f.differ(at, end-at)
+		return
+	}
+	const sector, piece = 512, 64 << 10
+	var old [piece]byte
+	for at < end {
+		n := min(piece-at%piece, end-at)
+		known, _ := f.dev.ReadAt(old[:n], int64(at))
+		for k := uint64(0); k < n; k += sector {
+			m := min(sector, n-k)
+			if k+m > uint64(known) || !bytes.Equal(old[k:k+m], w.Data[at+k-w.Off:][:m]) || zeros(old[k:k+m]) {
+				f.differ(at+k, m)
+			}
+		}
+		at += n
+	}
+}
+
+// differ notes a range that holds other bytes now.
+func (f *fat) differ(off, n uint64) {
+	if i := len(f.changed); i > 0 && f.changed[i-1].Off+f.changed[i-1].Len == off {
+		f.changed[i-1].Len += n
+		return
+	}
+	f.changed = append(f.changed, fs.Range{Off: off, Len: n})
+	if len(f.changed) > max(maxChanged, 2*f.joined) {
+		f.changed = fs.JoinRanges(f.changed)
+		f.joined = len(f.changed)
+	}
+}
+
+func zeros(b []byte) bool { return b[0] == 0 && bytes.Equal(b[1:], b[:len(b)-1]) }
+
+// rewritten reports whether the first sector of a file, or part of it, was changed since
+// the last settling, or never held anything of it.
+func (f *fat) rewritten(es []fs.Extent) bool {
+	if len(es) == 0 {
+		return false
+	}
+	first := es[0]
+	if first.State != fs.ExtentData {
+		return true
+	}
+	i, in := slices.BinarySearchFunc(f.changed, first.Physical, func(r fs.Range, at uint64) int { return cmp.Compare(r.Off, at) })
+	return in || i > 0 && f.changed[i-1].Off+f.changed[i-1].Len > first.Physical || i < len(f.changed) && f.changed[i].Off < first.Physical+min(512, first.Length)
 }
 
 // directory marks a directory that is written to. Files whose entries are being
@@ -246,9 +304,11 @@ func (f *fat) Settle(at fs.Stamp, s fs.Sink) {
 	})
 	f.ledger.Release()
 	if any {
+		f.changed = fs.JoinRanges(f.changed)
 		f.pair(tx)
 		s.Commit(tx)
 	}
+	f.changed, f.joined = f.changed[:0], 0
 }
 
 // rebuild makes the tree anew and records the old states of what differs.

@@ -18,7 +18,7 @@ import (
 type file struct {
 	at    int // index of the change
 	state delta.State
-	// fresh: by its time of creation and because content was written there, it may have been
+	// fresh: by its time of creation and because its first bytes were written, it may have been
 	// made since the last change, or its place on the volume taken by one that was.
 	fresh bool
 }
@@ -34,15 +34,11 @@ func (x *file) first() (uint64, bool) {
 // after the other.
 func (f *fat) pair(tx *fs.Tx) {
 	var olds, news []file
-	written := map[fs.ID]bool{}
-	for _, d := range tx.Data {
-		written[d.ID] = true
-	}
 	for k := range tx.Inodes {
 		c := &tx.Inodes[k]
 		was, is := file{at: k, state: f.batch.Was(c.ID)}, file{at: k, state: f.State(c.ID)}
-		was.fresh = written[c.ID] && int64(was.state.Attr.Generation) >= f.past
-		is.fresh = written[c.ID] && int64(is.state.Attr.Generation) >= f.past
+		was.fresh = int64(was.state.Attr.Generation) >= f.past && f.rewritten(was.state.Extents)
+		is.fresh = int64(is.state.Attr.Generation) >= f.past && f.rewritten(is.state.Extents)
 		both := c.Old.Live && c.New.Live && c.Old.Type == c.New.Type
 		switch {
 		case both && c.Old.Type == fs.TypeDir && f.madeAnew(&was, &is):
@@ -71,11 +67,19 @@ func same(was, is *file) bool {
 	case was.state.Attr.Generation != is.state.Attr.Generation:
 		return false
 	case slices.Equal(was.state.Names, is.state.Names):
-		return true
+		return !elsewhere(was, is)
 	case coarse(is.state.Attr.Generation):
-		return some && both && a == b && !was.fresh && !is.fresh && was.state.Attr.Size == is.state.Attr.Size && was.state.Attr.MTime == is.state.Attr.MTime
+		return some && both && a == b && !was.fresh && !is.fresh
 	}
 	return !some || !both || a == b
+}
+
+// elsewhere reports whether what a place of one name holds began in another cluster, so
+// that it may be a file renamed over one made within the same second.
+func elsewhere(was, is *file) bool {
+	a, some := was.first()
+	b, both := is.first()
+	return coarse(is.state.Attr.Generation) && some && both && a != b
 }
 
 // madeAnew reports whether a directory whose name is another may be another: one made
@@ -91,7 +95,7 @@ func another(born uint64) uint64 { return born + 1 }
 // stay looks at the places that had one file and have another with the same name. Where
 // that is none that moved, and the first was empty, it may be the same: rename(2) makes
 // the new entry with the time of the call, and the inode is written to it later
-// (vfat_add_entry, fs/fat/namei_vfat.c).
+// (vfat_add_entry, fs/fat/namei_vfat.c). Or it was cut to nothing and written again.
 func (f *fat) stay(tx *fs.Tx, olds, news []file, from []int) {
 	was, taken := map[int]*file{}, map[int]bool{}
 	for i := range olds {
@@ -107,7 +111,9 @@ func (f *fat) stay(tx *fs.Tx, olds, news []file, from []int) {
 		if old == nil {
 			continue
 		}
-		if _, some := old.first(); !some && from[i] < 0 && !taken[old.at] && slices.Equal(old.state.Names, news[i].state.Names) {
+		_, some := old.first()
+		again := old.state.Attr.Generation == news[i].state.Attr.Generation && elsewhere(old, &news[i])
+		if (!some || again) && from[i] < 0 && !taken[old.at] && slices.Equal(old.state.Names, news[i].state.Names) {
 			c.Old.Generation = c.New.Generation
 			continue
 		}
@@ -138,14 +144,13 @@ func (f *fat) sources(olds, news []file) []int {
 	type key struct {
 		born, first uint64
 		empty       bool
-		size        uint64 // of one whose time of creation may be coarse
-		changed     int64
+		changed     int64 // of an empty one whose time of creation may be coarse
 	}
 	of := func(x *file) key {
 		p, ok := x.first()
 		k := key{born: x.state.Attr.Generation, first: p, empty: !ok}
-		if coarse(k.born) {
-			k.size, k.changed = x.state.Attr.Size, x.state.Attr.MTime
+		if k.empty && coarse(k.born) {
+			k.changed = x.state.Attr.MTime
 		}
 		return k
 	}
@@ -167,12 +172,12 @@ func (f *fat) sources(olds, news []file) []int {
 		case k.born == 0 || coarse(k.born) && (news[i].fresh || len(list) > 0 && olds[list[0]].fresh):
 		case !k.empty && len(list) == 1:
 			out[i] = list[0]
-		case coarse(k.born):
+		case k.empty && coarse(k.born):
 			// One from before the last change was not made since.
 			if int64(k.born) < f.past && len(list) == 1 && alike[k] == 1 {
 				out[i] = list[0]
 			}
-		case len(before[k.born]) == 1 && after[k.born] == 1:
+		case !coarse(k.born) && len(before[k.born]) == 1 && after[k.born] == 1:
 			if o := before[k.born][0]; k.empty || of(&olds[o]).empty {
 				out[i] = o
 			}
@@ -183,7 +188,7 @@ func (f *fat) sources(olds, news []file) []int {
 
 // coarse reports whether a time of creation may be cut to seconds: not every driver fills
 // in what is finer. A first cluster is soon another file's, and within the same second;
-// then size and time of change must be the same, too.
+// then it must hold the bytes that it held, or the file be of an earlier second.
 func coarse(born uint64) bool { return born%1e9 == 0 }
 
 // move rewrites the changes of files that have another place now.
