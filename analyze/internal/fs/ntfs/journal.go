@@ -29,6 +29,7 @@ type journal struct {
 	runs  []run
 	next  uint64 // where the next record will be
 	open  map[reference]*opened
+	begun bool // any record was read, so that next is behind one
 	dirty bool
 	at    fs.Stamp            // of the last write to it
 	pages map[uint64]fs.Stamp // and to each of its pages, from next on
@@ -65,7 +66,7 @@ func (j *journal) attach(v *Volume, f *file, crawl bool) error {
 	if same && !crawl {
 		return nil
 	}
-	j.next, j.open, j.pages = j.first(v), map[reference]*opened{}, map[uint64]fs.Stamp{}
+	j.next, j.begun, j.open, j.pages = j.first(v), false, map[reference]*opened{}, map[uint64]fs.Stamp{}
 	if !crawl {
 		return nil
 	}
@@ -130,6 +131,9 @@ func (j *journal) read(v *Volume, tell func(usnRecord, fs.Stamp)) error {
 		}
 	}
 	page := make([]byte, usnPage)
+	if n := j.onward(v); n > 0 && j.begun {
+		note(fmt.Errorf("%d bytes before %#x: %w", n, j.next, errGivenBack))
+	}
 	for end := j.end(v); j.next < end; {
 		start := j.next / usnPage * usnPage
 		if err := v.readRuns(j.runs, page, start); err != nil {
@@ -162,6 +166,27 @@ func (j *journal) read(v *Volume, tell func(usnRecord, fs.Stamp)) error {
 	return lost
 }
 
+// errGivenBack: the start of the journal goes as it grows.
+var errGivenBack = errors.New("given back before they could be read")
+
+// onward moves to the next page that has clusters where there are none any more, or not
+// yet were when the journal was first seen, and returns how much that leaves out.
+func (j *journal) onward(v *Volume) uint64 {
+	for _, r := range j.runs {
+		lo, hi := r.vcn*v.boot.Cluster, (r.vcn+r.count)*v.boot.Cluster
+		if r.sparse || hi <= j.next {
+			continue
+		}
+		if lo = (lo + usnPage - 1) / usnPage * usnPage; lo <= j.next {
+			return 0
+		}
+		n := lo - j.next
+		j.next = lo
+		return n
+	}
+	return 0
+}
+
 // page decodes one page from where reading stopped, and returns where it stops now.
 func (j *journal) page(page []byte, start uint64, tell func(usnRecord, fs.Stamp)) uint64 {
 	at := j.next - start
@@ -170,6 +195,7 @@ func (j *journal) page(page []byte, start uint64, tell func(usnRecord, fs.Stamp)
 		if err != nil || r.usn != start+at {
 			break
 		}
+		j.begun = true
 		stamp, ok := j.pages[start/usnPage]
 		if !ok {
 			stamp = j.at

@@ -185,7 +185,7 @@ func (v *Volume) overlapping(off, n uint64, yield func(num uint64)) {
 // problemKind tells bytes that were not captured from bytes that are wrong.
 func problemKind(err error) fs.ProblemKind {
 	switch {
-	case fs.IsUnknown(err):
+	case fs.IsUnknown(err), errors.Is(err, errGivenBack):
 		return fs.ProblemUnknown
 	case errors.Is(err, fs.ErrUnsupported):
 		return fs.ProblemUnsupported
