@@ -83,7 +83,8 @@ func (o *object) note(err error) {
 
 // directory fills in the children of d, from before when nothing was written.
 func (w *walker) directory(d *object) *object {
-	if was := w.old[d.id]; was != nil && !w.dirty[d.id] && was.err == nil {
+	// An entry may say that its directory goes on in clusters that were written before.
+	if was := w.old[d.id]; was != nil && !w.dirty[d.id] && was.err == nil && was.size == d.size && was.inRow == d.inRow {
 		if was.entry == d.entry && was.parent == d.parent {
 			return w.again(was)
 		}
