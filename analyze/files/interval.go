@@ -79,7 +79,12 @@ func (c *classifier) interval(e *Event) {
 		}
 	}
 	if c.names[e.id] > 1 && slices.Contains([]Op{OpLink, OpRename, OpUnlink, OpDelete}, e.Op) {
-		t = Unknown // the change time is of the last of them, and which that is the disk does not tell
+		// The change time is of the last of them, and which that is the disk does not tell:
+		// where each moves it, none is later.
+		if end := int64(t) + c.v.grain(t); t.Known() && c.movesChange() && int64(t) >= lo-tick && (hi == 0 || end < hi) {
+			hi = end
+		}
+		t = Unknown
 	}
 	tick := c.v.grain(t)
 	if t.Known() && basis != "" && int64(t) >= lo-tick && (hi == 0 || int64(t) <= hi+tick) {
@@ -97,6 +102,13 @@ func (c *classifier) interval(e *Event) {
 	if hi != 0 {
 		e.TimeUpper = Time(hi)
 	}
+}
+
+// movesChange: whatever gives or takes a name sets the change time of the inode, in the
+// same commit, and nothing else can set it. Exchanging two files on XFS does not; Windows
+// lets programs set it, or keep it as it is ([MS-FSCC] 2.4.7).
+func (c *classifier) movesChange() bool {
+	return c.v.info.Journaled && c.v.info.Type != "xfs"
 }
 
 // grain is to what a timestamp may have been cut. exFAT keeps 10 ms apart from the two

@@ -86,6 +86,37 @@ func TestDeletedAndReusedWithinATransaction(t *testing.T) {
 	}
 }
 
+// TestLastOfSeveralNames: of several names that an inode got or lost in a transaction none
+// came or went after its change time, where nothing but these set it.
+func TestLastOfSeveralNames(t *testing.T) {
+	const second = int64(1e9)
+	for _, c := range []struct {
+		kind      string
+		journaled bool
+		op        Op
+		ctime     int64
+		upper     int64
+	}{
+		{"ext4", true, OpUnlink, 105 * second, 105*second + tick},
+		{"btrfs", true, OpLink, 105 * second, 105*second + tick},
+		{"ext4", true, OpRename, 109*second + second - 1, 110 * second}, // the commit is before the tick ends
+		{"ext4", true, OpUnlink, 90 * second, 110 * second},             // set by another clock
+		{"ext4", true, OpUnlink, 120 * second, 110 * second},
+		{"xfs", true, OpRename, 105 * second, 110 * second},
+		{"ntfs", false, OpUnlink, 105 * second, 110 * second},
+	} {
+		v := &volumeState{previous: 100 * second, last: 103 * second, lastOK: true}
+		v.info.Type, v.info.Journaled = c.kind, c.journaled
+		id := fs.ID{Num: 7}
+		k := v.classify(&fs.Tx{Basis: fs.BasisCommit, Time: 110 * second})
+		k.inodes[id] = &fs.InodeChange{ID: id, Old: fs.Attr{Live: true, CTime: 50 * second}, New: fs.Attr{Live: true, CTime: c.ctime}}
+		k.names[id] = 2
+		e := &Event{Op: c.op, id: id}
+		k.interval(e)
+		require.Equal(t, [3]any{Time(100 * second), Time(c.upper), BasisCommit}, [3]any{e.TimeLower, e.TimeUpper, e.TimeBasis}, "%+v", c)
+	}
+}
+
 // TestProgramsThatLastedMoments: one that is gone with its content, wherever it was. A
 // package installed again puts the same in its place, perhaps a while after.
 func TestProgramsThatLastedMoments(t *testing.T) {
