@@ -90,7 +90,7 @@ func sizeHVM(x *hypercall.Xen, info xenabi.DomainInfo) (*layout, error) {
 //
 // The last numbers are asked about first, for what the toolstack puts there, and the
 // others from 0 on until each frame the domain has is found: what is left between has
-// none. A guest with less than 4 GiB has 19 of 20 numbers there.
+// none. A guest of 200 MiB has 19 of 20 numbers there.
 func (l *layout) ask(ctx context.Context, x *hypercall.Xen, info xenabi.DomainInfo, allowPoD bool, known func(format.Extent)) error {
 	types := func(e format.Extent) ([]uint8, error) {
 		err := ctx.Err()
