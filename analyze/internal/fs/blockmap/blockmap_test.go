@@ -1,6 +1,7 @@
 package blockmap
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -88,4 +89,33 @@ func TestLedgerClaimsEarlierWrites(t *testing.T) {
 	seen := []fs.ID{}
 	l.Write(w.Off, w.Len, w, func(id fs.ID, _ fs.Range) { seen = append(seen, id) })
 	require.Equal(t, []fs.ID{a}, seen)
+}
+
+// TestCarriedAlong: what a page cache writes back beside what changed is nobody's write.
+func TestCarriedAlong(t *testing.T) {
+	old := bytes.Repeat([]byte{1}, 5*4096)
+	dev := bytes.NewReader(old)
+	a, b, c := fs.ID{Num: 1}, fs.ID{Num: 2}, fs.ID{Num: 3}
+	data := bytes.Clone(old[512 : 4*4096])
+	data[4096-512+600] = 2  // in the second sector of page 1
+	data[4096-512+1024] = 2 // and its third
+	w := &fs.Write{Op: fs.OpWrite, Off: 512, Len: uint64(len(data)), Data: data}
+	wrote := func(cluster uint64) map[fs.ID][]fs.Range {
+		var l Ledger
+		l.Add(a, []fs.Extent{{Physical: 1024, Length: 3072 + 512}})         // page 0, and the first sector of page 1
+		l.Add(b, []fs.Extent{{Physical: 4096 + 512, Length: 1024}})         // what changed
+		l.Add(c, []fs.Extent{{Physical: 4096 + 1536, Length: 2560 + 4096}}) // the rest of page 1, and page 2
+		got := map[fs.ID][]fs.Range{}
+		l.Compare(dev, w, cluster)
+		l.Write(w.Off, w.Len, w, func(id fs.ID, r fs.Range) { got[id] = append(got[id], r) })
+		return got
+	}
+	require.Equal(t, map[fs.ID][]fs.Range{
+		a: {{Off: 0, Len: 3072}}, b: {{Off: 0, Len: 1024}}, c: {{Off: 2560, Len: 4096}},
+	}, wrote(512), "pages that are whole as they were were written by somebody")
+	require.Equal(t, map[fs.ID][]fs.Range{
+		a: {{Off: 0, Len: 3584}}, b: {{Off: 0, Len: 1024}}, c: {{Off: 0, Len: 6656}},
+	}, wrote(4096))
+	dev = bytes.NewReader(old[:4096+512])
+	require.Equal(t, []fs.Range{{Off: 0, Len: 6656}}, wrote(512)[c], "what is not known may have been anything")
 }

@@ -15,6 +15,7 @@ type Ledger struct {
 	owners  Map
 	pending Pending
 	claimed []fs.Range
+	carried []fs.Range // of the write that is about to be applied; see Compare
 }
 
 // Owners calls yield for each claim on [off, off+n).
@@ -40,13 +41,14 @@ func (l *Ledger) claim(id fs.ID, e fs.Extent) (Owner, bool) {
 }
 
 // Write takes [off, off+n) of a write or discard: wrote is called for each file
-// it belongs to, and what belongs to none is remembered.
+// it belongs to, for what is not only carried along, and what belongs to none is
+// remembered.
 func (l *Ledger) Write(off, n uint64, w *fs.Write, wrote func(id fs.ID, r fs.Range)) {
 	var owned []fs.Range
 	l.owners.Find(off, n, func(o Owner) {
 		a, b := max(off, o.Physical), min(off+n, o.Physical+o.span())
 		owned = append(owned, fs.Range{Off: a, Len: b - a})
-		wrote(o.ID, o.Overlap(off, n))
+		l.written(a, b, func(off, n uint64) { wrote(o.ID, o.Overlap(off, n)) })
 	})
 	if w.Op == fs.OpDiscard {
 		l.pending.Take(off, n)

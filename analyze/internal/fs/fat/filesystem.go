@@ -153,6 +153,7 @@ func (f *fat) Prepare(w *fs.Write, s fs.Sink) {
 		f.links(w, s)
 	}
 	f.compare(w)
+	f.ledger.Compare(f.dev, w, f.vol.boot.Cluster)
 }
 
 // maxChanged is how many ranges may be noted before they are put together.

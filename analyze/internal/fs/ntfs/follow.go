@@ -32,6 +32,7 @@ func (n *ntfs) Prepare(w *fs.Write, s fs.Sink) {
 		}
 	})
 	n.described.Find(w.Off, w.Len, func(o blockmap.Owner) { change(o.ID.Num) })
+	n.ledger.Compare(n.vol.r, w, n.vol.boot.Cluster)
 }
 
 // patched is record num as w leaves it; old are its bytes, none where it cannot be read.
