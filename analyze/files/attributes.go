@@ -62,12 +62,41 @@ func (c *classifier) size(change *fs.InodeChange) {
 		return
 	}
 	if n.Size > o.Size && (c.data[change.ID] != nil || n.MTime == n.CTime && change.Content && c.v.grown(change)) {
+		if c.data[change.ID] == nil {
+			c.overtook(change)
+		}
 		return // written: contents reports it
 	}
 	e := c.delta(OpTruncate, change)
 	size := o.Size
 	e.SizeOld = &size
 	c.earned(&e, change.ID)
+	c.hashes(&e, change.ID)
+	c.add(e)
+}
+
+// overtook tells of a file whose end has passed bytes that were behind it: ext4 sets the
+// size that is on disk when the bytes are (ext4_end_bio, ext4_da_write_end), and what was
+// appended to a block while a transaction was committed is counted by the next one alone.
+func (c *classifier) overtook(change *fs.InodeChange) {
+	o, n, block := change.Old, change.New, c.v.info.BlockSize
+	if o.Size == 0 || block == 0 || o.Size/block != (n.Size-1)/block || c.v.unsure(change.ID) {
+		return
+	}
+	content, err := c.v.fs.Content(change.ID)
+	if err != nil {
+		return
+	}
+	tail := make([]byte, n.Size-o.Size)
+	if read, _ := content.ReadAt(tail, int64(o.Size)); read < len(tail) || len(bytes.Trim(tail, "\x00")) == 0 {
+		return // not there yet, or nothing but a larger size
+	}
+	e := c.delta(OpWrite, change)
+	size := o.Size
+	e.SizeOld = &size
+	e.Ranges, e.Shown = []fs.Range{{Off: o.Size, Len: n.Size - o.Size}}, true
+	e.Notes = append(e.Notes, "the bytes were written earlier, behind the end that the file had until this commit")
+	c.data[change.ID] = &fs.DataChange{ID: change.ID, Ranges: e.Ranges} // it is told of
 	c.hashes(&e, change.ID)
 	c.add(e)
 }

@@ -143,8 +143,8 @@ type Event struct {
 	Diff       string   `json:"diff,omitempty"` // unified, of text
 	// Blocks, with Options.Blocks, are hashes of the blocks written, by offset.
 	Blocks []Block `json:"-"`
-	// Shown: the ranges were written earlier, as the end of an earlier event, and read as
-	// zeros until now.
+	// Shown: the ranges were written earlier, as the end of an earlier event, and were
+	// behind the end of the file or read as zeros until now.
 	Shown bool `json:"shown,omitempty"`
 
 	// The interval holds the last operation that had this effect; earlier ones

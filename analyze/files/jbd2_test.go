@@ -1,6 +1,8 @@
 package files
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 	"math/rand"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/xentape/xentape/analyze/internal/fs"
 	"github.com/xentape/xentape/corpus/need"
 	"github.com/xentape/xentape/format"
 )
@@ -133,7 +136,7 @@ func (j *journaled) mount() {
 // commit overwrites n files with fresh content and commits their new times and
 // modes; it returns the bytes written.
 func (j *journaled) commit(n, size int) int {
-	before, be, le := j.seq, binary.BigEndian, binary.LittleEndian
+	before, le := j.seq, binary.LittleEndian
 	changed, order, bytes := map[uint64]bool{}, []uint64(nil), 0
 	for range n {
 		f := j.files[j.r.Intn(len(j.files))]
@@ -152,6 +155,13 @@ func (j *journaled) commit(n, size int) int {
 			le.PutUint32(i[at:], 1800000000+j.tid)
 		}
 	}
+	j.transaction(order)
+	return bytes + int(j.seq-before)*512
+}
+
+// transaction commits inode table blocks as they are in tables.
+func (j *journaled) transaction(order []uint64) {
+	be := binary.BigEndian
 	for len(order) > 0 { // as many tags as a descriptor holds
 		k := min(len(order), (j.block-12-16)/8)
 		d := make([]byte, j.block)
@@ -186,7 +196,6 @@ func (j *journaled) commit(n, size int) int {
 	be.PutUint64(c[0x30:], uint64(1800000000+j.tid))
 	j.append(c)
 	j.tid++
-	return bytes + int(j.seq-before)*512
 }
 
 func (j *journaled) append(b []byte) {
@@ -194,4 +203,42 @@ func (j *journaled) append(b []byte) {
 	if j.at++; j.at >= len(j.log) {
 		j.at = 1
 	}
+}
+
+// TestEndOvertakesBytes: what is appended to a block while a transaction is committed is
+// on the disk before the size that counts it, which comes with the next transaction.
+func TestEndOvertakesBytes(t *testing.T) {
+	j := newJournaled(t, 1, 1000, "200M")
+	f, le := j.files[0], binary.LittleEndian
+	st, err := os.Stat(j.image)
+	require.NoError(t, err)
+	base, err := os.Open(j.image)
+	require.NoError(t, err)
+	defer base.Close()
+	a, err := New(uint64(st.Size()), &fileImage{base, st.Size()}, Options{Disk: "xvda", Hash: true})
+	require.NoError(t, err)
+	j.feed = func(r *format.DiskRequest) { require.NoError(t, a.Feed(r)) }
+	commit := func(size, at uint32) []Event {
+		i := j.tables[f.table][f.off:]
+		le.PutUint32(i[4:], size)
+		le.PutUint32(i[0xc:], at)
+		le.PutUint32(i[0x10:], at)
+		j.transaction([]uint64{f.table})
+		return a.Events()
+	}
+	j.mount()
+	content := append(bytes.Clone(j.noise[:1000]), "one line more\n"...)
+	j.write(f.data, append(bytes.Clone(content), make([]byte, j.block-len(content))...))
+	first := commit(1000, 1800000001)
+	require.Len(t, first, 1)
+	require.Equal(t, []fs.Range{{Len: 1000}}, first[0].Ranges)
+	second := commit(uint32(len(content)), 1800000001)
+	require.Len(t, second, 1)
+	e := second[0]
+	require.Equal(t, OpWrite, e.Op)
+	require.True(t, e.Shown)
+	require.Equal(t, []fs.Range{{Off: 1000, Len: 14}}, e.Ranges)
+	require.Equal(t, uint64(1000), *e.SizeOld)
+	require.Equal(t, fmt.Sprintf("%x", sha256.Sum256(content)), e.SHA256New)
+	require.Equal(t, fmt.Sprintf("%x", sha256.Sum256(content[:1000])), e.SHA256Old)
 }
