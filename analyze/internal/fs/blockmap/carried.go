@@ -2,7 +2,9 @@ package blockmap
 
 import (
 	"bytes"
+	"cmp"
 	"io"
+	"slices"
 
 	"github.com/xentape/xentape/analyze/internal/fs"
 )
@@ -10,9 +12,6 @@ import (
 // cachePage is what Linux's cache of a device writes back at once: PAGE_SIZE. A driver in
 // user space has its files' clusters there, several to a page where they are smaller.
 const cachePage = 4096
-
-// sector is the least that can be written.
-const sector = 512
 
 // Compare looks, before a write is applied, for what it only carries along: sectors that
 // are as they were in a page of which others change. A write of which whole pages are as
@@ -22,60 +21,39 @@ func (l *Ledger) Compare(dev io.ReaderAt, w *fs.Write, cluster uint64) {
 	if cluster >= cachePage || w.Op != fs.OpWrite {
 		return
 	}
-	var old [cachePage]byte
-	for at, end := w.Off, w.Off+w.Len; at < end; {
-		next := min(at-at%cachePage+cachePage, end)
-		known, _ := dev.ReadAt(old[:next-at], int64(at))
-		before, changed := len(l.carried), false
-		for p := at; p < next; p += sector {
-			q := min(p+sector, next)
-			if q-at > uint64(known) || !bytes.Equal(old[p-at:q-at], w.Data[p-w.Off:q-w.Off]) {
-				changed = true
-			} else {
-				l.carry(fs.Range{Off: p, Len: q - p})
-			}
-		}
+	begun, changed := 0, false // where the ranges of this page begin
+	page := w.Off / cachePage
+	turn := func() {
 		if !changed {
-			l.drop(before, at)
+			l.carried = l.carried[:begun]
 		}
-		at = next
+		begun, changed = len(l.carried), false
 	}
-}
-
-func (l *Ledger) carry(r fs.Range) {
-	if n := len(l.carried); n > 0 && l.carried[n-1].Off+l.carried[n-1].Len == r.Off {
-		l.carried[n-1].Len += r.Len
-		return
-	}
-	l.carried = append(l.carried, r)
-}
-
-// drop takes away what was noted from at on, when there were n ranges before.
-func (l *Ledger) drop(n int, at uint64) {
-	l.carried = l.carried[:min(n+1, len(l.carried))]
-	if k := len(l.carried); k > 0 {
-		last := &l.carried[k-1]
-		if last.Off >= at {
-			l.carried = l.carried[:k-1]
+	fs.EachSector(dev, w, w.Off, func(off uint64, old, now []byte) {
+		if p := off / cachePage; p != page {
+			turn()
+			page = p
+		}
+		if old != nil && bytes.Equal(old, now) {
+			l.carried = append(l.carried, fs.Range{Off: off, Len: uint64(len(now))})
 		} else {
-			last.Len = min(last.Len, at-last.Off)
+			changed = true
 		}
-	}
+	})
+	turn()
 }
 
 // written calls yield for the parts of [a, b) that are not only carried along.
 func (l *Ledger) written(a, b uint64, yield func(off, n uint64)) {
-	for _, r := range l.carried {
-		if r.Off+r.Len <= a {
-			continue
-		}
+	i, _ := slices.BinarySearchFunc(l.carried, a, func(r fs.Range, at uint64) int { return cmp.Compare(r.Off+r.Len-1, at) })
+	for _, r := range l.carried[i:] {
 		if r.Off >= b {
 			break
 		}
 		if r.Off > a {
 			yield(a, r.Off-a)
 		}
-		a = min(b, r.Off+r.Len)
+		a = r.Off + r.Len
 	}
 	if a < b {
 		yield(a, b-a)

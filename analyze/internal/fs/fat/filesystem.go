@@ -168,19 +168,14 @@ func (f *fat) compare(w *fs.Write) {
 		f.differ(at, end-at)
 		return
 	}
-	const sector, piece = 512, 64 << 10
-	var old [piece]byte
-	for at < end {
-		n := min(piece-at%piece, end-at)
-		known, _ := f.dev.ReadAt(old[:n], int64(at))
-		for k := uint64(0); k < n; k += sector {
-			m := min(sector, n-k)
-			if k+m > uint64(known) || !bytes.Equal(old[k:k+m], w.Data[at+k-w.Off:][:m]) || zeros(old[k:k+m]) {
-				f.differ(at+k, m)
-			}
-		}
-		at += n
+	if at >= end {
+		return
 	}
+	fs.EachSector(f.dev, w, at, func(off uint64, old, now []byte) {
+		if old == nil || !bytes.Equal(old, now) || zeros(old) {
+			f.differ(off, uint64(len(now)))
+		}
+	})
 }
 
 // differ notes a range that holds other bytes now.
@@ -209,7 +204,7 @@ func (f *fat) rewritten(es []fs.Extent) bool {
 		return true
 	}
 	i, in := slices.BinarySearchFunc(f.changed, first.Physical, func(r fs.Range, at uint64) int { return cmp.Compare(r.Off, at) })
-	return in || i > 0 && f.changed[i-1].Off+f.changed[i-1].Len > first.Physical || i < len(f.changed) && f.changed[i].Off < first.Physical+min(512, first.Length)
+	return in || i > 0 && f.changed[i-1].Off+f.changed[i-1].Len > first.Physical || i < len(f.changed) && f.changed[i].Off < first.Physical+min(fs.SectorSize, first.Length)
 }
 
 // directory marks a directory that is written to. Files whose entries are being
