@@ -140,7 +140,7 @@ func (c *storeConn) write() {
 }
 
 func (s *Store) serve(c *storeConn) {
-	defer c.conn.Close()
+	defer s.hangUp(c)
 	for {
 		var head [16]byte
 		if _, err := io.ReadFull(c.conn, head[:]); err != nil {
@@ -161,6 +161,15 @@ func (s *Store) serve(c *storeConn) {
 		}
 		c.begun = nil
 	}
+}
+
+// hangUp ends a connection, and with it its watches.
+func (s *Store) hangUp(c *storeConn) {
+	s.mu.Lock()
+	s.watches = slices.DeleteFunc(s.watches, func(w *watch) bool { return w.conn == c })
+	s.mu.Unlock()
+	close(c.ready) // nobody sends any more
+	c.conn.Close()
 }
 
 func (s *Store) do(c *storeConn, op uint32, payload string) (reply, failed string) {

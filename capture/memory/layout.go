@@ -108,15 +108,17 @@ func (l *layout) ask(ctx context.Context, x *hypercall.Xen, info xenabi.DomainIn
 	if err != nil {
 		return err
 	}
-	left := framesLeft(info)
-	left.take(above)
-	for start := uint64(0); start < last.Start && !left.none(); start += typesAtOnce {
+	// The total leaves out frames that are shared with other domains or were paged out
+	// (getdomaininfo in xen/common/domctl.c): with any of these all numbers are asked about.
+	sure := info.SharedPages == 0 && info.PagedPages == 0
+	found := framesAmong(above)
+	for start := uint64(0); start < last.Start && (!sure || found < info.TotalPages); start += typesAtOnce {
 		e := format.Extent{Start: start, Count: typesAtOnce}
 		t, err := types(e)
 		if err != nil {
 			return err
 		}
-		left.take(t)
+		found += framesAmong(t)
 		l.note(e, t)
 		known(e)
 	}
@@ -125,46 +127,31 @@ func (l *layout) ask(ctx context.Context, x *hypercall.Xen, info xenabi.DomainIn
 	return nil
 }
 
-// note notes what the frames of an extent are.
+// note notes what the frames of an extent are. What is only promised
+// (xenabi.PageTypeXAlloc) has no content yet, and reading would populate it.
 func (l *layout) note(e format.Extent, types []uint8) {
 	for i, t := range types {
-		n := e.Start + uint64(i)
-		switch t {
-		case xenabi.PageTypeInvalid:
-		case xenabi.PageTypeBroken:
-			l.setState(n, format.PageUnreadable)
-		case xenabi.PageTypeXAlloc:
-			// Promised, without content: reading would populate it.
-		default:
+		switch n := e.Start + uint64(i); {
+		case hasFrame(t):
 			l.present.add(n)
+		case t == xenabi.PageTypeBroken:
+			l.setState(n, format.PageUnreadable)
 		}
 	}
 }
 
-// toFind counts down the frames of a domain that were not found yet.
-type toFind struct {
-	frames uint64
-	unsure bool // a number may have a frame that is not the domain's own
+func hasFrame(t uint8) bool {
+	return t != xenabi.PageTypeInvalid && t != xenabi.PageTypeBroken && t != xenabi.PageTypeXAlloc
 }
 
-// framesLeft is how many frames there are to find. The total leaves out those that the
-// domain shares or that were paged out (getdomaininfo in xen/common/domctl.c): with any
-// of these all numbers are asked about.
-func framesLeft(info xenabi.DomainInfo) toFind {
-	return toFind{frames: info.TotalPages, unsure: info.SharedPages > 0 || info.PagedPages > 0}
-}
-
-func (f *toFind) take(types []uint8) {
+func framesAmong(types []uint8) (n uint64) {
 	for _, t := range types {
-		switch t {
-		case xenabi.PageTypeInvalid, xenabi.PageTypeBroken, xenabi.PageTypeXAlloc:
-		default:
-			f.frames = max(1, f.frames) - 1
+		if hasFrame(t) {
+			n++
 		}
 	}
+	return n
 }
-
-func (f *toFind) none() bool { return f.frames == 0 && !f.unsure }
 
 // addShared adds the frames that Xen keeps for the guest in its own heap and the guest
 // has mapped among its memory: shared info and the grant table. The type of such a

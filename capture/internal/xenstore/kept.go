@@ -12,7 +12,7 @@ import (
 type Kept struct {
 	c       *Client
 	roots   []string
-	token   string
+	number  int // of this one among those of the client
 	changed chan string
 
 	mu       sync.Mutex
@@ -27,8 +27,11 @@ func (c *Client) Keep(roots ...string) *Kept {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.keeps++
-	return &Kept{c: c, roots: roots, token: fmt.Sprintf("kept-%d", c.keeps), changed: make(chan string, 1)}
+	return &Kept{c: c, roots: roots, number: c.keeps, changed: make(chan string, 1)}
 }
+
+// token is that of the watch of a root.
+func (k *Kept) token(root int) string { return fmt.Sprintf("kept-%d-%d", k.number, root) }
 
 // Dump is Client.Dump of the nodes as they are now.
 func (k *Kept) Dump(ctx context.Context) (string, error) {
@@ -38,8 +41,7 @@ func (k *Kept) Dump(ctx context.Context) (string, error) {
 		return "", errors.New("nothing of xenstore is kept any more")
 	}
 	for ; k.watching < len(k.roots); k.watching++ {
-		i := k.watching
-		if err := k.c.Watch(ctx, k.roots[i], fmt.Sprintf("%s-%d", k.token, i), k.changed); err != nil {
+		if err := k.c.Watch(ctx, k.roots[k.watching], k.token(k.watching), k.changed); err != nil {
 			return "", err
 		}
 	}
@@ -67,7 +69,7 @@ func (k *Kept) Close(ctx context.Context) error {
 	defer k.mu.Unlock()
 	var errs []error
 	for ; k.watching > 0; k.watching-- {
-		errs = append(errs, k.c.Unwatch(ctx, k.roots[k.watching-1], fmt.Sprintf("%s-%d", k.token, k.watching-1)))
+		errs = append(errs, k.c.Unwatch(ctx, k.roots[k.watching-1], k.token(k.watching-1)))
 	}
 	k.closed, k.text = true, ""
 	return errors.Join(errs...)
