@@ -76,8 +76,8 @@ func (c *classifier) size(change *fs.InodeChange) {
 }
 
 // overtook tells of a file whose end has passed bytes that were behind it: ext4 sets the
-// size that is on disk when the bytes are (ext4_end_bio, ext4_da_write_end), and what was
-// appended to a block while a transaction was committed is counted by the next one alone.
+// time of an append to a block in one transaction (file_update_time) and the size maybe in
+// the next (ext4_da_write_end, fs/ext4/inode.c), when the bytes have been on the disk.
 func (c *classifier) overtook(change *fs.InodeChange) {
 	o, n, block := change.Old, change.New, c.v.info.BlockSize
 	if o.Size == 0 || block == 0 || o.Size/block != (n.Size-1)/block || c.v.unsure(change.ID) {
